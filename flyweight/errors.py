@@ -23,7 +23,7 @@ class RunError(FlyweightError):
     exit_code = 4
 
 
-class RuleFailure(FlyweightError):
+class RuleError(FlyweightError):
     """A network breaks a rule; training it would be a waste."""
 
     exit_code = 1

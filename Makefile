@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make train` (the main job) and `make test` (all checks).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# the CPU build is a tenth of the size of the CUDA build; where its index cannot be reached, PyPI decides
+TORCH     ?= torch==2.13.0
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: train test test-long lint setup help
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+
+train: setup     ## the main job: CIFAR-10 to 85 % with the report
+	$(BIN)/flyweight train sprint --fallback digits
+
+test: lint       ## all checks: style, types, tests
+	$(BIN)/pytest
+
+test-long: setup ## the tests that take minutes
+	$(BIN)/pytest -m long --timeout 3600
+
+lint: setup      ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "flyweight needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@if ! command -v nvidia-smi >/dev/null && curl -fsI -m 5 $(CPU_INDEX)/torch/ >/dev/null 2>&1; then \
+	  set -x; $(BIN)/python -m pip install -q --index-url $(CPU_INDEX) $(TORCH); \
+	else \
+	  set -x; $(BIN)/python -m pip install -q $(TORCH); \
+	fi
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@

@@ -1,0 +1,356 @@
+"""The command line: with `console` the only module that prints. Commands import what they need, torch above all.
+
+Exit codes: 0 done; 1 a rule failed; 2 the call was wrong; 3 data; 4 a run folder or weights; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from flyweight import __version__, config
+from flyweight.config import DataConfig, Recipe
+from flyweight.errors import FlyweightError, RuleError
+
+if TYPE_CHECKING:
+    from flyweight.checkpoint import Run
+    from flyweight.data import Dataset
+
+app = App(
+    name="flyweight",
+    version=__version__,
+    help="Compact image classifiers that make weight: design, prove, train, explain and ship networks inside a limit.",
+    help_format="plaintext",
+    help_epilogue="Start here:  flyweight train sprint   (CIFAR-10 to 85 % on two CPU cores, with a report)",
+)
+
+DataOption = Annotated[
+    str | None,
+    Parameter(help="A folder or an archive with CIFAR-10, or `digits` for scikit-learn's handwritten digits."),
+]
+JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
+
+# messages go to standard error, so that what a command computes can be piped
+err = Console(stderr=True)
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", *(f"  flyweight {line}" for line in lines)])
+
+
+@app.command(
+    help_epilogue=_examples("check dilated", "check my_network.py:Net --input 3,64,64", "check course --json"),
+)
+def check(
+    network: str,
+    /,
+    *,
+    shape: Annotated[str, Parameter(name="--input", help="Channels, height and width of a picture.")] = "3,32,32",
+    rules: Annotated[str, Parameter(help="A built-in rule set or a YAML file of yours.")] = "brief",
+    as_json: JsonOption = False,
+) -> int:
+    """Check a network against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
+
+    Exit code 0 when every rule passes, 1 when one fails, 2 when the call is wrong.
+
+    Args:
+        network: A built-in network or path/to/file.py:ClassName (built without arguments).
+    """
+    from flyweight import analysis, model, summary
+    from flyweight import rules as rule_sets
+    from flyweight.config import ModelConfig
+
+    picture = _shape(shape)
+    ruleset = rule_sets.load_ruleset(rules)
+    facts = analysis.analyze(model.build(ModelConfig(network=network)), picture)
+    verdict = rule_sets.check(facts, ruleset)
+    _print(_json(summary.as_json(facts, verdict)) if as_json else summary.render(facts, verdict))
+    return 0 if verdict.passed else 1
+
+
+@app.command(
+    help_epilogue=_examples(
+        "train sprint",
+        "train my_recipe.yaml --epochs 30 --seed 1",
+        "train sprint --set augment.cutout=0.5 --set data.hold_out=5000",
+        "train --resume runs/sprint-20260101-120000",
+    ),
+)
+def train(
+    recipe: str | None = None,
+    /,
+    *,
+    resume: Annotated[Path | None, Parameter(help="Go on with this run folder.")] = None,
+    run: Annotated[Path | None, Parameter(help="The new run folder; by default runs/RECIPE-TIME.")] = None,
+    data: DataOption = None,
+    changes: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set", negative="", help="Change a value of the recipe: --set train.epochs=3. May be repeated."
+        ),
+    ] = (),
+    epochs: Annotated[int | None, Parameter(help="Short for --set train.epochs=N.")] = None,
+    seed: Annotated[int | None, Parameter(help="Short for --set train.seed=N.")] = None,
+    fallback: Annotated[
+        Literal["digits"] | None, Parameter(help="What to train on, loudly, if CIFAR-10 cannot be had.")
+    ] = None,
+    with_report: Annotated[bool, Parameter(name="--report", help="Write the report at the end.")] = True,
+) -> int:
+    """Train a network by a recipe, with a test pass after each epoch, and write the report.
+
+    Ctrl-C saves the state; --resume goes on from there, to the same weights as an unbroken run.
+
+    Args:
+        recipe: A built-in recipe or a YAML file of yours.
+    """
+    from flyweight.checkpoint import Run
+
+    if (recipe is None) == (resume is None):
+        raise FlyweightError(f"name a recipe ({', '.join(config.names())}, or a YAML file) or --resume a run folder")
+    if resume is not None:
+        if changes or epochs is not None or seed is not None or run is not None:
+            raise FlyweightError(
+                "--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --run"
+            )
+        folder = Run.open(resume)
+        plan = _with_data(folder.recipe(), data)
+        dataset, note = _load(plan.data, None)
+    else:
+        assert recipe is not None
+        shorts = (("train.epochs", epochs), ("train.seed", seed))
+        changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
+        plan = _settled(_with_data(config.load(recipe, changes), data))
+        dataset, note = _load(plan.data, fallback)
+        if note is not None:
+            plan = plan.model_copy(update={"data": DataConfig(name="digits")})
+        _check_rules(plan, dataset)
+        folder = Run.create(run, plan)
+    return _train(folder, plan, dataset, note, with_report)
+
+
+@app.command(help_epilogue=_examples("evaluate sprint", "evaluate runs/sprint-20260101-120000 --json"))
+def evaluate(
+    network: str,
+    /,
+    *,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, Parameter(help="Where evaluation.json and mistakes.csv go; a run's own folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Test a trained network: accuracy with its interval, per class, confusions, calibration, list of mistakes.
+
+    Args:
+        network: A network that ships with its weights, or a run folder.
+    """
+    from flyweight import checkpoint
+    from flyweight import evaluate as evaluation
+    from flyweight.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    source = checkpoint.find_trained(network)
+    trained = checkpoint.load_trained(source)
+    dataset, _ = _load(_data_of(trained.card.data, data), None)
+    scores = evaluation.evaluate(trained, dataset)
+    if out is None and source.parent != checkpoint.ZOO:
+        out = source
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        evaluation.write(scores, out)
+    _print(_json(scores.as_json()) if as_json else evaluation.render(scores))
+    return 0
+
+
+@app.command(help_epilogue=_examples("report runs/sprint-20260101-120000"))
+def report(run: Path, /, *, data: DataOption = None) -> int:
+    """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the pictures.
+
+    Args:
+        run: A run folder whose training has ended.
+    """
+    from flyweight.checkpoint import Run
+
+    folder = Run.open(run)
+    dataset, _ = _load(_with_data(folder.recipe(), data).data, None)
+    _report(folder, dataset)
+    return 0
+
+
+def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
+    import torch
+
+    from flyweight import environment, model
+    from flyweight import train as training
+    from flyweight.console import TrainingBar
+
+    begun = time.perf_counter()
+    record = {
+        **environment.describe(),
+        "precision": plan.train.precision,
+        "data_source": dataset.source,
+        "data_note": note,
+    }
+    folder.write_json(folder.environment, record)
+    torch.manual_seed(plan.train.seed)
+    network = model.build(plan.model, len(dataset.classes))
+    _say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
+    with TrainingBar(err) as bar:
+        try:
+            result = training.fit(network, dataset, plan, folder, bar)
+        except KeyboardInterrupt:
+            _say(f"stopped; nothing is lost. Go on with: flyweight train --resume {folder.folder}")
+            return 130
+    record |= {"finished": environment.now(), "seconds": round(time.perf_counter() - begun, 1)}
+    folder.write_json(folder.environment, record)
+    last = result.history[-1]
+    if with_report:
+        _report(folder, dataset)
+    what = "held-out" if plan.data.hold_out else "test"
+    _print(
+        f"{what} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total}) at the last epoch,"
+        f" {record['seconds']} s; {folder.folder}"
+    )
+    if note is not None:
+        _banner(note)
+    return 0
+
+
+def _report(folder: Run, dataset: Dataset) -> None:
+    from flyweight import report as reports
+
+    with err.status("writing the report"):
+        page = reports.write(folder, dataset)
+    _print(str(page))
+
+
+def _check_rules(plan: Recipe, dataset: Dataset) -> None:
+    """Stop before a training that could not count."""
+    from flyweight import analysis, model, summary
+    from flyweight import rules as rule_sets
+
+    if plan.rules is None:
+        return
+    network = model.build(plan.model, len(dataset.classes))
+    facts = analysis.analyze(network, dataset.shape)
+    verdict = rule_sets.check(facts, rule_sets.load_ruleset(plan.rules))
+    if not verdict.passed:
+        failed = next(rule for rule in verdict.verdicts if not rule.passed)
+        _say(summary.render(facts, verdict))
+        raise RuleError(
+            f"{plan.model.network} fails {failed.name!r}: {failed.detail}; train it all the same: --set rules=null"
+        )
+
+
+def _settled(plan: Recipe) -> Recipe:
+    from flyweight import train as training
+
+    return plan.model_copy(update={"train": training.settle(plan.train)})
+
+
+def _with_data(plan: Recipe, option: str | None) -> Recipe:
+    if option is None:
+        return plan
+    chosen = _data_of(plan.data.name, option)
+    return plan.model_copy(update={"data": plan.data.model_copy(update={"name": chosen.name, "path": chosen.path})})
+
+
+def _data_of(name: str, option: str | None) -> DataConfig:
+    """The data set of a card, or what --data says in its place."""
+    if option is None:
+        return config.parse(DataConfig, {"name": name}, "the network's card")
+    if option == "digits":
+        return DataConfig(name="digits")
+    return DataConfig(name="cifar10", path=Path(option))
+
+
+def _load(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | None]:
+    """The data, and the note that must be loud where it is not what was asked for."""
+    from flyweight import data
+    from flyweight.console import DataBar
+
+    note = None
+    with DataBar(err) as bar:
+        try:
+            dataset = data.load(plan.name, plan.path, progress=bar)
+        except data.NoDataError as error:
+            if fallback is None:
+                raise
+            note = f"CIFAR-10 could not be had, so this is NOT CIFAR-10: trained and tested on {fallback}. ({error})"
+            dataset = data.load(fallback, progress=bar)
+    if note is not None:
+        _banner(note)
+        return dataset, note
+    if plan.hold_out:
+        dataset = data.hold_out(dataset, plan.hold_out)
+    if plan.train_images is not None or plan.test_images is not None:
+        dataset = data.subset(
+            dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
+        )
+    return dataset, note
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise FlyweightError(f"--input {text}: write channels, height and width, for example 3,32,32") from None
+    if min(channels, height, width) < 1:
+        raise FlyweightError(f"--input {text}: all three must be at least 1")
+    return channels, height, width
+
+
+def _banner(note: str) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    err.print(Panel(Text(note), title="STAND-IN DATA", border_style="bold red", style="bold"))
+
+
+def _say(message: str) -> None:
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; none: those of this process.
+
+    Returns:
+        the exit code.
+    """
+    try:
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        _say(f"flyweight: {' '.join(str(error).split())} (see flyweight --help)")
+        return 2
+    except FlyweightError as error:
+        _say(f"flyweight: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone: nobody is left to tell
+        sys.stdout = None
+        return 141

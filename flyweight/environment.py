@@ -1,0 +1,47 @@
+"""On what a run was made: versions, processor, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flyweight import __version__
+
+
+def describe() -> dict[str, Any]:
+    """A flat record of this machine and of the program's versions, ready for JSON."""
+    cuda = torch.cuda.is_available()
+    return {
+        "started": now(),
+        "finished": None,
+        "seconds": None,
+        "command": " ".join(["flyweight", *sys.argv[1:]]),
+        "flyweight": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

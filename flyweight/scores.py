@@ -1,0 +1,289 @@
+"""Arithmetic of logits and labels: what an evaluation knows. No network, no files.
+
+Every share is in percent; a share of nothing is None and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+Interval = tuple[float, float]
+
+Z95 = 1.959963984540054
+"""The 97.5 % point of the standard normal distribution: 2.5 % are left on each side."""
+
+BINS = 15
+"""Of the calibration, as in Guo et al. 2017."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fared.
+
+    Attributes:
+        name: of the class.
+        n: test images of it.
+        correct: how many of them were recognised.
+        predicted: how many images of any class were taken for it.
+        accuracy: ``correct / n``, which is also the class's recall; None without images.
+        interval: of the accuracy, 95 %; None without images.
+        precision: ``correct / predicted``; None where nothing was taken for it.
+    """
+
+    name: str
+    n: int
+    correct: int
+    predicted: int
+    accuracy: float | None
+    interval: Interval | None
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images whose confidence is in (lower, upper]; confidence and accuracy are means, None without images."""
+
+    lower: float
+    upper: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether 80 % confidence means 80 % right.
+
+    Attributes:
+        error: the expected calibration error in percentage points, see :func:`calibrate`.
+        confidence: mean confidence over all images.
+        bins: of equal width, the least confident first.
+    """
+
+    error: float
+    confidence: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was not recognised.
+
+    Attributes:
+        index: of the image in its split.
+        true: its class, an index.
+        predicted: what it was taken for, an index.
+        confidence: probability given to the predicted class.
+        true_probability: probability given to the true class.
+        true_rank: the true class's place among the probabilities; 2 is a near miss.
+    """
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    true_probability: float
+    true_rank: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All scores of a network on a split.
+
+    Attributes:
+        network: its name.
+        data: name of the data set.
+        split: which part of it.
+        fingerprint: of the data set.
+        weights: SHA-256 of the file of weights.
+        classes: their names, in the order of the logits.
+        n: images.
+        correct: images recognised.
+        accuracy: ``correct / n``.
+        interval: of the accuracy, 95 %, by :func:`wilson`.
+        loss: mean negative log-likelihood in nats.
+        per_class: one for each of ``classes``.
+        confusion: (classes, classes) int64, read-only; row: true, column: predicted.
+        calibration: how far the confidence can be trusted.
+        mistakes: the most confident first.
+    """
+
+    network: str
+    data: str
+    split: str
+    fingerprint: str
+    weights: str
+    classes: tuple[str, ...]
+    n: int
+    correct: int
+    accuracy: float
+    interval: Interval
+    loss: float
+    per_class: tuple[ClassScore, ...]
+    confusion: np.ndarray
+    calibration: Calibration
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def near_misses(self) -> int:
+        """Mistakes in which the true class came second."""
+        return sum(mistake.true_rank == 2 for mistake in self.mistakes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the list of mistakes, which ``mistakes.csv`` has; their number and the near misses instead."""
+        fields = {key: value for key, value in vars(self).items() if key not in {"confusion", "mistakes"}}
+        return {
+            **fields,
+            "per_class": [asdict(score) for score in self.per_class],
+            "calibration": asdict(self.calibration),
+            "confusion": self.confusion.tolist(),
+            "mistakes": len(self.mistakes),
+            "near_misses": self.near_misses,
+        }
+
+
+def score(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    network: str,
+    data: str,
+    split: str,
+    fingerprint: str,
+    weights: str,
+) -> Evaluation:
+    """Score logits; the named arguments say whose they are, see :class:`Evaluation`.
+
+    Args:
+        logits: (N, classes), finite; N is at least 1.
+        labels: (N,) int64.
+        classes: their names.
+        network: its name.
+        data: name of the data set.
+        split: which part of it.
+        fingerprint: of the data set.
+        weights: SHA-256 of the file of weights.
+    """
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    predicted, rows = logits.argmax(1), np.arange(len(labels))
+    confidence = np.exp(log_probabilities[rows, predicted])
+    of_true = log_probabilities[rows, labels]
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    confusion.setflags(write=False)
+    correct = int(np.trace(confusion))
+    ranks = 1 + (logits > logits[rows, labels][:, None]).sum(1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    return Evaluation(
+        network=network,
+        data=data,
+        split=split,
+        fingerprint=fingerprint,
+        weights=weights,
+        classes=tuple(classes),
+        n=len(labels),
+        correct=correct,
+        accuracy=100 * correct / len(labels),
+        interval=wilson(correct, len(labels)),
+        loss=-float(of_true.mean()),
+        per_class=tuple(_class_scores(classes, confusion)),
+        confusion=confusion,
+        calibration=calibrate(confidence, predicted == labels),
+        mistakes=tuple(
+            Mistake(
+                index=int(i),
+                true=int(labels[i]),
+                predicted=int(predicted[i]),
+                confidence=100 * float(confidence[i]),
+                true_probability=100 * float(np.exp(of_true[i])),
+                # a tie lost to a class of a lower index is a second place, too
+                true_rank=max(2, int(ranks[i])),
+            )
+            for i in wrong
+        ),
+    )
+
+
+def wilson(correct: int, n: int) -> Interval:
+    """The 95 % score interval of a share, in percent (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
+
+    Unlike ``p +- 1.96 * sqrt(p * (1 - p) / n)`` it stays inside 0 to 100 and is right for few images and at both ends.
+    It is about the images drawn, not about another seed of the training.
+    """
+    share, z2 = correct / n, Z95**2 / n
+    centre = (share + z2 / 2) / (1 + z2)
+    half = sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    # rounding may put 0 of n or n of n a hair outside
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def calibrate(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Calibration:
+    """The expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3).
+
+    ``sum over bins of (images in it / all images) * |mean accuracy - mean confidence|``, bin m being
+    ((m - 1) / M, m / M].
+
+    Args:
+        confidence: (N,) probability of the predicted class, in 0 to 1.
+        correct: (N,) bool.
+        bins: how many.
+    """
+    edges = np.arange(bins + 1) / bins
+    positions = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(positions, minlength=bins)
+    sums = np.bincount(positions, weights=confidence, minlength=bins)
+    hits = np.bincount(positions, weights=correct, minlength=bins)
+    return Calibration(
+        error=100 * float(np.abs(hits - sums).sum()) / len(confidence),
+        confidence=100 * float(confidence.mean()),
+        bins=tuple(
+            Bin(
+                lower=100 * float(edges[m]),
+                upper=100 * float(edges[m + 1]),
+                n=int(counts[m]),
+                confidence=_percent(sums[m], counts[m]),
+                accuracy=_percent(hits[m], counts[m]),
+            )
+            for m in range(bins)
+        ),
+    )
+
+
+def confusions(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:
+    """The most frequent (true, predicted, images), the most frequent first; only those that happened."""
+    off = np.array(evaluation.confusion)
+    np.fill_diagonal(off, 0)
+    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(position), len(off)) for position in order]
+    return [(true, predicted, int(off[true, predicted])) for true, predicted in pairs if off[true, predicted]]
+
+
+def _class_scores(classes: Sequence[str], confusion: np.ndarray) -> list[ClassScore]:
+    scores = []
+    for position, name in enumerate(classes):
+        n, predicted = int(confusion[position].sum()), int(confusion[:, position].sum())
+        correct = int(confusion[position, position])
+        scores.append(
+            ClassScore(
+                name=name,
+                n=n,
+                correct=correct,
+                predicted=predicted,
+                accuracy=_percent(correct, n),
+                interval=wilson(correct, n) if n else None,
+                precision=_percent(correct, predicted),
+            )
+        )
+    return scores
+
+
+def _percent(part: float, whole: float) -> float | None:
+    return 100 * float(part) / float(whole) if whole else None
