@@ -116,10 +116,18 @@ class Augmenter:
 
         Returns:
             (N, H, W, C) uint8, a new array.
+
+        Raises:
+            FlyweightError: the hole is larger than the pictures.
         """
         if self._pipeline is None:
             self._build()
         height, width = images.shape[1:3]
+        if self.config.cutout and self.config.cutout_size > min(height, width):
+            raise FlyweightError(
+                f"augment.cutout_size: {self.config.cutout_size} is more than the side of the pictures,"
+                f" {width}x{height} pixels; lower it"
+            )
         draws = []
         for index in indices:
             self._reseed(epoch, int(index))

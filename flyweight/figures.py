@@ -64,37 +64,40 @@ def png(figure: Figure) -> bytes:
 def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: int = 5, draws: int = 4) -> Figure:
     """Training images as they are, under each transform alone, and as the first epochs of a run see them.
 
+    Strengths in the titles: largest shift, scale and rotation; number, size and fill of the hole.
+
     An augmented image depends on (seed, epoch, index) only, so that the draws are the very images of the training.
     """
     indices = _one_of_each_class(dataset.train, len(dataset.classes), rows)
     images = np.array(dataset.train.images[indices])
     never = {"flip": 0.0, "shift_scale_rotate": 0.0, "cutout": 0.0}
-    strength = (
-        f"shift {100 * config.shift:.3g} %, scale {100 * config.scale:.3g} %,\n"
-        f"rotate {config.rotate:.3g}\N{DEGREE SIGN}, p = {config.shift_scale_rotate:.2g}"
-    )
-    hole = f"1 hole, {config.cutout_size} x {config.cutout_size}, mean\np = {config.cutout:.2g}"
     alone = {
         "flip": f"HorizontalFlip\np = {config.flip:.2g}",
-        "shift_scale_rotate": f"ShiftScaleRotate\n{strength}",
-        "cutout": f"CoarseDropout\n{hole}",
+        "shift_scale_rotate": (
+            f"ShiftScaleRotate\n{100 * config.shift:.3g} %, {100 * config.scale:.3g} %,"
+            f" {config.rotate:.3g}\N{DEGREE SIGN}\np = {config.shift_scale_rotate:.2g}"
+        ),
+        "cutout": f"CoarseDropout\n1 x {config.cutout_size}x{config.cutout_size}, mean\np = {config.cutout:.2g}",
     }
     columns = {"original": images}
     for name, title in alone.items():
         certain = config.model_copy(update={**never, name: 1.0})
-        columns[title] = Augmenter(certain, dataset.mean, seed)(images, indices, 0)
+        columns[title] = Augmenter(certain, dataset.mean, seed)(images, indices, draws)
     pipeline = Augmenter(config, dataset.mean, seed)
     for epoch in range(draws):
         columns[f"all three,\nas in epoch {epoch + 1}"] = pipeline(images, indices, epoch)
-    figure = Figure(figsize=(1.3 * len(columns), 1.25 * len(indices) + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.3 * len(columns), 1.28 * len(indices) + 0.8), layout="constrained")
     grid = figure.subplots(len(indices), len(columns), squeeze=False)
     for column, (title, pictures) in enumerate(columns.items()):
-        grid[0, column].set_title(title, fontsize=7.5)
+        grid[0, column].set_title(title, fontsize=8)
         for row, picture in enumerate(pictures):
             _picture(grid[row, column], picture)
     for row, index in enumerate(indices):
         label = dataset.classes[int(dataset.train.labels[index])]
         grid[row, 0].set_ylabel(_short(label, 14), fontsize=9)
+    figure.supxlabel(
+        "columns 2 to 4: one transform alone, always applied; p is its probability in the training", fontsize=8
+    )
     return figure
 
 
@@ -175,7 +178,7 @@ def gradcam(
         true: (K, H, W) maps in 0 to 1 for the true class.
     """
     count = len(mistakes)
-    figure = Figure(figsize=(max(1.35 * count, 4.5), 4.9), layout="constrained")
+    figure = Figure(figsize=(max(1.4 * count, 4.5), 4.7), layout="constrained")
     grid = figure.subplots(3, count, squeeze=False)
     for column, mistake in enumerate(mistakes):
         for row, heat in enumerate((None, predicted[column], true[column])):
@@ -234,14 +237,14 @@ def calibration(result: Calibration, n: int) -> Figure:
     width = 100 / len(result.bins)
     centres = [(bin.lower + bin.upper) / 2 for bin in filled]
     plot.bar(centres, [bin.accuracy or 0 for bin in filled], 0.9 * width, color=BLUE, alpha=0.85, label="accuracy")
-    plot.plot(
-        [bin.confidence for bin in filled],
-        [bin.accuracy for bin in filled],
+    gaps = [(bin.confidence or 0) - (bin.accuracy or 0) for bin in filled]
+    plot.bar(
+        centres,
+        gaps,
+        0.35 * width,
+        [bin.accuracy or 0 for bin in filled],
         color=ORANGE,
-        marker="o",
-        markersize=4,
-        linewidth=1.2,
-        label="at the bin's mean confidence",
+        label="gap to the mean confidence",
     )
     plot.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy in percent")
     plot.set_title(
@@ -280,7 +283,7 @@ def _caption(axes: Axes, classes: Sequence[str], mistake: Mistake) -> None:
     true, predicted = _short(classes[mistake.true], 12), _short(classes[mistake.predicted], 12)
     # rounding up to "100 %" would claim a certainty that no softmax has
     sure = min(mistake.confidence, 99.9)
-    axes.set_title(f"is {true}\nsaid {predicted}, {sure:.3g} %", fontsize=7.5, color=INK)
+    axes.set_title(f"true: {true}\npred: {predicted}, {sure:.3g} %", fontsize=7.5, color=INK)
 
 
 def _hide_unused(figure: Figure) -> None:

@@ -145,7 +145,7 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
         FlyweightError: there is no such network, file or class.
     """
     if ":" in config.network:
-        return load_class(config.network)()
+        return _instance(config.network)
     if config.network not in NETWORKS:
         known = list(NETWORKS)
         raise FlyweightError(
@@ -153,6 +153,13 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
             f" {', '.join(known)}; one of yours is path/to/file.py:ClassName"
         )
     return TableNetwork(NETWORKS[config.network], classes, dropout=config.dropout)
+
+
+def _instance(reference: str) -> nn.Module:
+    try:
+        return load_class(reference)()
+    except TypeError as error:
+        raise FlyweightError(f"{reference} cannot be built without arguments: {error}; give each a default") from None
 
 
 def load_class(reference: str) -> type[nn.Module]:

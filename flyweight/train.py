@@ -187,6 +187,9 @@ class _Trainer:
             num_workers=self.config.workers or 0,
             persistent_workers=bool(self.config.workers),
             worker_init_fn=_ignore_interrupts,
+            # the loader draws a number for its workers each time it starts; from torch's own generator that would be
+            # one draw more in a resumed run, and dropout would go another way
+            generator=torch.Generator(),
         )
         self.network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(self.network, self.config)

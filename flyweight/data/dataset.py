@@ -1,0 +1,182 @@
+"""What `load` returns, and the splits that are made of it. All arrays are read-only."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from flyweight.errors import FlyweightError
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as progress(what, done, total); total is None where it is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pictures and their labels.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, C-contiguous and read-only; memory-mapped as `load` returns it.
+        labels: (N,) int64, an index into the data set's classes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split, with what is needed to use and to identify them.
+
+    Attributes:
+        name: "cifar10" or "digits"; "cifar10-modified" where the class counts are not those of CIFAR-10;
+            a suffix says what `hold_out` or `subset` did.
+        train: the training split.
+        test: the test split; after `hold_out` the validation split, see there.
+        classes: the name of each label.
+        mean: mean of the training pixels, a channel, in 0..1.
+        std: population standard deviation of the training pixels, a channel, in 0..1.
+        fingerprint: SHA-256 over the images, labels and classes of both splits, in their order.
+        source: where it came from, for a person.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fingerprint: str
+    source: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one picture as a network sees it: (3, H, W)."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+
+def fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
+    """SHA-256 over both splits and the class names, as 64 hexadecimal digits. About 0.1 s for CIFAR-10.
+
+    It covers every byte, the shapes and the order: training draws pictures by index, so that another order is
+    another experiment.
+    """
+    digest = hashlib.sha256("\0".join(classes).encode())
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(f"|{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def joined(parts: list[Split]) -> Split:
+    """One split of many, in their order; of no parts a split of no 32x32 images."""
+    if not parts:
+        return Split(np.empty((0, 32, 32, 3), np.uint8), np.empty(0, np.int64))
+    return Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
+
+
+def in_canonical_order(split: Split) -> Split:
+    """Sort the images by a hash of their pixels and label.
+
+    The layouts of CIFAR-10 keep the same images in different orders. Sorted, they give the same arrays, so that a seed
+    gives the same network wherever the data came from. The price: an index is not one of the official batches.
+    """
+    keys = [
+        hashlib.sha256(image.tobytes() + bytes([label])).digest()
+        for image, label in zip(split.images, split.labels.tolist(), strict=True)
+    ]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return Split(split.images[order], split.labels[order])
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and population standard deviation of each channel, in 0..1, of (N, H, W, 3) uint8 images.
+
+    Computed from integer histograms, so that the result is the same to the bit on every machine.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), 2048):  # bincount widens to int64: a slice at a time keeps memory small
+        pixels = images[start : start + 2048].reshape(-1, 3)
+        for channel in range(3):
+            counts[channel] += np.bincount(pixels[:, channel], minlength=256)
+    values, total = np.arange(256), int(counts[0].sum())
+    sums, squares = counts @ values, counts @ values**2
+    mean = [int(s) / total for s in sums]
+    std = [(total * int(q) - int(s) ** 2) ** 0.5 / total for s, q in zip(sums, squares, strict=True)]
+    return (mean[0] / 255, mean[1] / 255, mean[2] / 255), (std[0] / 255, std[1] / 255, std[2] / 255)
+
+
+def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Choose `count` indices with the classes in the proportions of `labels`; sorted, the same for the same seed.
+
+    Where the shares are not whole numbers the largest remainders get one more.
+    """
+    # the stream of RandomState is frozen for good, that of default_rng may change with a version of numpy
+    random = np.random.RandomState(seed)
+    classes, sizes = np.unique(labels, return_counts=True)
+    shares = sizes * count / len(labels)
+    takes = np.floor(shares).astype(int)
+    takes[np.argsort(takes - shares, kind="stable")[: count - takes.sum()]] += 1
+    chosen = [
+        random.permutation(np.flatnonzero(labels == label))[:take] for label, take in zip(classes, takes, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """Take a stratified `count` of training images away from `train`; they become `test`.
+
+    For choices that must not see the official test images: those cannot be reached from the result. Mean, standard
+    deviation and fingerprint are computed anew. The images are copied into memory (150 MB for CIFAR-10).
+
+    Raises:
+        FlyweightError: `count` leaves no image on one of the sides.
+    """
+    size = len(dataset.train)
+    if not 0 < count < size:
+        raise FlyweightError(f"cannot hold out {count} of {size} training images: choose 1 to {size - 1}")
+    held = stratified(dataset.train.labels, count, seed)
+    rest = np.setdiff1d(np.arange(size), held, assume_unique=True)
+    return assemble(
+        name=f"{dataset.name}-holdout{count}",
+        train=_take(dataset.train, rest),
+        test=_take(dataset.train, held),
+        classes=dataset.classes,
+        source=f"{dataset.source}; {count} training images (seed {seed}) in place of the test set",
+    )
+
+
+def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
+    """Return a stratified slice of both splits, for tests and quick tries.
+
+    Raises:
+        FlyweightError: more images are asked for than there are, or none.
+    """
+    for side, count, split in (("training", train, dataset.train), ("test", test, dataset.test)):
+        if not 0 < count <= len(split):
+            raise FlyweightError(f"cannot take {count} of {len(split)} {side} images: choose 1 to {len(split)}")
+    return assemble(
+        name=f"{dataset.name}-subset{train}+{test}",
+        train=_take(dataset.train, stratified(dataset.train.labels, train, seed)),
+        test=_take(dataset.test, stratified(dataset.test.labels, test, seed)),
+        classes=dataset.classes,
+        source=f"{dataset.source}; {train} training and {test} test images (seed {seed})",
+    )
+
+
+def assemble(name: str, train: Split, test: Split, classes: tuple[str, ...], source: str) -> Dataset:
+    """Make a data set of two splits: computes mean, standard deviation and fingerprint (0.4 s for CIFAR-10)."""
+    mean, std = pixel_statistics(train.images)
+    return Dataset(name, train, test, classes, mean, std, fingerprint(train, test, classes), source)
+
+
+def _take(split: Split, indices: np.ndarray) -> Split:
+    images, labels = np.array(split.images[indices]), np.array(split.labels[indices])
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return Split(images, labels)

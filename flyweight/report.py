@@ -1,0 +1,314 @@
+"""The report of a run: one page that opens anywhere, the brief's five answers in Markdown, and the pictures.
+
+The headline is the last epoch; the best epoch on the test set is shown only as optimistic.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from torch import nn
+
+from flyweight import analysis, augment, blocks, config, evaluate, explain, figures, model, rules, summary
+from flyweight.checkpoint import Run, Trained, load_trained, write_bytes, write_text
+from flyweight.config import Recipe
+from flyweight.data.dataset import Dataset, Progress
+from flyweight.errors import RunError
+from flyweight.evaluate import printable
+from flyweight.scores import Evaluation
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+TARGET = 85.0
+"""Test accuracy in percent that the brief asks for (R7)."""
+
+CAPTIONS = {
+    "augmentation": (
+        "Augmentation",
+        "Training images as they are, under each transform alone, and as epochs see them.",
+    ),
+    "metrics": (
+        "Loss and accuracy by epoch",
+        "The training figures are of augmented images, their loss with label smoothing; the test figures are of images"
+        " as they are.",
+    ),
+    "misclassified": ("Misclassified images", "Spread over all mistakes, from the most confident to the least."),
+    "gradcam": (
+        "Where the network looked",
+        "Grad-CAM on the last map: what spoke for the class that was predicted, and what for the true one.",
+    ),
+    "confusion": ("Confusion matrix", "Orange: mistakes, on a scale that ends at the most frequent one."),
+    "calibration": ("Calibration", "How often the network is right when it is so sure."),
+}
+
+ENVIRONMENT = {
+    "processor": "processor",
+    "cores": "processor cores",
+    "threads": "threads",
+    "device": "device",
+    "precision": "precision of the training",
+    "platform": "platform",
+    "python": "Python",
+    "torch": "torch",
+    "flyweight": "flyweight",
+    "started": "started (UTC)",
+    "finished": "finished (UTC)",
+    "command": "command",
+}
+
+
+def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
+    """Evaluate the run's network and write ``evaluation.json``, ``mistakes.csv``, ``images/``, the page, ``REPORT.md``.
+
+    Args:
+        run: whose training has ended.
+        dataset: what it was trained on.
+        progress: called as progress("report", done, total).
+
+    Returns:
+        the path of ``report.html``.
+
+    Raises:
+        RunError: the training has not ended, the weights are damaged, or the folder cannot be written.
+        FlyweightError: the data does not fit the network.
+    """
+    if not run.weights.is_file():
+        raise RunError(
+            f"{run.folder} has no weights yet: its training has not ended; go on with:"
+            f" flyweight train --resume {shlex.quote(str(run.folder))}"
+        )
+    recipe, trained = run.recipe(), load_trained(run.folder)
+    scores = evaluate.evaluate(trained, dataset)
+    evaluate.write(scores, run)
+    run.images.mkdir(exist_ok=True)
+    pictures: dict[str, bytes] = {}
+    drawers = _drawers(run, recipe, trained, dataset, scores)
+    for done, (name, draw) in enumerate(drawers.items()):
+        if progress is not None:
+            progress("report", done, len(drawers))
+        figure = draw()
+        if figure is not None:
+            pictures[name] = figures.png(figure)
+            write_bytes(run.images / f"{name}.png", pictures[name])
+    facts = _context(run, recipe, trained, dataset, scores, list(pictures))
+    uris = {name: f"data:image/png;base64,{base64.b64encode(content).decode()}" for name, content in pictures.items()}
+    write_text(run.report_markdown, render("REPORT.md.jinja", facts))
+    write_text(run.report_html, render("report.html.jinja", facts | {"uris": uris}))
+    if progress is not None:
+        progress("report", len(drawers), len(drawers))
+    return run.report_html
+
+
+def render(template: str, facts: dict[str, Any]) -> str:
+    """Fill a template of this package. In a page every value is escaped, in Markdown by the filters `md` and `fenced`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"md": markdown, "fenced": fenced, "count": count, "share": evaluate.share, "time": duration}
+    return environment.get_template(template).render(facts)
+
+
+def markdown(text: object) -> str:
+    """Text that means nothing to Markdown, in a table or outside: what could start markup becomes an entity."""
+    return re.sub(r"[^\w\s.,:;%/()+-]", lambda found: f"&#{ord(found[0])};", printable(str(text))).replace("_", "&#95;")
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks in it."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
+
+
+def count(value: object) -> str:
+    """A whole number with separators; what is not known is said to be so."""
+    if isinstance(value, list | tuple):
+        return " x ".join(count(part) for part in value)
+    return f"{value:,}" if isinstance(value, int) else "unknown"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person, such as ``1 h 2 min 3 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
+
+
+def _drawers(
+    run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation
+) -> dict[str, Callable[[], figures.Figure | None]]:
+    target = TARGET if recipe.rules == "brief" else None
+    return {
+        "augmentation": lambda: figures.augmentation(dataset, recipe.augment, recipe.train.seed),
+        "metrics": lambda: figures.metrics(run.history(), target, _split(recipe)),
+        "misclassified": lambda: figures.misclassified(scores, dataset.test.images),
+        "gradcam": lambda: _gradcam(trained, dataset, scores),
+        "confusion": lambda: figures.confusion(scores),
+        "calibration": lambda: figures.calibration(scores.calibration, scores.n),
+    }
+
+
+def _gradcam(trained: Trained, dataset: Dataset, scores: Evaluation) -> figures.Figure | None:
+    """None where there is no mistake, or no map to look at."""
+    mistakes = figures.spread(scores.mistakes, 8)
+    if not mistakes:
+        return None
+    images = np.stack([dataset.test.images[mistake.index] for mistake in mistakes])
+    predicted = explain.gradcam(trained, images, [mistake.predicted for mistake in mistakes])
+    true = explain.gradcam(trained, images, [mistake.true for mistake in mistakes])
+    if predicted is None or true is None:
+        return None
+    return figures.gradcam(scores, images, mistakes, predicted, true)
+
+
+def _context(
+    run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation, pictures: Sequence[str]
+) -> dict[str, Any]:
+    """All that the templates show."""
+    analysis_facts = analysis.analyze(trained.model, trained.card.input_shape)
+    verdict = rules.check(analysis_facts, rules.load_ruleset(recipe.rules or "brief"))
+    history, environment = run.history(), _environment(run)
+    best = max(history, key=lambda row: row["test_accuracy"], default=None)
+    folder = shlex.quote(run.folder.name)
+    return {
+        "title": printable(recipe.name),
+        "description": printable(recipe.description),
+        "network": printable(recipe.model.network),
+        "banners": _banners(environment, trained, dataset),
+        "notes": _notes(recipe, dataset, scores, history),
+        "scores": scores,
+        "names": [printable(name) for name in scores.classes],
+        "split": _split(recipe),
+        "best": best,
+        "epochs": trained.card.epochs,
+        "seconds": sum(row["seconds"] for row in history) if history else None,
+        "seed": recipe.train.seed,
+        "facts": summary.as_json(analysis_facts, verdict),
+        "checked": recipe.rules is not None,
+        "rules": _rules(recipe, dataset, scores, summary.as_json(analysis_facts, verdict)["rules"]),
+        "summary": summary.render(analysis_facts, verdict),
+        "log": run.log.read_text(encoding="utf-8") if run.log.is_file() else "(the log is missing)",
+        "recipe": config.write(recipe),
+        "augment": recipe.augment,
+        "dataset": dataset,
+        "machine": [
+            (label, environment[key]) for key, label in ENVIRONMENT.items() if environment.get(key) is not None
+        ],
+        "confusions": evaluate.confusions(scores, 10),
+        "mistakes": scores.mistakes[:10],
+        "pictures": [(name, *CAPTIONS[name]) for name in pictures],
+        "commands": [
+            f"flyweight check {shlex.quote(recipe.model.network)}",
+            f"flyweight train {folder}/{run.config.name}",
+            f"flyweight evaluate {folder}",
+            f"flyweight report {folder}",
+        ],
+        "rows": model.NETWORKS[recipe.model.network].blocks if recipe.model.network in model.NETWORKS else (),
+        "sources": _sources(trained.model),
+        "augmentation_source": inspect.getsource(augment.transforms),
+    }
+
+
+def _split(recipe: Recipe) -> str:
+    return "held-out" if recipe.data.hold_out else "test"
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    """What ``environment.json`` says; nothing where it is missing or damaged, for a report can do without."""
+    try:
+        content = json.loads(run.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) -> list[str]:
+    """What must be read before any figure: this is not the whole CIFAR-10."""
+    banners = [printable(str(environment["data_note"]))] if environment.get("data_note") else []
+    if dataset.name.startswith("digits") and not banners:
+        banners.append(
+            "Stand-in data: handwritten digits and not CIFAR-10. No figure here says anything about CIFAR-10."
+        )
+    if dataset.name.startswith("cifar10-modified"):
+        banners.append("These are not the 50,000 and 10,000 images of CIFAR-10: the classes have other sizes.")
+    if "-subset" in dataset.name:
+        banners.append(
+            f"Only a part of the data: {len(dataset.train):,} training and {len(dataset.test):,} test images."
+            " The figures are not those of the whole data set."
+        )
+    if "-holdout" in dataset.name:
+        banners.append(
+            f"Not the test set: accuracy is of {len(dataset.test):,} images held out of the training set, to choose by."
+        )
+    if dataset.fingerprint != trained.card.fingerprint:
+        banners.append(
+            f"Evaluated on other data than it was trained on: {dataset.fingerprint[:12]} here,"
+            f" {trained.card.fingerprint[:12]} in the training."
+        )
+    return banners
+
+
+def _notes(recipe: Recipe, dataset: Dataset, scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
+    notes = []
+    if history and history[-1]["test_correct"] != scores.correct:
+        notes.append(
+            f"The last epoch's test pass counted {history[-1]['test_correct']} of {history[-1]['test_total']};"
+            f" the evaluation for this report, {scores.correct} of {scores.n}."
+            " Another device or number of threads rounds differently."
+        )
+    return notes
+
+
+def _rules(
+    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The verdicts on the network, and on the brief's two rules about its training. `passed` None: it does not count."""
+    verdicts = [{key: rule[key] for key in ("name", "passed", "detail")} for rule in checked]
+    if recipe.rules is None:
+        return []
+    if recipe.rules != "brief":
+        return verdicts
+    chosen = recipe.augment
+    off = [name for name in ("flip", "shift_scale_rotate", "cutout") if getattr(chosen, name) == 0]
+    other_hole = chosen.cutout_size != 16
+    wrong = f"off: {', '.join(off)}" if off else f"the hole is {chosen.cutout_size} pixels wide" if other_hole else ""
+    verdicts.append(
+        {
+            "name": "augmentation",
+            "passed": not wrong,
+            "detail": wrong
+            or "horizontal flip, shift-scale-rotate, coarse dropout (1 hole of 16x16 filled with the mean)",
+        }
+    )
+    counts = dataset.name == "cifar10"
+    verdicts.append(
+        {
+            "name": "test accuracy",
+            "passed": scores.accuracy >= TARGET if counts else None,
+            "detail": f"{scores.accuracy:.2f} % at the last epoch, at least {TARGET:g} % is asked for"
+            + ("" if counts else f"; it does not count on {dataset.name}"),
+        }
+    )
+    return verdicts
+
+
+def _sources(network: nn.Module) -> list[tuple[str, str]]:
+    """(file name, text) of what builds the network: a user's own file, or our builder and its layers."""
+    own = sys.modules[type(network).__module__]
+    modules = [model, blocks] if own is model else [own]
+    return [(Path(inspect.getsourcefile(module) or "network.py").name, inspect.getsource(module)) for module in modules]

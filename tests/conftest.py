@@ -1,0 +1,80 @@
+"""What several test modules need."""
+
+import numpy as np
+import pytest
+import torch
+
+from flyweight import checkpoint, config, model, train
+from flyweight.data import Dataset, Split
+
+
+class Silent:
+    """An observer that keeps what it is told."""
+
+    def __init__(self):
+        self.lines, self.notes, self.steps = [], [], []
+        self.on_step = None
+
+    def start(self, epoch, epochs, step, steps, images):
+        self.epoch_number = epoch
+
+    def step(self, step, loss):
+        self.steps.append((self.epoch_number, step))
+        if self.on_step:
+            self.on_step(self.epoch_number, step)
+
+    def epoch(self, line):
+        self.lines.append(line)
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def stripes(count: int, seed: int, size: int = 32) -> Split:
+    """Noisy pictures of two classes, horizontal and vertical stripes: a network learns them in a few steps."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    wave = 60 * np.sign(np.sin(np.arange(size)))
+    pictures = np.where(labels[:, None, None] == 0, wave[None, :, None], wave[None, None, :])[..., None]
+    noise = generator.normal(0, 40, (count, size, size, 3))
+    return Split(np.clip(128 + pictures + noise, 0, 255).astype(np.uint8), labels.astype(np.int64))
+
+
+@pytest.fixture(scope="session")
+def striped() -> Dataset:
+    return Dataset(
+        name="digits",
+        train=stripes(192, 0),
+        test=stripes(64, 1),
+        classes=("horizontal", "vertical"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.3, 0.3, 0.3),
+        fingerprint="0" * 64,
+        source="stripes made by the tests",
+    )
+
+
+@pytest.fixture
+def recipe() -> config.Recipe:
+    """Three short epochs of a network with dropout, so that the random state matters."""
+    return config.parse(
+        config.Recipe,
+        {
+            "name": "tiny",
+            "data": {"name": "digits"},
+            "model": {"network": "sprint", "dropout": 0.1},
+            "train": {"epochs": 3, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0, "keep": 9},
+        },
+        "the tests",
+    )
+
+
+def fresh(recipe, dataset):
+    torch.manual_seed(recipe.train.seed)
+    return model.build(recipe.model, len(dataset.classes))
+
+
+def fit(recipe, dataset, folder, observer=None):
+    """Train in a run folder, new or not."""
+    run = checkpoint.Run.open(folder) if folder.exists() else checkpoint.Run.create(folder, recipe)
+    return train.fit(fresh(recipe, dataset), dataset, recipe, run, observer or Silent())

@@ -1,0 +1,176 @@
+"""R6, and the traps of albumentations 2.0.8 that were found before this was written."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from flyweight import augment
+from flyweight.augment import Augmenter
+from flyweight.config import AugmentConfig
+from flyweight.errors import FlyweightError
+from flyweight.train import Batches
+
+MEAN = (0.4914, 0.4822, 0.4465)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Smooth pictures with noise, no two pixels alike by rule, so that any change shows."""
+    generator = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, 32)[None, :, None, None] + np.linspace(0, 40, 32)[None, None, :, None]
+    return np.clip(ramp + generator.integers(0, 40, (1500, 32, 32, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AugmentConfig(),
+        AugmentConfig(flip=1, shift_scale_rotate=1, cutout=1),
+        AugmentConfig(flip=0, shift_scale_rotate=0.9, cutout=0, shift=0.3, scale=0.5, rotate=180),
+        AugmentConfig(flip=0.2, shift_scale_rotate=0, cutout=0.5, cutout_size=9),
+        AugmentConfig(shift_scale_rotate=1, shift=0, scale=0, rotate=0, cutout=0.3, cutout_size=32),
+    ],
+)
+def test_the_batched_way_equals_albumentations_to_the_grey_level(images, config):
+    augmenter = Augmenter(config, MEAN, seed=3)
+    indices = range(7, 7 + len(images))
+    for epoch in (0, 5):
+        batched = augmenter(images, indices, epoch)
+        assert np.array_equal(batched, augmenter.by_albumentations(images, indices, epoch))
+
+
+def test_pictures_that_are_not_square_equal_albumentations_too():
+    images = np.random.default_rng(0).integers(0, 256, (300, 24, 40, 3), dtype=np.uint8)
+    augmenter = Augmenter(AugmentConfig(flip=0.5, shift_scale_rotate=0.8, cutout=0.8), MEAN)
+    assert np.array_equal(augmenter(images, range(300), 0), augmenter.by_albumentations(images, range(300), 0))
+
+
+def test_a_picture_depends_on_seed_epoch_and_index_alone(images):
+    augmenter = Augmenter(AugmentConfig(), MEAN, seed=1)
+    whole = augmenter(images[:64], range(64), 2)
+    shuffled = np.random.default_rng(0).permutation(64)
+    assert np.array_equal(Augmenter(AugmentConfig(), MEAN, seed=1)(images[shuffled], shuffled, 2), whole[shuffled])
+    assert not np.array_equal(augmenter(images[:64], range(64), 3), whole)
+    assert not np.array_equal(augmenter(images[:64], range(64, 128), 2), whole)
+    assert not np.array_equal(Augmenter(AugmentConfig(), MEAN, seed=2)(images[:64], range(64), 2), whole)
+
+
+def test_the_input_is_left_alone(images):
+    before = images.copy()
+    Augmenter(AugmentConfig(flip=1, shift_scale_rotate=1, cutout=1), MEAN)(images, range(len(images)), 0)
+    assert np.array_equal(images, before)
+
+
+def test_coin_flips_are_independent():
+    """Trap 1: Compose(seed=N) makes all transforms fire together or not at all."""
+    count = 4000
+    # one picture, so that each transform leaves a mark of its own; its left half is dark
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:] = 200
+    batch = np.repeat(image[None], count, axis=0)
+    config = AugmentConfig(flip=0.5, shift_scale_rotate=0.5, cutout=0.5, shift=0, scale=0, rotate=0)
+    augmenter = Augmenter(config, (0.1, 0.2, 0.3))
+    augmenter(batch[:1], [0], 0)
+    draws = []
+    for index in range(count):
+        augmenter._reseed(0, index)
+        flip, warp, hole = augmenter._draw(32, 32)
+        draws.append((flip, warp is not None, hole is not None))
+    table = np.array(draws)
+    # each of the eight combinations has probability 1/8: 500 of 4,000, standard deviation 21
+    counts = np.bincount(table @ [4, 2, 1], minlength=8)
+    assert counts.min() > 500 - 5 * 21
+    assert counts.max() < 500 + 5 * 21
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_batches_for_any_number_of_workers(striped, workers):
+    """Trap 2: workers emit the same stream, and every epoch repeats the first."""
+
+    def batches(count):
+        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)
+        positions = [(epoch, step) for epoch in range(2) for step in range(6)]
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=positions, num_workers=count)
+        return [(images.clone(), labels.clone()) for images, labels in loader]
+
+    alone, shared = batches(0), batches(workers)
+    assert all(torch.equal(a, b) and torch.equal(x, y) for (a, x), (b, y) in zip(alone, shared, strict=True))
+    firsts = (
+        torch.stack([images for images, _ in alone[:6]]).sum(),
+        torch.stack([images for images, _ in alone[6:]]).sum(),
+    )
+    assert firsts[0] != firsts[1]
+
+
+def test_an_epoch_shows_each_picture_once_and_processes_share_it(striped):
+    def labels(rank, world):
+        batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, world)
+        for step in range(6):
+            batches[0, step]
+        return batches._order[1]
+
+    assert sorted(labels(0, 1)) == list(range(192))
+    whole = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)[0, 0][0]
+    halves = [Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, 2)[0, 0][0] for rank in (0, 1)]
+    assert torch.equal(whole[0::2], halves[0])
+    assert torch.equal(whole[1::2], halves[1])
+
+
+def test_the_hole_is_one_square_of_the_data_sets_mean():
+    """Trap 3: a fill in 0 to 1 on uint8 pictures is a black hole; max_holes and its like are dropped with a warning."""
+    batch = np.full((200, 32, 32, 3), 255, np.uint8)
+    result = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1), MEAN)(batch, range(200), 0)
+    for picture in result:
+        hole = (picture != 255).any(2)
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == 16 * 16
+        assert (np.ptp(rows), np.ptp(columns)) == (15, 15)
+        assert picture[hole].tolist() == [[125, 122, 113]] * 256  # 255 * mean, cut to a grey level
+    # every place occurs: the hole lies wholly inside, so 17 rows are open to its upper edge
+    tops = {int(np.flatnonzero((picture != 255).any((1, 2)))[0]) for picture in result}
+    assert tops == set(range(17))
+
+
+def test_arguments_of_version_1_are_refused():
+    A = augment.import_albumentations()  # noqa: N806
+    with pytest.raises(ValueError, match="max_holes"):
+        A.Compose([A.CoarseDropout(max_holes=1, strict=True)], strict=True)
+
+
+def test_no_call_home_no_threads_and_no_import_before_it_is_needed():
+    """Trap 4, in a process of its own."""
+    code = (
+        "import sys, os, socket\n"
+        "def refuse(*a, **k): raise AssertionError('a connection')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
+        "from flyweight import augment\n"
+        "assert 'albumentations' not in sys.modules\n"
+        "augment.import_albumentations()\n"
+        "import cv2; print(cv2.getNumThreads(), 'albumentations' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "True"]
+
+
+def test_albumentationsx_is_refused(monkeypatch):
+    monkeypatch.setattr(augment, "version", lambda name: "2.0.9")
+    with pytest.raises(FlyweightError, match="AGPL.*pip uninstall"):
+        augment.import_albumentations()
+
+
+def test_an_augmenter_travels_to_a_worker_without_its_pipeline(images):
+    import pickle
+
+    augmenter = Augmenter(AugmentConfig(), MEAN, seed=1)
+    here = augmenter(images[:8], range(8), 0)
+    assert np.array_equal(pickle.loads(pickle.dumps(augmenter))(images[:8], range(8), 0), here)
+
+
+def test_a_hole_larger_than_the_picture_is_refused():
+    batch = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(FlyweightError, match="cutout_size: 16 is more than .* 8x8 pixels; lower it"):
+        Augmenter(AugmentConfig(), MEAN)(batch, range(4), 0)

@@ -1,0 +1,182 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from flyweight import checkpoint, config, model
+from flyweight.checkpoint import Card, Run
+from flyweight.config import ModelConfig
+from flyweight.errors import FlyweightError, RunError
+
+CARD = Card(
+    network="sprint", dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+    std=(0.2,) * 3, data="cifar10", fingerprint="0", epochs=1,
+)  # fmt: skip
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    torch.manual_seed(0)
+    checkpoint.save_model(tmp_path, model.build(ModelConfig(network="sprint")), CARD)
+    return tmp_path
+
+
+def state(number):
+    return {"weights": torch.full((1000,), float(number)), "epoch": number}
+
+
+def test_a_run_folder_keeps_its_recipe(tmp_path):
+    recipe = config.load("sprint", ["train.seed=7"])
+    run = Run.create(tmp_path / "a" / "b", recipe)
+    assert Run.open(run.folder).recipe() == recipe
+
+
+def test_the_default_folder_has_the_recipes_name_and_is_never_reused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = config.load("sprint").model_copy(update={"name": "../my $recipe"})
+    first, second = Run.create(None, recipe), Run.create(None, recipe)
+    assert first.folder != second.folder
+    assert first.folder.parent == Path("runs")
+    assert first.folder.name.startswith(".._my_recipe-")
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FlyweightError, match="not empty.*--resume.*--run"):
+        Run.create(tmp_path, config.load("sprint"))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunError, match="not a run folder: it has no config.yaml"):
+        Run.open(tmp_path)
+
+
+def test_the_newest_checkpoint_counts_and_old_ones_go(tmp_path):
+    run = Run(tmp_path)
+    for number in range(12):
+        run.save_checkpoint(state(number), number, 0, keep=2)
+    run.save_checkpoint(state(99), 11, 5, keep=2)
+    loaded, damaged = run.load_checkpoint()
+    assert loaded["epoch"] == 99
+    assert damaged == []
+    assert [file.name for file in sorted(run.checkpoints.iterdir())] == [
+        "epoch-0011-step-000000.pt",
+        "epoch-0011-step-000005.pt",
+    ]
+
+
+@pytest.mark.parametrize("position", [0, 100, 2000, -33, -1])
+def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_is_used(tmp_path, position):
+    """torch.load itself notices none of 200 flipped bits."""
+    run = Run(tmp_path)
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+    run.save_checkpoint(state(2), 2, 0, keep=2)
+    newest = sorted(run.checkpoints.iterdir())[-1]
+    content = bytearray(newest.read_bytes())
+    content[position] ^= 1
+    newest.write_bytes(content)
+    loaded, damaged = run.load_checkpoint()
+    assert loaded["epoch"] == 1
+    assert len(damaged) == 1
+    assert newest.name in damaged[0]
+
+
+def test_when_no_checkpoint_is_whole_the_run_stops(tmp_path):
+    run = Run(tmp_path)
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+    file = next(run.checkpoints.iterdir())
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(RunError, match="all 1 checkpoints"):
+        run.load_checkpoint()
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    checkpoint.write_text(file, "old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device; the file that was there before is unchanged"):
+        checkpoint.write_text(file, "new")
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_process_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path):
+    code = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from flyweight.checkpoint import Run\n"
+        "run = Run(Path(sys.argv[1])); number = 0\n"
+        "while True:\n"
+        "    number += 1\n"
+        "    run.save_checkpoint({'epoch': number, 'weights': torch.full((300_000,), number)}, number, 0, 2)\n"
+        "    if number == 2: print('ready', flush=True)\n"
+    )
+    for delay in (0.0, 0.013, 0.037):
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        loaded, damaged = Run(tmp_path).load_checkpoint()
+        assert damaged == []
+        assert (loaded["weights"] == loaded["epoch"]).all()
+        for file in (tmp_path / "checkpoints").iterdir():
+            file.unlink()
+
+
+def test_weights_and_card_come_back(shipped):
+    trained = checkpoint.load_trained(shipped)
+    assert trained.card.classes == CARD.classes
+    assert not trained.model.training
+    assert len(trained.card.sha256) == 64
+
+
+def test_weights_that_do_not_match_their_hash_are_refused(shipped):
+    file = shipped / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunError, match="damaged or of another run"):
+        checkpoint.load_trained(shipped)
+
+
+def test_weights_of_another_network_are_refused(shipped):
+    card = json.loads((shipped / "config.json").read_text())
+    (shipped / "config.json").write_text(json.dumps({**card, "network": "strided"}))
+    with pytest.raises(RunError, match="does not fit the network strided"):
+        checkpoint.load_trained(shipped)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"classes": 3, "input_shape": 1, "mean": 1, "std": 1}'])
+def test_a_damaged_card_is_one_line(shipped, content):
+    (shipped / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        checkpoint.load_trained(shipped)
+
+
+def test_finding_a_network_says_what_is_missing(tmp_path):
+    with pytest.raises(RunError, match="neither a run folder nor a shipped network"):
+        checkpoint.find_trained("nothing")
+    run = Run.create(tmp_path / "run", config.load("sprint"))
+    with pytest.raises(RunError, match="has not ended; go on with: flyweight train --resume"):
+        checkpoint.find_trained(str(run.folder))
+
+
+def test_history_is_a_table_objects_and_lines(tmp_path):
+    run = Run(tmp_path)
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    run.write_history(rows, ["one", "two"])
+    assert run.history_csv.read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
+    assert run.history() == rows
+    assert run.log.read_text() == "one\ntwo\n"

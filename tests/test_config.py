@@ -1,0 +1,80 @@
+import pytest
+
+from flyweight import config
+from flyweight.errors import FlyweightError
+
+
+@pytest.mark.parametrize("name", config.names())
+def test_every_recipe_loads_and_comes_back_the_same_from_its_own_text(name, tmp_path):
+    recipe = config.load(name)
+    assert recipe.name == name
+    assert recipe.rules == "brief"
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(config.write(recipe))
+    assert config.load(copy) == recipe
+
+
+@pytest.mark.parametrize("name", config.names())
+def test_every_recipe_turns_all_three_augmentations_on(name):
+    augment = config.load(name).augment
+    assert min(augment.flip, augment.shift_scale_rotate, augment.cutout) > 0
+    assert min(augment.shift, augment.scale, augment.rotate) > 0
+    assert augment.cutout_size == 16
+
+
+def test_overrides_are_yaml():
+    recipe = config.load("sprint", ["train.epochs=3", "train.ema=0.99", "rules=null", "data.path=/x y"])
+    assert (recipe.train.epochs, recipe.train.ema, recipe.rules, str(recipe.data.path)) == (3, 0.99, None, "/x y")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["train.epoch=3"], ["train.epoch", "did you mean 'epochs'?", "batch_size"]),
+        (["train.epochs=many"], ["train.epochs", "'many'"]),
+        (["train.epochs=0"], ["train.epochs", "greater than or equal to 1", "got 0"]),
+        (["augment.cutout=1.5"], ["augment.cutout", "1.5"]),
+        (["train.epochs"], ["--set train.epochs", "section.key=value"]),
+        (["train.epochs=["], ["--set train.epochs=[", "not valid YAML"]),
+        (["name.first=x"], ["name is not a section"]),
+        (["trane.epochs=3"], ["trane", "did you mean 'train'?"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_its_key(changes, words):
+    with pytest.raises(FlyweightError) as error:
+        config.load("sprint", changes)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: [", ["not valid YAML", "line"]),
+        ("just words", ["holds no keys"]),
+        ("name: x", ["model", "needed"]),
+        ("name: x\nmodel: {network: sprint}\ntrain: {peak_rate: -1}", ["train.peak_rate", "-1"]),
+    ],
+)
+def test_a_broken_file_is_one_line_with_its_name(tmp_path, text, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(FlyweightError) as error:
+        config.load(file)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in ["mine.yaml", *words]:
+        assert word in message
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(FlyweightError, match="did you mean 'sprint'.*course, dilated, sprint, strided"):
+        config.load("sprnt")
+
+
+def test_a_recipe_cannot_change_after_it_was_checked():
+    recipe = config.load("sprint")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.train.epochs = 1

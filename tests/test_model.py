@@ -1,0 +1,135 @@
+import pytest
+import torch
+from torch import nn
+
+from flyweight import analysis, checkpoint, model, rules
+from flyweight.config import ModelConfig
+from flyweight.errors import FlyweightError
+
+NAMES = list(model.NETWORKS)
+
+
+def build(name, classes=10):
+    torch.manual_seed(0)
+    return model.build(ModelConfig(network=name), classes)
+
+
+# The contract: what holds for every network in the table, and must hold for the next one.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shape_and_finite_logits(name):
+    network = build(name, classes=7)
+    logits = network(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name):
+    network = build(name)
+    network(torch.randn(4, 3, 32, 32)).square().mean().backward()
+    without = [
+        key for key, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_a_batch_do_not_see_each_other_in_eval_mode(name):
+    network = build(name).eval()
+    x = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(network(x)[1:2], network(x[1:2]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_survive_saving_and_loading(name, tmp_path):
+    network = build(name).eval()
+    card = checkpoint.Card(
+        network=name, dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    checkpoint.save_model(tmp_path, network, card)
+    loaded = checkpoint.load_trained(tmp_path)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.model(x), network(x))
+    assert loaded.card.mean == card.mean
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_builds_the_same_weights(name):
+    assert all(torch.equal(a, b) for a, b in zip(build(name).parameters(), build(name).parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_brief_holds(name):
+    """R1 to R5 and the parameters of R7; R6 is in test_config and test_augment, the accuracy in docs/results.md."""
+    report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
+    assert [verdict.name for verdict in report.verdicts if not verdict.passed] == []
+    assert report.passed
+
+
+def test_the_bonus_holds_for_dilated_alone():
+    def bonus(name):
+        report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
+        return all(verdict.passed for verdict in report.bonuses)
+
+    assert [name for name in NAMES if bonus(name)] == ["dilated"]
+
+
+def test_parameters_by_hand():
+    # sprint: the rows of the table, 9 * in * out a dense layer, 9 * in + in * out a separable one, 2 * out a norm
+    dense = 9 * (3 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 96)
+    separable = 9 * 64 + 64 * 64 + 2 * (9 * 96 + 96 * 96) + 9 * 96 + 96 * 128
+    norms = 2 * (16 + 16 + 32 + 32 + 32 + 64 + 64 + 64 + 96 + 96 + 96 + 128)
+    assert sum(p.numel() for p in build("sprint").parameters()) == dense + separable + norms + 1280
+
+
+def test_dropout_of_the_recipe_replaces_the_networks_own():
+    def probabilities(dropout):
+        network = model.build(ModelConfig(network="course", dropout=dropout))
+        return {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
+
+    assert probabilities(None) == {0.1}
+    assert probabilities(0.0) == {0.0}
+
+
+MINE = """
+from torch import nn
+from neighbour import WIDTH
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, WIDTH, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 10))
+class Other:
+    pass
+"""
+
+
+def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "neighbour.py").write_text("WIDTH = 5\n")
+    network = model.build(ModelConfig(network=f"{tmp_path}/mine.py:Net"))
+    assert network(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("sprnt", "did you mean 'sprint'"),
+        ("missing.py:Net", "there is no file 'missing.py'"),
+        ("{folder}/mine.py:Nett", "did you mean 'Net'"),
+        ("{folder}/mine.py:Other", "no nn.Module named 'Other'"),
+        ("{folder}/broken.py:Net", "importing it failed: ZeroDivisionError"),
+        ("{folder}/needy.py:Net", "cannot be built without arguments"),
+    ],
+)
+def test_a_wrong_network_is_one_line(tmp_path, reference, words):
+    (tmp_path / "mine.py").write_text(MINE.replace("from neighbour import WIDTH", "WIDTH = 5"))
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "needy.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
+    )
+    with pytest.raises(FlyweightError) as error:
+        model.build(ModelConfig(network=reference.format(folder=tmp_path)))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

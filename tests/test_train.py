@@ -1,0 +1,176 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import Silent, fit, fresh
+from torch import nn
+
+from flyweight import checkpoint, config, train
+from flyweight.checkpoint import Run
+from flyweight.errors import FlyweightError
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def change(recipe, **settings):
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+VARIANTS = {
+    "sgd": {},
+    "adamw and averaging": {"optimizer": "adamw", "peak_rate": 0.002, "ema": 0.9},
+    "bfloat16": {"precision": "bfloat16"},
+    "a worker": {"workers": 1},
+}
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
+def test_the_same_seed_gives_the_same_weights_and_resuming_from_any_epoch_too(striped, recipe, tmp_path, settings):
+    recipe = change(recipe, **settings)
+    whole = fit(recipe, striped, tmp_path / "whole")
+    assert same(fit(recipe, striped, tmp_path / "again").model, whole.model)
+    files = sorted((tmp_path / "whole" / "checkpoints").iterdir())
+    assert len(files) == 3
+    for epochs in (1, 2):
+        part = Run.create(tmp_path / f"part{epochs}", recipe)
+        part.checkpoints.mkdir()
+        for file in files[:epochs]:
+            (part.checkpoints / file.name).write_bytes(file.read_bytes())
+        torch.manual_seed(epochs)  # whatever the generator does before must not matter
+        resumed = fit(recipe, striped, part.folder)
+        assert same(resumed.model, whole.model)
+        assert [row.test_correct for row in resumed.history] == [row.test_correct for row in whole.history]
+
+
+def test_another_seed_gives_other_weights(striped, recipe, tmp_path):
+    one, other = fit(recipe, striped, tmp_path / "0"), fit(change(recipe, seed=1), striped, tmp_path / "1")
+    assert not same(one.model, other.model)
+
+
+@pytest.mark.parametrize("stop", [(0, 1), (1, 4), (2, 6)])
+def test_stopping_after_any_step_loses_nothing(striped, recipe, tmp_path, stop):
+    whole = fit(recipe, striped, tmp_path / "whole")
+    observer = Silent()
+    observer.on_step = lambda *now: os.kill(os.getpid(), signal.SIGINT) if now == stop else None
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, striped, tmp_path / "run", observer)
+    assert observer.steps[-1] == stop
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = fit(recipe, striped, tmp_path / "run")
+    assert same(resumed.model, whole.model)
+    assert [row.train_loss for row in resumed.history] == [row.train_loss for row in whole.history]
+
+
+def test_it_learns_and_writes_what_the_brief_asks_for(striped, recipe, tmp_path):
+    observer = Silent()
+    result = fit(change(recipe, epochs=6), striped, tmp_path / "run", observer)
+    last = result.history[-1]
+    assert last.test_correct >= 60  # of 64; chance is 32
+    run = Run.open(tmp_path / "run")
+    assert len(run.history()) == 6
+    assert run.log.read_text().splitlines() == observer.lines
+    assert f"accuracy {last.test_correct}/64 ({last.test_accuracy:.2f}%)" in observer.lines[-1]
+    assert run.history_csv.read_text().startswith("epoch,train_loss,train_accuracy,test_loss,test_correct,test_total,")
+    trained = checkpoint.load_trained(run.folder)
+    assert same(trained.model, result.model)
+    assert trained.card.classes == ("horizontal", "vertical")
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing(striped, recipe, tmp_path):
+    recipe = change(recipe, epochs=5, warmup=0.2)  # the first epoch is the rise
+    rates = [row.rate for row in fit(recipe, striped, tmp_path / "run").history]
+    assert 0.07 < rates[0] <= 0.1
+    assert rates[0] > rates[1] > rates[2] > rates[3] > rates[4]
+    assert 0 < rates[4] < 0.01
+
+
+def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe, tmp_path):
+    recipe = change(recipe, ema=0.5, epochs=1, batch_size=96)  # two steps
+    run = Run.create(tmp_path / "run", recipe)
+    steps = []
+    observer = Silent()
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, observer)
+    observer.on_step = lambda *_: steps.append(trainer.network.c1[0][0].weight.detach().clone())
+    trainer.run_epoch(train._Stop())
+    # the average starts as a copy at the first update, then moves half way
+    torch.testing.assert_close(trainer.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
+
+
+def test_norms_and_biases_do_not_decay(recipe):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    decayed, free = train._optimizer(network, recipe.train).param_groups
+    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]
+    assert [tuple(parameter.shape) for parameter in free["params"]] == [(4,), (4,), (4,), (2,)]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
+
+
+def test_a_rate_that_is_too_high_is_one_line_and_keeps_the_last_checkpoint(striped, recipe, tmp_path):
+    with pytest.raises(
+        FlyweightError, match=r"the loss became (nan|inf) in epoch 1.*lower train.peak_rate \(it is 1e\+30"
+    ):
+        fit(change(recipe, peak_rate=1e30), striped, tmp_path / "run")
+
+
+def test_a_batch_larger_than_the_data_is_one_line(striped, recipe, tmp_path):
+    with pytest.raises(FlyweightError, match="batch_size: 500 is more than the 192 training images"):
+        fit(change(recipe, batch_size=500), striped, tmp_path / "run")
+
+
+def test_resuming_on_other_data_is_refused(striped, recipe, tmp_path):
+    from dataclasses import replace
+
+    fit(change(recipe, epochs=1), striped, tmp_path / "run")
+    with pytest.raises(FlyweightError, match="was trained on other data"):
+        fit(change(recipe, epochs=1), replace(striped, fingerprint="1" * 64), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(striped, recipe, tmp_path):
+    whole = fit(recipe, striped, tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    newest.write_bytes(b"torn")
+    observer = Silent()
+    assert same(fit(recipe, striped, tmp_path / "run", observer).model, whole.model)
+    assert len(observer.notes) == 1
+    assert len(observer.lines) == 1  # one epoch was done again
+
+
+def test_settle_leaves_nothing_open():
+    settled = train.settle(config.TrainConfig())
+    assert settled.precision in {"float32", "bfloat16"}
+    assert settled.workers is not None
+    assert train.settle(settled) == settled
+
+
+def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
+    """A real process, a real kill -9, through the command line."""
+    command = [
+        sys.executable, "-m", "flyweight", "train", "sprint", "--data", "digits", "--epochs", "4", "--no-report",
+        "--set", "train.batch_size=128", "--set", "data.train_images=512", "--set", "data.test_images=100",
+    ]  # fmt: skip
+    environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
+    whole = subprocess.run(
+        [*command, "--run", str(tmp_path / "whole")], env=environment, capture_output=True, text=True
+    )
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [*command, "--run", str(tmp_path / "run")], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("Epoch 2/4"):
+            process.kill()
+            break
+    process.stderr.close()
+    assert process.wait() == -signal.SIGKILL
+    resume = [sys.executable, "-m", "flyweight", "train", "--resume", str(tmp_path / "run"), "--no-report"]
+    resumed = subprocess.run(resume, env=environment, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Epoch 1/4" not in resumed.stderr
+    digests = [json.loads((tmp_path / name / "config.json").read_text())["sha256"] for name in ("whole", "run")]
+    assert digests[0] == digests[1]
