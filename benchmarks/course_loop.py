@@ -1,0 +1,134 @@
+"""The course's way to train, as an honest student would write it: the peer that flyweight's loop is measured against.
+
+Plain PyTorch with its defaults: float32, NCHW, one picture at a time through albumentations in a DataLoader with two
+workers, batches of 128, dropout after every convolution and one-cycle SGD. It is neither slowed down nor sped up.
+It uses nothing of flyweight but the network and the pictures, so that both sides train the same thing.
+
+    python benchmarks/course_loop.py --epochs 1
+"""
+
+import argparse
+import os
+import time
+import warnings
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A  # noqa: E402, N812
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+from flyweight import data, model  # noqa: E402
+from flyweight.config import ModelConfig  # noqa: E402
+
+
+class Pictures(Dataset):
+    """Pictures of a split, transformed one by one."""
+
+    def __init__(self, split, transform):
+        self.split, self.transform = split, transform
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        """(picture (3, 32, 32) float32, label)."""
+        picture = self.transform(image=self.split.images[index])["image"]
+        return torch.from_numpy(picture.transpose(2, 0, 1)).contiguous(), int(self.split.labels[index])
+
+
+def transforms(mean, std):
+    """The brief's augmentation, and normalisation alone for the test."""
+    normalize = A.Normalize(mean=mean, std=std)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="ShiftScaleRotate is a special case")
+        augment = A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.ShiftScaleRotate(shift_limit=0.0625, scale_limit=0.1, rotate_limit=15, p=0.5),
+                A.CoarseDropout(
+                    num_holes_range=(1, 1),
+                    hole_height_range=(16, 16),
+                    hole_width_range=(16, 16),
+                    fill=tuple(255 * channel for channel in mean),
+                    p=0.5,
+                ),
+                normalize,
+            ]
+        )
+    return augment, A.Compose([normalize])
+
+
+def train_epoch(network, loader, optimizer, schedule):
+    """One epoch; returns the share of training pictures that were classified rightly, in percent."""
+    network.train()
+    correct = seen = 0
+    for images, labels in loader:
+        optimizer.zero_grad()
+        output = network(images)
+        loss = F.cross_entropy(output, labels)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        correct += (output.argmax(dim=1) == labels).sum().item()
+        seen += len(labels)
+    return 100 * correct / seen
+
+
+def test(network, loader):
+    """Accuracy in percent."""
+    network.eval()
+    correct = 0
+    with torch.no_grad():
+        for images, labels in loader:
+            correct += (network(images).argmax(dim=1) == labels).sum().item()
+    return 100 * correct / len(loader.dataset)
+
+
+def course_network(dropout: bool = True) -> nn.Module:
+    """The brief's network, layer for layer; without dropout its dropout layers are left out."""
+    network = model.build(ModelConfig(network="course"))
+    if not dropout:
+        for block in (network.c1, network.c2, network.c3, network.c4):
+            for name, layer in block.named_children():
+                setattr(block, name, layer[:-1])
+    return network
+
+
+def main():
+    """Train and print a line an epoch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--images", type=int, default=50_000, help="train on so many pictures only")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--no-dropout", action="store_true")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    dataset = data.load("cifar10")
+    if options.images < len(dataset.train):
+        dataset = data.subset(dataset, options.images, 1000)
+    augment, plain = transforms(dataset.mean, dataset.std)
+    loaders = {"batch_size": options.batch_size, "num_workers": 2}
+    training = DataLoader(Pictures(dataset.train, augment), shuffle=True, **loaders)
+    testing = DataLoader(Pictures(dataset.test, plain), **loaders)
+    network = course_network(dropout=not options.no_dropout)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=len(training) * options.epochs)
+    for epoch in range(1, options.epochs + 1):
+        began = time.perf_counter()
+        train_accuracy = train_epoch(network, training, optimizer, schedule)
+        trained = time.perf_counter() - began
+        print(
+            f"epoch {epoch}/{options.epochs}: train {train_accuracy:.2f} %, test {test(network, testing):.2f} %,"
+            f" {trained:.1f} s training ({len(dataset.train) / trained:.0f} images/s),"
+            f" {time.perf_counter() - began:.1f} s in all",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The command line as a user meets it: one line for a bad call, its exit code, no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from flyweight import checkpoint, cli, model
+from flyweight.config import ModelConfig
+
+TINY = ["--set", "data.train_images=512", "--set", "data.test_images=100", "--set", "train.batch_size=64"]
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path):
+    """Run a command in this process, in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments):
+        code = cli.run_command(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["trian"], 2, 'Did you mean "train"?'),
+        (["check"], 2, "NETWORK"),
+        (["check", "course", "--jsn"], 2, "Did you mean --json?"),
+        (["check", "corse"], 2, "did you mean 'course'?"),
+        (["check", "course", "--input", "32x32"], 2, "for example 3,32,32"),
+        (["check", "course", "--input", "3,0,32"], 2, "at least 1"),
+        (["check", "course", "--input", "1,32,32"], 2, "to have 3 channels"),
+        (["check", "course", "--rules", "breif"], 2, "brief"),
+        (["check", "nowhere.py:Net"], 2, "there is no file"),
+        (["train"], 2, "name a recipe"),
+        (["train", "sprint", "--resume", "x"], 2, "name a recipe"),
+        (["train", "sprnt"], 2, "did you mean 'sprint'?"),
+        (["train", "sprint", "--set", "train.epoch=3"], 2, "did you mean 'epochs'?"),
+        (["train", "sprint", "--epochs", "0"], 2, "train.epochs"),
+        (["train", "sprint", "--data", "/nowhere/at/all"], 3, "/nowhere/at/all does not exist"),
+        (["train", "--resume", "nowhere"], 4, "not a run folder"),
+        (["train", "--resume", "nowhere", "--epochs", "3"], 2, "leave out"),
+        (["evaluate", "nothing"], 4, "neither a run folder nor a shipped network"),
+        (["report", "nothing"], 4, "not a run folder"),
+    ],
+)
+def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments, code, words):
+    got, out, err = command(*arguments)
+    assert (got, out) == (code, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("flyweight: ")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_check_says_the_three_numbers_of_the_course_network(command):
+    code, out, _ = command("check", "course", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert (answer["parameters"], answer["macs"], answer["receptive_field"]) == (174352, 32282272, 51)
+    assert answer["passed"] is True
+    assert all({"name", "passed", "detail"} <= set(rule) for rule in answer["rules"])
+
+
+def test_check_fails_a_network_of_the_users_own_with_exit_code_1(command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    code, out, _ = command("check", "mine.py:Net", "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert (answer["parameters"], answer["receptive_field"], answer["passed"]) == (280, 3, False)
+    code, out, _ = command("check", "mine.py:Net")
+    assert code == 1
+    assert "FAIL" in out
+
+
+def test_train_stops_before_a_network_that_breaks_a_rule(command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    (tmp_path / "mine.yaml").write_text("name: mine\nmodel: {network: 'mine.py:Net'}\ndata: {name: digits}\n")
+    code, out, err = command("train", "mine.yaml")
+    assert (code, out) == (1, "")
+    assert "rules=null" in err.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
+    code, out, err = command("train", "sprint", "--data", "digits", "--epochs", "2", "--run", "run", *TINY)
+    assert code == 0, err
+    run = tmp_path / "run"
+    assert str(Path("run") / "report.html") in out
+    for name in (
+        "config.yaml", "history.csv", "history.jsonl", "train.log", "model.safetensors", "config.json",
+        "environment.json", "evaluation.json", "mistakes.csv", "report.html", "REPORT.md",
+        "images/augmentation.png", "images/metrics.png", "images/misclassified.png", "images/confusion.png",
+    ):  # fmt: skip
+        assert (run / name).stat().st_size > 0, name
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["data_note"] is None
+    assert environment["seconds"] > 0
+    code, out, _ = command("evaluate", "run", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["n"] == 360  # the whole test set of the digits, though the run was tested on 100 of it
+    assert 0 <= answer["accuracy"] <= 100
+    (run / "report.html").unlink()
+    assert command("report", "run")[0] == 0
+    assert (run / "report.html").exists()
+    # a run that has ended may be resumed: there is nothing left to do, and nothing changes
+    before = (run / "model.safetensors").read_bytes()
+    assert command("train", "--resume", "run", "--no-report")[0] == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_path, monkeypatch):
+    from flyweight import data
+
+    real = data.load
+
+    def without_cifar10(name="cifar10", path=None, **options):
+        if name == "cifar10":
+            raise data.NoDataError("CIFAR-10 was not found")
+        return real(name, path, **options)
+
+    monkeypatch.setattr(data, "load", without_cifar10)
+    code, _, err = command("train", "sprint", "--epochs", "1", "--run", "refused", *TINY)
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    code, _, err = command("train", "sprint", "--epochs", "1", "--run", "run", "--fallback", "digits", *TINY)
+    assert code == 0, err
+    assert err.count("STAND-IN DATA") == 2  # before the training and after it
+    assert "NOT CIFAR-10" in json.loads((tmp_path / "run" / "environment.json").read_text())["data_note"]
+    assert "NOT CIFAR-10" in (tmp_path / "run" / "report.html").read_text()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "digits"
+
+
+def test_ctrl_c_tells_how_to_go_on(tmp_path):
+    import signal
+
+    arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--run", "run", "--no-report"]
+    environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flyweight", *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("Epoch 1/50"):
+            process.send_signal(signal.SIGINT)
+    process.stderr.close()
+    assert process.wait() == 130
+    assert lines[-1] == "stopped; nothing is lost. Go on with: flyweight train --resume run\n"
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_shipped_networks_evaluate_by_name(command, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(checkpoint, "ZOO", tmp_path / "zoo")
+    (tmp_path / "zoo" / "sprint").mkdir(parents=True)
+    card = checkpoint.Card(
+        network="sprint", dropout=None, classes=tuple("0123456789"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    checkpoint.save_model(tmp_path / "zoo" / "sprint", model.build(ModelConfig(network="sprint")), card)
+    code, out, err = command("evaluate", "sprint")
+    assert code == 0, err
+    assert "360" in out
+    assert sorted(path.name for path in (tmp_path / "zoo" / "sprint").iterdir()) == ["config.json", "model.safetensors"]
+    code, _, err = command("evaluate", "strided")
+    assert code == 4
+    assert "flyweight train strided" in err
+
+
+@pytest.mark.parametrize("name", ["check", "train", "evaluate", "report"])
+def test_help_has_examples(command, name):
+    code, out, _ = command(name, "--help")
+    assert code == 0
+    assert f"flyweight {name}" in out.partition("Examples:")[2]
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from flyweight.cli import app; app(['--help'], result_action='return_value'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
