@@ -194,6 +194,12 @@ class Run:
         """Write the weights and their card."""
         save_model(self.folder, network, card)
 
+    def read_environment(self) -> dict[str, Any]:
+        """What ``environment.json`` says; nothing before the training has begun."""
+        if not self.environment.is_file():
+            return {}
+        return json.loads(self.environment.read_text(encoding="utf-8"))
+
     def write_json(self, file: Path, content: Any) -> None:
         """Write one of the JSON files."""
         write_text(file, json.dumps(content, indent=2) + "\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -131,7 +130,7 @@ def train(
         if note is not None:
             plan = plan.model_copy(update={"data": DataConfig(name="digits")})
         _check_rules(plan, dataset)
-        folder = Run.create(run, plan)
+        folder = _create(run, plan)
     return _train(folder, plan, dataset, note, with_report)
 
 
@@ -186,19 +185,25 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
 
 def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
+    from accelerate import PartialState
 
     from flyweight import environment, model
     from flyweight import train as training
     from flyweight.console import TrainingBar
 
-    begun = time.perf_counter()
+    earlier = folder.read_environment()
+    note = note or earlier.get("data_note")
     record = {
         **environment.describe(),
         "precision": plan.train.precision,
         "data_source": dataset.source,
         "data_note": note,
     }
-    folder.write_json(folder.environment, record)
+    record["started"] = earlier.get("started", record["started"])
+    main = PartialState().is_main_process
+    err.quiet = not main
+    if main:
+        folder.write_json(folder.environment, record)
     torch.manual_seed(plan.train.seed)
     network = model.build(plan.model, len(dataset.classes))
     _say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
@@ -208,19 +213,35 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
         except KeyboardInterrupt:
             _say(f"stopped; nothing is lost. Go on with: flyweight train --resume {folder.folder}")
             return 130
-    record |= {"finished": environment.now(), "seconds": round(time.perf_counter() - begun, 1)}
-    folder.write_json(folder.environment, record)
+    if not main:
+        return 0
+    seconds = round(sum(row.seconds for row in result.history), 1)
+    folder.write_json(folder.environment, record | {"finished": environment.now(), "seconds": seconds})
     last = result.history[-1]
     if with_report:
         _report(folder, dataset)
     what = "held-out" if plan.data.hold_out else "test"
     _print(
         f"{what} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total}) at the last epoch,"
-        f" {record['seconds']} s; {folder.folder}"
+        f" {seconds} s; {folder.folder}"
     )
     if note is not None:
         _banner(note)
     return 0
+
+
+def _create(folder: Path | None, plan: Recipe) -> Run:
+    """One run folder for all processes of a training that torchrun started."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    from flyweight.checkpoint import Run
+
+    state = PartialState()
+    path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
+    if state.num_processes > 1:
+        broadcast_object_list(path)
+    return Run(Path(path[0]))
 
 
 def _report(folder: Run, dataset: Dataset) -> None:

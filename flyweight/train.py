@@ -236,7 +236,7 @@ class _Trainer:
                     f" (it is {config.peak_rate})"
                 )
             self.observer.step(self.step, told)
-            if stop.asked:
+            if self._agreed(stop.asked):
                 self.seconds = time.perf_counter() - began
                 self._save()
                 raise KeyboardInterrupt
@@ -259,6 +259,12 @@ class _Trainer:
             correct = (outputs.argmax(1) == labels).sum()
             self.totals += torch.stack((loss.detach().double() * len(labels), correct.double()))
         return loss.detach()
+
+    def _agreed(self, asked: bool) -> bool:
+        # all processes must stop after the same step, or the others would wait for gradients that never come
+        if self.accelerator.num_processes == 1:
+            return asked
+        return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.device)).item())
 
     def _finish_epoch(self, began: float) -> None:
         test = self.dataset.test
