@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -26,6 +26,7 @@ from flyweight.data.dataset import Dataset, Split
 from flyweight.evaluate import printable
 from flyweight.scores import Calibration, Evaluation, Mistake
 
+T = TypeVar("T")
 DPI = 110
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#222222"
 STYLE: dict[Any, Any] = {
@@ -250,25 +251,23 @@ def calibration(result: Calibration, n: int) -> Figure:
     plot.set_title(
         f"expected calibration error {result.error:.2f} points ({len(result.bins)} bins, {n} images)", loc="left"
     )
-    plot.legend(loc="upper left", fontsize=8)
+    plot.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.9)
     strip.bar(centres, [100 * bin.n / n for bin in filled], 0.9 * width, color=GREY)
     strip.set(xlabel="confidence in percent", ylabel="% of images")
     return figure
 
 
-def spread(mistakes: Sequence[Mistake], most: int) -> list[Mistake]:
-    """At most so many mistakes at equal distances in their order, the first one included."""
-    count = min(most, len(mistakes))
-    return [mistakes[position * len(mistakes) // count] for position in range(count)]
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of them at equal distances in their order, the first one included."""
+    count = min(most, len(items))
+    return [items[position * len(items) // count] for position in range(count)]
 
 
 def _one_of_each_class(split: Split, classes: int, most: int) -> list[int]:
     """The first image of each of so many classes, spread over those that have images."""
     labels = np.asarray(split.labels)
     present = [label for label in range(classes) if (labels == label).any()]
-    count = min(most, len(present))
-    chosen = [present[position * len(present) // count] for position in range(count)]
-    return [int(np.flatnonzero(labels == label)[0]) for label in chosen]
+    return [int(np.flatnonzero(labels == label)[0]) for label in spread(present, most)]
 
 
 def _picture(axes: Axes, image: np.ndarray) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from torch import nn
 
@@ -25,9 +23,8 @@ from flyweight.config import Recipe
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluate import printable
+from flyweight.pages import render
 from flyweight.scores import Evaluation
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 TARGET = 85.0
 """Test accuracy in percent that the brief asks for (R7)."""
@@ -109,46 +106,6 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
     return run.report_html
 
 
-def render(template: str, facts: dict[str, Any]) -> str:
-    """Fill a template of this package. In a page every value is escaped, in Markdown by the filters `md` and `fenced`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"md": markdown, "fenced": fenced, "count": count, "share": evaluate.share, "time": duration}
-    return environment.get_template(template).render(facts)
-
-
-def markdown(text: object) -> str:
-    """Text that means nothing to Markdown, in a table or outside: what could start markup becomes an entity."""
-    return re.sub(r"[^\w\s.,:;%/()+-]", lambda found: f"&#{ord(found[0])};", printable(str(text))).replace("_", "&#95;")
-
-
-def fenced(text: str, language: str = "") -> str:
-    """A code block whose fence is longer than any run of backticks in it."""
-    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
-
-
-def count(value: object) -> str:
-    """A whole number with separators; what is not known is said to be so."""
-    if isinstance(value, list | tuple):
-        return " x ".join(count(part) for part in value)
-    return f"{value:,}" if isinstance(value, int) else "unknown"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a person, such as ``1 h 2 min 3 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
-    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
-
-
 def _drawers(
     run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation
 ) -> dict[str, Callable[[], figures.Figure | None]]:
@@ -180,8 +137,8 @@ def _context(
     run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation, pictures: Sequence[str]
 ) -> dict[str, Any]:
     """All that the templates show."""
-    analysis_facts = analysis.analyze(trained.model, trained.card.input_shape)
-    verdict = rules.check(analysis_facts, rules.load_ruleset(recipe.rules or "brief"))
+    facts = analysis.analyze(trained.model, trained.card.input_shape)
+    checked = rules.check(facts, rules.load_ruleset(recipe.rules)) if recipe.rules is not None else None
     history, environment = run.history(), _environment(run)
     best = max(history, key=lambda row: row["test_accuracy"], default=None)
     folder = shlex.quote(run.folder.name)
@@ -190,7 +147,7 @@ def _context(
         "description": printable(recipe.description),
         "network": printable(recipe.model.network),
         "banners": _banners(environment, trained, dataset),
-        "notes": _notes(recipe, dataset, scores, history),
+        "notes": _notes(scores, history),
         "scores": scores,
         "names": [printable(name) for name in scores.classes],
         "split": _split(recipe),
@@ -198,10 +155,9 @@ def _context(
         "epochs": trained.card.epochs,
         "seconds": sum(row["seconds"] for row in history) if history else None,
         "seed": recipe.train.seed,
-        "facts": summary.as_json(analysis_facts, verdict),
-        "checked": recipe.rules is not None,
-        "rules": _rules(recipe, dataset, scores, summary.as_json(analysis_facts, verdict)["rules"]),
-        "summary": summary.render(analysis_facts, verdict),
+        "facts": facts,
+        "rules": _verdicts(recipe, dataset, scores, checked),
+        "summary": _summary(facts, checked),
         "log": run.log.read_text(encoding="utf-8") if run.log.is_file() else "(the log is missing)",
         "recipe": config.write(recipe),
         "augment": recipe.augment,
@@ -222,6 +178,12 @@ def _context(
         "sources": _sources(trained.model),
         "augmentation_source": inspect.getsource(augment.transforms),
     }
+
+
+def _summary(facts: analysis.Facts, checked: rules.Report | None) -> str:
+    if checked is None:
+        return f"{summary.render_layers(facts)}\n\n{summary.render_totals(facts)}"
+    return summary.render(facts, checked)
 
 
 def _split(recipe: Recipe) -> str:
@@ -263,7 +225,7 @@ def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) ->
     return banners
 
 
-def _notes(recipe: Recipe, dataset: Dataset, scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
+def _notes(scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
     notes = []
     if history and history[-1]["test_correct"] != scores.correct:
         notes.append(
@@ -274,37 +236,60 @@ def _notes(recipe: Recipe, dataset: Dataset, scores: Evaluation, history: Sequen
     return notes
 
 
-def _rules(
-    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The verdicts on the network, and on the brief's two rules about its training. `passed` None: it does not count."""
-    verdicts = [{key: rule[key] for key in ("name", "passed", "detail")} for rule in checked]
-    if recipe.rules is None:
+def _verdicts(
+    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: rules.Report | None
+) -> list[dict[str, str]]:
+    """A row for each rule: those about the network, and the brief's two about its training."""
+    if checked is None:
         return []
-    if recipe.rules != "brief":
-        return verdicts
+    rows = [_row(rule, "pass", "FAIL") for rule in checked.verdicts]
+    if recipe.rules == "brief":
+        rows += [_augmentation_row(recipe), _accuracy_row(dataset, scores)]
+        # by their numbers in the brief; those of one number stay in order
+        rows.sort(key=lambda row: row["name"].split()[0])
+    return rows + [_row(bonus, "yes", "no") for bonus in checked.bonuses]
+
+
+def _row(verdict: rules.Verdict, passed: str, failed: str) -> dict[str, str]:
+    # the cure of a bonus would ask for another network
+    cure = f"; cure: {verdict.cure}" if verdict.cure and failed == "FAIL" else ""
+    return {
+        "name": printable(verdict.name),
+        "verdict": passed if verdict.passed else failed,
+        "detail": printable(verdict.detail + cure),
+    }
+
+
+def _augmentation_row(recipe: Recipe) -> dict[str, str]:
     chosen = recipe.augment
     off = [name for name in ("flip", "shift_scale_rotate", "cutout") if getattr(chosen, name) == 0]
-    other_hole = chosen.cutout_size != 16
-    wrong = f"off: {', '.join(off)}" if off else f"the hole is {chosen.cutout_size} pixels wide" if other_hole else ""
-    verdicts.append(
-        {
-            "name": "augmentation",
-            "passed": not wrong,
-            "detail": wrong
-            or "horizontal flip, shift-scale-rotate, coarse dropout (1 hole of 16x16 filled with the mean)",
-        }
+    detail = (
+        f"with probability {chosen.flip:g}, {chosen.shift_scale_rotate:g} and {chosen.cutout:g};"
+        f" the hole is {chosen.cutout_size}x{chosen.cutout_size} pixels of the data set's mean"
     )
-    counts = dataset.name == "cifar10"
-    verdicts.append(
-        {
-            "name": "test accuracy",
-            "passed": scores.accuracy >= TARGET if counts else None,
-            "detail": f"{scores.accuracy:.2f} % at the last epoch, at least {TARGET:g} % is asked for"
-            + ("" if counts else f"; it does not count on {dataset.name}"),
-        }
-    )
-    return verdicts
+    if off:
+        detail = f"off in the recipe: {', '.join(off)}"
+    elif chosen.cutout_size != 16:
+        detail += "; it must be 16x16"
+    return {
+        "name": "R6 flip, shift-scale-rotate, coarse dropout",
+        "verdict": "FAIL" if off or chosen.cutout_size != 16 else "pass",
+        "detail": detail,
+    }
+
+
+def _accuracy_row(dataset: Dataset, scores: Evaluation) -> dict[str, str]:
+    margin = scores.accuracy - TARGET
+    verdict, detail = "pass", f"{margin:.2f} points to spare"
+    if margin < 0:
+        verdict, detail = "FAIL", f"{-margin:.2f} points too few"
+    if dataset.name != "cifar10":
+        verdict, detail = "does not count", f"{dataset.name} is not the test set of CIFAR-10"
+    return {
+        "name": f"R7 at least {TARGET:g} % test accuracy",
+        "verdict": verdict,
+        "detail": f"{scores.accuracy:.2f} % at the last epoch: {detail}",
+    }
 
 
 def _sources(network: nn.Module) -> list[tuple[str, str]]:
