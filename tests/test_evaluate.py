@@ -1,0 +1,141 @@
+import csv
+import json
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flyweight import evaluate, scores
+from flyweight.checkpoint import Card, Trained
+from flyweight.data import Dataset, Split
+from flyweight.errors import FlyweightError, RunError
+
+ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "日本")
+
+
+class Lookup(nn.Module):
+    """Says the row of a table whose number is the image's first pixel (mean 0, std 1)."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor(table, dtype=torch.float32))
+
+    def forward(self, x):
+        return self.table[(x[:, 0, 0, 0] * 255).round().long()]
+
+
+def world(table, labels, classes, folder):
+    """A network that says row i of the table about test image i, and the data it does so on."""
+    images = np.zeros((len(labels), 4, 4, 3), np.uint8)
+    images[:, 0, 0, 0] = np.arange(len(labels))
+    split = Split(images, np.array(labels, np.int64))
+    zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    dataset = Dataset("digits", split, split, tuple(classes), zero, one, "f" * 64, "made by hand")
+    card = Card("net", None, tuple(classes), (3, 4, 4), zero, one, "digits", "f" * 64, 1, "w" * 64)
+    return Trained(Lookup(table).train(), card, folder), dataset
+
+
+def by_hand(folder, classes=ODD):
+    """Five images, the fourth and fifth of them mistakes; nothing is of class 4 and nothing is taken for class 5."""
+    p = [
+        [0.6, 0.1, 0.1, 0.1, 0.05, 0.05],
+        [0.1, 0.5, 0.1, 0.1, 0.1, 0.1],
+        [0.1, 0.1, 0.6, 0.1, 0.05, 0.05],
+        [0.3, 0.1, 0.1, 0.4, 0.05, 0.05],  # is 0, which comes second
+        [0.7, 0.1, 0.1, 0.05, 0.03, 0.02],  # is 5, which comes last
+    ]
+    return world(np.log(p), [0, 1, 2, 0, 5], classes, folder)
+
+
+def test_all_scores_of_a_hand_made_example(tmp_path):
+    result = evaluate.evaluate(*by_hand(tmp_path))
+    assert (result.n, result.correct, result.accuracy) == (5, 3, 60)
+    assert result.loss == pytest.approx(-(log(0.6) + log(0.5) + log(0.6) + log(0.3) + log(0.02)) / 5, rel=1e-6)
+    expected = np.zeros((6, 6), int)
+    for true, predicted in [(0, 0), (1, 1), (2, 2), (0, 3), (5, 0)]:
+        expected[true, predicted] += 1
+    assert (result.confusion == expected).all()
+    # the most confident first
+    assert [(m.index, m.true, m.predicted, m.true_rank) for m in result.mistakes] == [(4, 5, 0, 6), (3, 0, 3, 2)]
+    assert [m.confidence for m in result.mistakes] == pytest.approx([70, 40])
+    assert [m.true_probability for m in result.mistakes] == pytest.approx([2, 30])
+    assert result.near_misses == 1
+    assert scores.confusions(result, 10) == [(0, 3, 1), (5, 0, 1)]
+
+
+def test_a_class_without_images_has_no_accuracy_and_keeps_its_place(tmp_path):
+    per_class = evaluate.evaluate(*by_hand(tmp_path)).per_class
+    assert [score.name for score in per_class] == list(ODD)
+    assert [score.n for score in per_class] == [2, 1, 1, 0, 0, 1]
+    assert [score.accuracy for score in per_class] == [50, 100, 100, None, None, 0]
+    assert [score.precision for score in per_class] == [50, 100, 100, 0, None, None]
+    assert per_class[4].interval is None
+
+
+def test_the_network_keeps_its_mode(tmp_path):
+    trained, dataset = by_hand(tmp_path)
+    evaluate.evaluate(trained, dataset)
+    assert trained.model.training
+
+
+def test_data_that_does_not_fit_is_refused_in_one_line(tmp_path):
+    trained, _ = by_hand(tmp_path)
+    _, other = by_hand(tmp_path, classes=("a", "b", "c", "d", "e", "f"))
+    with pytest.raises(FlyweightError, match=r"knows the 6 classes .* has the 6 classes \(a, b, c, \.\.\.\)") as error:
+        evaluate.evaluate(trained, other)
+    assert "\n" not in str(error.value)
+    assert "\x1b" not in str(error.value)
+    _, dataset = by_hand(tmp_path)
+    large = Split(np.zeros((5, 8, 8, 3), np.uint8), dataset.test.labels)
+    with pytest.raises(FlyweightError, match=r"takes images of \(3, 4, 4\).* are \(3, 8, 8\)"):
+        evaluate.evaluate(trained, Dataset(**{**vars(dataset), "train": large, "test": large}))
+    empty = Split(dataset.test.images[:0], dataset.test.labels[:0])
+    with pytest.raises(FlyweightError, match="no images in its test split"):
+        evaluate.evaluate(trained, Dataset(**{**vars(dataset), "test": empty}))
+
+
+def test_a_network_that_says_something_else_is_refused(tmp_path):
+    with pytest.raises(FlyweightError, match=r"says \(3,\) numbers an image: 2 classes"):
+        evaluate.evaluate(*world(np.zeros((4, 3)), [0, 1, 0, 1], ("a", "b"), tmp_path))
+    table = np.zeros((4, 2))
+    table[2] = np.nan
+    with pytest.raises(FlyweightError, match="for 1 of 4 images the network's output is not finite"):
+        evaluate.evaluate(*world(table, [0, 1, 0, 1], ("a", "b"), tmp_path))
+
+
+def test_files_are_safe_to_open_in_a_spreadsheet(tmp_path):
+    result = evaluate.evaluate(*by_hand(tmp_path, classes=("=1+1", "-2", "@sum", "+3", "\x1b[31mred", "a,\nb")))
+    evaluate.write(result, tmp_path)
+    content = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert (content["accuracy"], content["n"], content["mistakes"]) == (60, 5, 2)
+    assert content["classes"][0] == "=1+1"
+    text = (tmp_path / "mistakes.csv").read_text(encoding="utf-8")
+    assert "\x1b" not in text
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[0] == ["index", "true", "predicted", "confidence", "true_probability", "true_rank"]
+    assert rows[1] == ["4", "a,\ufffdb", "'=1+1", "70.0000", "2.0000", "6"]
+    assert rows[2] == ["3", "'=1+1", "'+3", "40.0000", "30.0000", "2"]
+    with pytest.raises(RunError, match="cannot write"):
+        evaluate.write(result, tmp_path / "nowhere")
+
+
+def test_the_text_is_aligned_and_safe_for_a_terminal(tmp_path):
+    text = evaluate.render(evaluate.evaluate(*by_hand(tmp_path)))
+    assert "accuracy     60.00 % (3 of 5); 95 % interval 23.07 to 88.24 %" in text
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  class"))
+    table = lines[start : start + 7]
+    # a Japanese letter is two cells wide
+    assert {len(line) + 2 * ("日本" in line) for line in table} == {len(table[0])}
+    assert table[4 + 1].split()[-3:] == ["-", "-", "-"]
+
+
+def test_no_mistakes_no_confusions(tmp_path):
+    trained, dataset = world(np.eye(3) * 9, [0, 1, 2], ("a", "b", "c"), tmp_path)
+    result = evaluate.evaluate(trained, dataset)
+    assert (result.accuracy, result.mistakes, result.confusion.trace()) == (100, (), 3)
+    assert "taken for" not in evaluate.render(result)
+    assert evaluate.evaluate(trained, dataset, "train").split == "train"

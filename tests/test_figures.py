@@ -1,0 +1,201 @@
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import _pylab_helpers
+from PIL import Image
+
+from flyweight import figures, scores
+from flyweight.augment import Augmenter
+from flyweight.config import AugmentConfig
+
+ODD = (
+    "$x_1$",
+    "<script>alert(1)</script>",
+    "=1+1",
+    "\x1b[31mred",
+    "a|b `c`",
+    "日本",
+    "$",
+    "a very long name of a class",
+)
+ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", "weights": "w"}
+
+
+def evaluation(n, classes, scale=1.0, seed=0):
+    """Of random logits; the larger the scale, the more of them are right."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, len(classes), n)
+    logits = generator.normal(0, 1, (n, len(classes))).astype(np.float32)
+    logits[np.arange(n), labels] += scale
+    return scores.score(logits, labels, classes, **ABOUT)
+
+
+def history(epochs):
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 2 / epoch,
+            "train_accuracy": 90 - 50 / epoch,
+            "test_loss": 1.9 / epoch,
+            "test_accuracy": 90.01 - 49 / epoch,
+            "rate": 0.4 / epoch,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def drawn(figure):
+    content = figures.png(figure)
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        assert max(image.size) <= 1600
+    return content
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.texts] + [figure.get_suptitle()]
+    for axes in figure.axes:
+        found += [axes.get_title(), axes.get_title(loc="left"), axes.get_ylabel()]
+        found += [text.get_text() for text in (*axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels())]
+    return found
+
+
+def shown(axes):
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_the_augmentation_picture_shows_what_its_titles_say(striped):
+    config = AugmentConfig(flip=0.9, shift_scale_rotate=0.9, cutout=0.9)
+    figure = figures.augmentation(striped, config, seed=3, draws=3)
+    rows = np.array(figure.axes, dtype=object).reshape(2, 7)  # two classes; original, three transforms, three draws
+    # the first image of each class
+    indices = [0, 1]
+    images = striped.train.images[indices]
+    hole = np.round(255 * np.array(striped.mean)).astype(int)
+    for row, image in zip(rows, images, strict=True):
+        assert (shown(row[0]) == image).all()
+        assert (shown(row[1]) == image[:, ::-1]).all()
+        assert (shown(row[2]) != image).any()
+        holed = shown(row[3])
+        assert (holed != image).any(-1).sum() <= 16 * 16
+        assert (np.abs(holed.astype(int) - hole) <= 1).all(-1).sum() >= 16 * 16
+    for epoch in range(3):
+        seen = Augmenter(config, striped.mean, 3)(images, indices, epoch)
+        assert all((shown(axes) == image).all() for axes, image in zip(rows[:, 4 + epoch], seen, strict=True))
+    titles = [axes.get_title() for axes in rows[0]]
+    assert titles[0] == "original"
+    assert titles[2].endswith("6.25 %, 10 %, 15\N{DEGREE SIGN}\np = 0.9")
+    assert titles[3].endswith("16x16, mean\np = 0.9")
+
+
+def test_the_same_picture_twice_has_the_same_bytes(striped):
+    first, second = (drawn(figures.augmentation(striped, AugmentConfig())) for _ in range(2))
+    assert first == second
+
+
+def test_at_least_25_mistakes_each_with_both_classes_and_confidence(striped):
+    result = evaluation(64, ("left", "right", "up"), scale=-2)
+    assert len(result.mistakes) > 30
+    figure = figures.misclassified(result, striped.test.images)
+    assert len(figure.axes) == 30
+    chosen = figures.spread(result.mistakes, 30)
+    assert chosen[0] == result.mistakes[0]
+    assert len({mistake.index for mistake in chosen}) == 30
+    assert [m.confidence for m in chosen] == sorted((m.confidence for m in chosen), reverse=True)
+    for axes, mistake in zip(figure.axes, chosen, strict=True):
+        true, predicted = result.classes[mistake.true], result.classes[mistake.predicted]
+        assert axes.get_title() == f"true: {true}\npred: {predicted}, {mistake.confidence:.3g} %"
+        assert (shown(axes) == striped.test.images[mistake.index]).all()
+    drawn(figure)
+
+
+@pytest.mark.parametrize(("count", "panels"), [(1, 1), (7, 12), (26, 30)])
+def test_with_fewer_mistakes_the_gallery_is_smaller(striped, count, panels):
+    result = evaluation(64, ("left", "right"), scale=-9)
+    few = scores.Evaluation(**{**vars(result), "mistakes": result.mistakes[:count]})
+    figure = figures.misclassified(few, striped.test.images)
+    assert len(figure.axes) == panels
+    assert sum(axes.axison for axes in figure.axes) == count
+    drawn(figure)
+
+
+def test_no_mistakes_are_said_in_words(striped):
+    figure = figures.misclassified(evaluation(64, ("left", "right"), scale=99), striped.test.images)
+    assert texts(figure)[0] == "no mistakes: all 64 images were recognised"
+    drawn(figure)
+
+
+def test_no_certainty_that_no_softmax_has(striped):
+    figure = figures.misclassified(evaluation(9, ("left", "right"), scale=-99), striped.test.images)
+    assert figure.axes[0].get_title().endswith("99.9 %")
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 100])
+def test_metrics_of_any_length(epochs):
+    figure = figures.metrics(history(epochs), target=85, split="held-out")
+    drawn(figure)
+    if epochs == 0:
+        assert "no epoch has ended yet" in texts(figure)
+        return
+    loss, accuracy = figure.axes[:2]
+    assert [line.get_label() for line in loss.lines] == ["training (augmented)", "held-out"]
+    assert [line.get_label() for line in accuracy.lines][2] == "the rule: 85 %"
+    assert list(accuracy.lines[1].get_ydata()) == [row["test_accuracy"] for row in history(epochs)]
+    assert {f"{history(epochs)[-1]['test_accuracy']:.2f} %", f"{2 / epochs:.3f}"} <= set(texts(figure))
+
+
+def test_equal_last_values_are_both_written():
+    row = history(1)[0] | {"test_loss": 2.0, "test_accuracy": 40.0}
+    figure = figures.metrics([row])
+    written = [annotation for annotation in figure.axes[1].texts if annotation.get_text() == "40.00 %"]
+    assert len({annotation.xyann for annotation in written}) == 2
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_confusion_of_any_size(classes):
+    result = evaluation(40 * classes, [f"class {number}" for number in range(classes)])
+    figure = figures.confusion(result)
+    drawn(figure)
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    expected = [str(count) for count in result.confusion.flat if count] if classes <= 30 else []
+    assert numbers == expected
+
+
+def test_the_diagonal_has_a_colour_of_its_own():
+    colours = shown(figures.confusion(evaluation(200, ("a", "b", "c"))).axes[0])
+    red, blue = colours[..., 0], colours[..., 2]
+    assert ((blue > red) == np.eye(3, dtype=bool)).all()
+
+
+def test_calibration_draws_the_bins():
+    result = evaluation(300, ("a", "b", "c"))
+    figure = figures.calibration(result.calibration, result.n)
+    bars = figure.axes[0].containers[0]
+    assert [bar.get_height() for bar in bars] == [bin.accuracy for bin in result.calibration.bins if bin.n]
+    assert sum(bar.get_height() for bar in figure.axes[1].containers[0]) == pytest.approx(100)
+    drawn(figure)
+
+
+def test_names_are_drawn_as_they_are(striped):
+    result = evaluation(64, ODD, scale=-1)
+    maps = np.random.default_rng(0).random((3, 32, 32))
+    few = result.mistakes[:3]
+    gallery = figures.misclassified(result, striped.test.images)
+    matrix = figures.confusion(result)
+    looked = figures.gradcam(result, striped.test.images[:3], few, maps, maps)
+    for figure in (gallery, matrix, looked):
+        drawn(figure)
+        assert not any("\x1b" in text for text in texts(figure))
+    assert {"$x_1$", "\ufffd[31mred", "日本", "a very long nam\N{HORIZONTAL ELLIPSIS}"} <= set(texts(matrix))
+    assert not any(text.get_parse_math() for text in matrix.axes[0].get_xticklabels())
+
+
+def test_nothing_global_is_left_behind(striped):
+    before = dict(matplotlib.rcParams)
+    drawn(figures.metrics(history(3)))
+    with pytest.raises(KeyError):
+        figures.metrics([{}])
+    assert dict(matplotlib.rcParams) == before
+    assert not _pylab_helpers.Gcf.figs

@@ -1,0 +1,283 @@
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import fit
+from markdown_it import MarkdownIt
+
+from flyweight import checkpoint, config, pages, report
+from flyweight.checkpoint import Card, Run
+from flyweight.data import Dataset, Split
+from flyweight.errors import FlyweightError, RunError
+
+ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "[日本](http://x.y)")
+
+NETWORK = '''
+"""A user's network, with a fence ``` in its text."""
+from torch import nn
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c1 = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU())
+        self.head = nn.Conv2d(4, 6, 1)
+
+    def forward(self, x):
+        return self.head(self.c1(x).mean((2, 3), keepdim=True)).flatten(1)
+'''
+
+
+class Page(HTMLParser):
+    """What an HTML page holds: its tags, its text, and every address that a browser would ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.addresses = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for key, value in attributes if key in {"src", "href", "srcset", "action", "data"}]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A run of a user's own network with fresh weights, on classes with odd names; no image is of the fifth."""
+    folder = tmp_path_factory.mktemp("odd")
+    file = folder / "my_net.py"
+    file.write_text(NETWORK, encoding="utf-8")
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    split = Split(images, np.array([0, 1, 2, 3, 5] * 6, np.int64))
+    dataset = Dataset("cifar10", split, split, ODD, (0.5,) * 3, (0.25,) * 3, "0" * 64, "made by the <b>tests</b>")
+    recipe = config.parse(
+        config.Recipe,
+        {"name": "<i>odd</i> | `$run$`", "description": "a_b_c", "model": {"network": f"{file}:Tiny"}},
+        "the tests",
+    )
+    run = Run.create(folder / "run", recipe)
+    torch.manual_seed(0)
+    network = checkpoint.model.build(recipe.model)
+    run.save_model(
+        network, Card(f"{file}:Tiny", None, ODD, (3, 32, 32), (0.5,) * 3, (0.25,) * 3, "cifar10", "0" * 64, 1)
+    )
+    report.write(run, dataset)
+    return run, dataset
+
+
+@pytest.fixture(scope="module")
+def trained(striped, tmp_path_factory):
+    """A run of a network of the table, trained for two epochs on stripes that pose as digits."""
+    recipe = config.parse(
+        config.Recipe,
+        {
+            "name": "stripes",
+            "data": {"name": "digits"},
+            "model": {"network": "sprint"},
+            "train": {"epochs": 2, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0},
+        },
+        "the tests",
+    )
+    run = Run(tmp_path_factory.mktemp("trained") / "run")
+    fit(recipe, striped, run.folder)
+    note = "CIFAR-10 could not be had: <b>digits</b>"
+    run.write_json(
+        run.environment, {"processor": "a fast one", "cores": 2, "data_note": note, "command": "flyweight train"}
+    )
+    steps = []
+    assert report.write(run, striped, lambda *step: steps.append(step)) == run.report_html
+    assert steps == [("report", done, 6) for done in range(7)]
+    return run
+
+
+def html(run):
+    return Page(run.report_html.read_text(encoding="utf-8"))
+
+
+def words(run):
+    """The text of a page, a space between any two words."""
+    return " ".join(" ".join(html(run).text).split())
+
+
+def test_the_page_asks_no_host_for_anything(trained, odd):
+    for run in (trained, odd[0]):
+        text, page = run.report_html.read_text(encoding="utf-8"), html(run)
+        assert page.addresses
+        assert all(address.startswith("data:") for address in page.addresses)
+        assert not {"script", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+        style = text[text.index("<style>") : text.index("</style>")]
+        assert "url(" not in style
+        assert "@import" not in style
+        assert "default-src 'none'" in text
+
+
+def test_the_page_shows_what_was_found(trained):
+    text = words(trained)
+    last = trained.history()[-1]
+    assert f"{last['test_accuracy']:.2f} % test accuracy of the last epoch" in text
+    assert f"{last['test_correct']} of 64 images" in text
+    content = json.loads(trained.evaluation.read_text(encoding="utf-8"))
+    assert "{:.2f} to {:.2f} % (Wilson)".format(*content["interval"]) in text
+    assert "ATTENTION CIFAR-10 could not be had: <b>digits</b>" in text
+    # sprint for two classes: 177,104 parameters less 8 * 128 of the classifier
+    assert "parameters 176,080" in text
+    for phrase in (
+        "R1 no max pooling pass",
+        "R6 flip",
+        "does not count",
+        "Epoch 2/2 |",
+        "peak_rate: 0.1",
+        "a fast one",
+    ):
+        assert phrase in text
+    assert f"flyweight train {trained.folder.name}/config.yaml" in text
+
+
+def test_all_pictures_are_files_of_their_own_too(trained, odd):
+    names = ["augmentation", "metrics", "misclassified", "gradcam", "confusion", "calibration"]
+    mistakes = json.loads(trained.evaluation.read_text(encoding="utf-8"))["mistakes"]
+    for run, wanted in (
+        (odd[0], names),
+        (trained, names if mistakes else [name for name in names if name != "gradcam"]),
+    ):
+        assert sorted(path.name for path in run.images.iterdir()) == sorted(f"{name}.png" for name in wanted)
+        inside = [address.partition(",")[2] for address in html(run).addresses if address.startswith("data:image/png")]
+        assert [base64.b64decode(content) for content in inside] == [
+            (run.images / f"{name}.png").read_bytes() for name in wanted
+        ]
+
+
+def test_the_markdown_has_the_five_answers(trained):
+    text = trained.report_markdown.read_text(encoding="utf-8")
+    tokens = MarkdownIt().enable("table").parse(text)
+    headings = [after.content for token, after in pairwise(tokens) if token.tag == "h2" and token.nesting == 1]
+    assert [heading[0] for heading in headings] == ["1", "2", "3", "4", "5"]
+    code = [token.content for token in tokens if token.type == "fence"]
+    assert any("class TableNetwork" in block for block in code)
+    assert any("def convolution_layer" in block for block in code)
+    assert any("c3.conv1.layer.0.depthwise" in block and "PASS" in block for block in code)
+    assert any("A.CoarseDropout(" in block for block in code)
+    assert any(block == trained.log.read_text(encoding="utf-8") for block in code)
+    assert "| c3.1 | 64 | depthwise separable 3x3 | 1 | 1 | 1 | yes |" in text
+    links = re.findall(r"\]\(([^)]+)\)", re.sub(r"(?s)```.*?```", "", text))
+    assert "images/metrics.png" in links
+    assert all((trained.folder / link).is_file() for link in links)
+
+
+def test_odd_names_break_neither_page_nor_markdown(odd):
+    run, _ = odd
+    page, text = html(run), run.report_markdown.read_text(encoding="utf-8")
+    assert "script" not in page.tags
+    assert "<script>alert(1)</script>" in "".join(page.text)
+    assert "<i>odd</i> | `$run$`" in "".join(page.text)
+    tokens = MarkdownIt().enable("table").parse(text)
+    inside = [child for token in tokens for child in (token.children or [])]
+    assert not any(token.type.startswith("html") for token in [*tokens, *inside])
+    assert not any(child.type == "link_open" and "x.y" in child.attrs["href"] for child in inside)
+    cells = [after.content for token, after in pairwise(tokens) if token.type == "td_open"]
+    seen = ["".join(child.content for child in MarkdownIt().parseInline(cell)[0].children) for cell in cells]
+    assert {name.replace("\x1b", "\ufffd") for name in ODD} <= set(seen)
+    assert tokens[1].children[-1].content.endswith("$") or "$run$" in "".join(c.content for c in tokens[1].children)
+    # the user's own source, whose fence is inside a longer one
+    assert any(token.type == "fence" and token.content.strip() == NETWORK.strip() for token in tokens)
+    for file in (run.report_html, run.report_markdown, run.mistakes):
+        assert "\x1b" not in file.read_text(encoding="utf-8")
+
+
+def test_a_run_without_history_or_machine_still_has_a_report(odd):
+    text = "".join(html(odd[0]).text)
+    assert "(the log is missing)" in text
+    assert "time of all epochs" not in text
+    assert "ATTENTION" not in text
+
+
+def test_a_broken_rule_is_named_with_its_cure(odd):
+    text = words(odd[0])
+    assert re.search(r"R3 depthwise separable convolution FAIL 0 found, at least 1 needed; cure: ", text)
+    assert re.search(
+        r"R7 at least 85 % test accuracy FAIL \d+\.\d\d % at the last epoch: \d+\.\d\d points too few", text
+    )
+
+
+def test_without_rules_there_are_no_verdicts(odd, tmp_path):
+    run, dataset = odd
+    plain = Run.create(tmp_path / "plain", run.recipe().model_copy(update={"rules": None}))
+    for file in ("model.safetensors", "config.json"):
+        (plain.folder / file).write_bytes((run.folder / file).read_bytes())
+    plain.environment.write_text("[damaged", encoding="utf-8")
+    report.write(plain, dataset)
+    text = "".join(html(plain).text)
+    assert "FAIL" not in text
+    assert "R7" not in text
+
+
+def test_what_must_not_be_mistaken_is_said_loudly(odd):
+    run, dataset = odd
+    card = checkpoint.load_trained(run.folder)
+
+    def banners(environment=None, **changes):
+        return report._banners(environment or {}, card, Dataset(**{**vars(dataset), **changes}))
+
+    assert banners() == []
+    assert "digits and not CIFAR-10" in banners(name="digits")[0]
+    assert banners({"data_note": "a note"}, name="digits") == ["a note"]
+    assert "30 training and 30 test images" in banners(name="cifar10-subset30+30")[0]
+    assert "held out of the training set" in banners(name="cifar10-holdout30")[0]
+    assert "other sizes" in banners(name="cifar10-modified")[0]
+    assert "other data than it was trained on" in banners(fingerprint="1" * 64)[0]
+
+
+def test_the_best_epoch_is_called_optimistic_and_another_count_is_told(trained, striped, tmp_path):
+    copy = Run.create(tmp_path / "copy", trained.recipe())
+    for file in ("model.safetensors", "config.json"):
+        (copy.folder / file).write_bytes((trained.folder / file).read_bytes())
+    rows = trained.history()
+    rows[0]["test_accuracy"], rows[1]["test_accuracy"], rows[1]["test_correct"] = 99.99, 10.0, -1
+    copy.write_history(rows, ["a line"])
+    report.write(copy, striped)
+    text = words(copy)
+    assert "optimistic because it is picked by them: 99.99 % (epoch 1)" in text
+    assert "test pass counted -1 of 64" in text
+    assert (
+        "optimistic" not in "".join(html(trained).text)
+        or trained.history()[0]["test_accuracy"] > rows[1]["test_accuracy"]
+    )
+
+
+def test_a_run_that_has_not_ended_says_how_to_go_on(odd, tmp_path):
+    run, dataset = odd
+    unfinished = Run.create(tmp_path / "a run", run.recipe())
+    with pytest.raises(RunError, match=r"has not ended; go on with: flyweight train --resume '.*/a run'$"):
+        report.write(unfinished, dataset)
+    assert not unfinished.images.exists()
+
+
+def test_other_data_is_refused(odd, striped):
+    with pytest.raises(FlyweightError, match="knows the 6 classes"):
+        report.write(odd[0], striped)
+
+
+@pytest.mark.parametrize("text", [*ODD[:3], *ODD[4:], "# a", "*a*", "a\\|b", "&lt;", "~~a~~", "![a](b)", "<!-- a"])
+def test_markdown_text_comes_out_as_it_went_in(text):
+    parser = MarkdownIt().enable(["table", "strikethrough"])
+    tokens = parser.parse(f"| a | b |\n| - | - |\n| {pages.markdown(text)} | x |\n")
+    cells = [after for token, after in pairwise(tokens) if token.type == "td_open"]
+    assert len(cells) == 2
+    assert "".join(child.content for child in cells[0].children) == text
+
+
+def test_small_things():
+    assert pages.fenced("a ```` b") == "`````\na ```` b\n`````"
+    assert pages.count(1234567) == "1,234,567"
+    assert pages.count((51, 47)) == "51 x 47"
+    assert pages.count(None) == "unknown"
+    assert [pages.duration(seconds) for seconds in (0.2, 59.7, 3723)] == ["0 s", "1 min", "1 h 2 min 3 s"]

@@ -1,0 +1,62 @@
+from math import isclose, sqrt
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from flyweight import scores
+
+ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", "weights": "w"}
+
+
+def test_the_wilson_interval_is_the_one_on_paper():
+    # 85 of 100 with z = 1.96: z^2/n = 0.038416, centre (0.85 + 0.019208) / 1.038416 = 0.83705,
+    # half sqrt(0.85 * 0.15 * 0.038416 + 0.038416^2 / 4) / 1.038416 = 0.06989
+    assert scores.wilson(85, 100) == pytest.approx((76.72, 90.69), abs=0.01)
+    # at the ends the formula becomes z^2 / (n + z^2) = 3.8415 / 13.8415
+    assert scores.wilson(0, 10) == pytest.approx((0, 27.753), abs=0.001)
+    assert scores.wilson(10, 10) == pytest.approx((72.247, 100), abs=0.001)
+    assert 0 <= scores.wilson(0, 1)[0] < scores.wilson(1, 1)[1] <= 100
+
+
+@pytest.mark.parametrize(("correct", "n"), [(1, 7), (8551, 10000), (36, 37)])
+def test_both_ends_of_the_interval_are_where_the_score_test_turns(correct, n):
+    for end in scores.wilson(correct, n):
+        share = end / 100
+        assert isclose(abs(correct / n - share), scores.Z95 * sqrt(share * (1 - share) / n), rel_tol=1e-9)
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.95, 0.55, 0.55, 0.55, 0.25])
+    correct = np.array([True, False, True, True, False, False])
+    result = scores.calibrate(confidence, correct, bins=10)
+    # (0.9, 1]: 2 images, |1/2 - 0.95| = 0.45; (0.5, 0.6]: 3 images, |2/3 - 0.55| = 0.11667; (0.2, 0.3]: 1 image, 0.25
+    assert result.error == pytest.approx(100 * (2 * 0.45 + 3 * (2 / 3 - 0.55) + 0.25) / 6)
+    assert [bin.n for bin in result.bins] == [0, 0, 1, 0, 0, 3, 0, 0, 0, 2]
+    assert result.bins[9].accuracy == 50
+    assert result.bins[9].confidence == pytest.approx(95)
+    assert result.bins[0].accuracy is None
+    assert result.confidence == pytest.approx(100 * 3.8 / 6)
+
+
+def test_a_bin_owns_its_upper_edge():
+    result = scores.calibrate(np.array([0.5, 0.50001, 1.0]), np.array([True, True, True]), bins=2)
+    assert [bin.n for bin in result.bins] == [1, 2]
+
+
+def test_scikit_learn_agrees():
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(0, 2, (400, 7)).astype(np.float32), generator.integers(0, 7, 400)
+    result = scores.score(logits, labels, [str(i) for i in range(7)], **ABOUT)
+    said = logits.argmax(1)
+    assert result.accuracy == pytest.approx(100 * metrics.accuracy_score(labels, said))
+    assert (result.confusion == metrics.confusion_matrix(labels, said)).all()
+    precision, recall, _, support = metrics.precision_recall_fscore_support(labels, said)
+    assert [score.precision for score in result.per_class] == pytest.approx(list(100 * precision))
+    assert [score.accuracy for score in result.per_class] == pytest.approx(list(100 * recall))
+    assert [score.n for score in result.per_class] == list(support)
+    probabilities = torch.softmax(torch.from_numpy(logits).double(), 1).numpy()
+    assert result.loss == pytest.approx(metrics.log_loss(labels, probabilities))
+    top2 = metrics.top_k_accuracy_score(labels, logits, k=2, normalize=False)
+    assert result.correct + result.near_misses == top2
