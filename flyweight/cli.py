@@ -32,7 +32,7 @@ app = App(
 
 DataOption = Annotated[
     str | None,
-    Parameter(help="A folder or an archive with CIFAR-10, or `digits` for scikit-learn's handwritten digits."),
+    Parameter(help="CIFAR-10's folder or archive, or a name: cifar10, digits (scikit-learn's handwritten ones)."),
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 
@@ -134,7 +134,13 @@ def train(
     return _train(folder, plan, dataset, note, with_report)
 
 
-@app.command(help_epilogue=_examples("evaluate sprint", "evaluate runs/sprint-20260101-120000 --json"))
+@app.command(
+    help_epilogue=_examples(
+        "evaluate sprint",
+        "evaluate runs/sprint-20260101-120000 --json",
+        "evaluate runs/tuning --data cifar10    (a run with held-out images, on the test set)",
+    )
+)
 def evaluate(
     network: str,
     /,
@@ -157,7 +163,10 @@ def evaluate(
     keep_freed_memory()
     source = checkpoint.find_trained(network)
     trained = checkpoint.load_trained(source)
-    dataset, _ = _load(_data_of(trained.card.data, data), None)
+    run = checkpoint.Run(source)
+    # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
+    plan = run.recipe().data if run.config.is_file() and data is None else _data_of(trained.card.data, data)
+    dataset, _ = _load(plan, None)
     scores = evaluation.evaluate(trained, dataset)
     if out is None and source.parent != checkpoint.ZOO:
         out = source
@@ -246,9 +255,10 @@ def _create(folder: Path | None, plan: Recipe) -> Run:
 
 def _report(folder: Run, dataset: Dataset) -> None:
     from flyweight import report as reports
+    from flyweight.console import DataBar
 
-    with err.status("writing the report"):
-        page = reports.write(folder, dataset)
+    with DataBar(err) as bar:
+        page = reports.write(folder, dataset, bar)
     _print(str(page))
 
 
@@ -287,8 +297,8 @@ def _data_of(name: str, option: str | None) -> DataConfig:
     """The data set of a card, or what --data says in its place."""
     if option is None:
         return config.parse(DataConfig, {"name": name}, "the network's card")
-    if option == "digits":
-        return DataConfig(name="digits")
+    if option in ("cifar10", "digits"):
+        return config.parse(DataConfig, {"name": option}, "--data")
     return DataConfig(name="cifar10", path=Path(option))
 
 

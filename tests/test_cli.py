@@ -118,8 +118,11 @@ def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     code, out, _ = command("evaluate", "run", "--json")
     answer = json.loads(out)
     assert code == 0
-    assert answer["n"] == 360  # the whole test set of the digits, though the run was tested on 100 of it
+    assert answer["n"] == 100  # what the run itself was tested on
     assert 0 <= answer["accuracy"] <= 100
+    code, out, _ = command("evaluate", "run", "--data", "digits", "--out", "elsewhere", "--json")
+    assert (code, json.loads(out)["n"]) == (0, 360)
+    assert json.loads((run / "evaluation.json").read_text())["n"] == 100
     (run / "report.html").unlink()
     assert command("report", "run")[0] == 0
     assert (run / "report.html").exists()
