@@ -108,13 +108,13 @@ class Run:
             folder = _first_free(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise FlyweightError(
-                f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --run"
+                f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FlyweightError(
-                f"cannot make the run folder {folder}: {error.strerror}; choose another: --run"
+                f"cannot make the run folder {folder}: {error.strerror}; choose another: --out"
             ) from None
         run = cls(folder)
         write_text(run.config, config.write(recipe))

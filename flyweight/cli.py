@@ -87,7 +87,7 @@ def train(
     /,
     *,
     resume: Annotated[Path | None, Parameter(help="Go on with this run folder.")] = None,
-    run: Annotated[Path | None, Parameter(help="The new run folder; by default runs/RECIPE-TIME.")] = None,
+    out: Annotated[Path | None, Parameter(help="The new run folder; by default runs/RECIPE-TIME.")] = None,
     data: DataOption = None,
     changes: Annotated[
         tuple[str, ...],
@@ -114,9 +114,9 @@ def train(
     if (recipe is None) == (resume is None):
         raise FlyweightError(f"name a recipe ({', '.join(config.names())}, or a YAML file) or --resume a run folder")
     if resume is not None:
-        if changes or epochs is not None or seed is not None or run is not None:
+        if changes or epochs is not None or seed is not None or out is not None:
             raise FlyweightError(
-                "--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --run"
+                "--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out"
             )
         folder = Run.open(resume)
         plan = _with_data(folder.recipe(), data)
@@ -130,7 +130,7 @@ def train(
         if note is not None:
             plan = plan.model_copy(update={"data": DataConfig(name="digits")})
         _check_rules(plan, dataset)
-        folder = _create(run, plan)
+        folder = _create(out, plan)
     return _train(folder, plan, dataset, note, with_report)
 
 
@@ -194,7 +194,6 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
 
 def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
-    from accelerate import PartialState
 
     from flyweight import environment, model
     from flyweight import train as training
@@ -209,7 +208,7 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
         "data_note": note,
     }
     record["started"] = earlier.get("started", record["started"])
-    main = PartialState().is_main_process
+    main = training.processes().is_main_process
     err.quiet = not main
     if main:
         folder.write_json(folder.environment, record)
@@ -241,12 +240,12 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
 
 def _create(folder: Path | None, plan: Recipe) -> Run:
     """One run folder for all processes of a training that torchrun started."""
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     from flyweight.checkpoint import Run
+    from flyweight.train import processes
 
-    state = PartialState()
+    state = processes()
     path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
     if state.num_processes > 1:
         broadcast_object_list(path)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -133,6 +133,12 @@ def fit(network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer
     return trainer.result()
 
 
+def processes() -> PartialState:
+    """The processes of this training: one, or those that torchrun started, with gloo where there is no accelerator."""
+    # without being told so, accelerate takes processes on a machine without an accelerator for unrelated ones
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 def settle(config: TrainConfig) -> TrainConfig:
     """Replace ``auto`` by what this machine gains from, so that a resumed run repeats the choice.
 
@@ -163,7 +169,7 @@ class _Trainer:
     def __init__(self, network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer: Observer) -> None:
         self.dataset, self.recipe, self.run, self.observer = dataset, recipe, run, observer
         self.config = recipe.train
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=processes().device.type == "cpu")
         self.device = self.accelerator.device
         batches = Batches(
             dataset,

@@ -47,7 +47,7 @@ def test_the_default_folder_has_the_recipes_name_and_is_never_reused(tmp_path, m
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(FlyweightError, match="not empty.*--resume.*--run"):
+    with pytest.raises(FlyweightError, match="not empty.*--resume.*--out"):
         Run.create(tmp_path, config.load("sprint"))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

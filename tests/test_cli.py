@@ -102,7 +102,7 @@ def test_train_stops_before_a_network_that_breaks_a_rule(command, tmp_path):
 
 
 def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
-    code, out, err = command("train", "sprint", "--data", "digits", "--epochs", "2", "--run", "run", *TINY)
+    code, out, err = command("train", "sprint", "--data", "digits", "--epochs", "2", "--out", "run", *TINY)
     assert code == 0, err
     run = tmp_path / "run"
     assert str(Path("run") / "report.html") in out
@@ -143,10 +143,10 @@ def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_pat
         return real(name, path, **options)
 
     monkeypatch.setattr(data, "load", without_cifar10)
-    code, _, err = command("train", "sprint", "--epochs", "1", "--run", "refused", *TINY)
+    code, _, err = command("train", "sprint", "--epochs", "1", "--out", "refused", *TINY)
     assert code == 3
     assert len(err.splitlines()) == 1
-    code, _, err = command("train", "sprint", "--epochs", "1", "--run", "run", "--fallback", "digits", *TINY)
+    code, _, err = command("train", "sprint", "--epochs", "1", "--out", "run", "--fallback", "digits", *TINY)
     assert code == 0, err
     assert err.count("STAND-IN DATA") == 2  # before the training and after it
     assert "NOT CIFAR-10" in json.loads((tmp_path / "run" / "environment.json").read_text())["data_note"]
@@ -157,10 +157,14 @@ def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_pat
 def test_ctrl_c_tells_how_to_go_on(tmp_path):
     import signal
 
-    arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--run", "run", "--no-report"]
+    arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--out", "run", "--no-report"]
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "flyweight", *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flyweight", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     lines = []
     for line in process.stderr:
@@ -199,6 +203,6 @@ def test_help_has_examples(command, name):
 
 
 def test_help_does_not_import_torch():
-    code = "import sys; from flyweight.cli import app; app(['--help'], result_action='return_value'); print('torch' in sys.modules)"
+    code = "import sys; from flyweight import cli; cli.run_command(['--help']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"

@@ -156,11 +156,11 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
     ]  # fmt: skip
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
     whole = subprocess.run(
-        [*command, "--run", str(tmp_path / "whole")], env=environment, capture_output=True, text=True
+        [*command, "--out", str(tmp_path / "whole")], env=environment, capture_output=True, text=True
     )
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
-        [*command, "--run", str(tmp_path / "run")], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(tmp_path / "run")], env=environment, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
         if line.startswith("Epoch 2/4"):
@@ -174,3 +174,21 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
     assert "Epoch 1/4" not in resumed.stderr
     digests = [json.loads((tmp_path / name / "config.json").read_text())["sha256"] for name in ("whole", "run")]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.long
+def test_two_processes_share_a_training(tmp_path):
+    """Torchrun with gloo: one run folder, one log, each picture once an epoch."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight",
+        "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",
+        "--set", "train.batch_size=64", "--set", "train.peak_rate=0.2",
+    ]  # fmt: skip
+    environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Epoch 3/3") == 1
+    history = Run.open(tmp_path / "run").history()
+    assert history[-1]["test_accuracy"] > 50
+    assert history[-1]["train_accuracy"] > 40
+    assert checkpoint.load_trained(tmp_path / "run").card.data == "digits"
