@@ -8,21 +8,22 @@ It uses nothing of flyweight but the network and the pictures, so that both side
 """
 
 import argparse
+import json
 import os
 import time
 import warnings
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-import albumentations as A  # noqa: E402, N812
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+import albumentations as A
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
-from flyweight import data, model  # noqa: E402
-from flyweight.config import ModelConfig  # noqa: E402
+from flyweight import data, model
+from flyweight.config import ModelConfig
 
 
 class Pictures(Dataset):
@@ -105,6 +106,7 @@ def main():
     parser.add_argument("--images", type=int, default=50_000, help="train on so many pictures only")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--no-dropout", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON object an epoch")
     options = parser.parse_args()
     torch.manual_seed(0)
     np.random.seed(0)
@@ -121,13 +123,14 @@ def main():
     for epoch in range(1, options.epochs + 1):
         began = time.perf_counter()
         train_accuracy = train_epoch(network, training, optimizer, schedule)
-        trained = time.perf_counter() - began
-        print(
-            f"epoch {epoch}/{options.epochs}: train {train_accuracy:.2f} %, test {test(network, testing):.2f} %,"
-            f" {trained:.1f} s training ({len(dataset.train) / trained:.0f} images/s),"
-            f" {time.perf_counter() - began:.1f} s in all",
-            flush=True,
+        rate = len(dataset.train) / (time.perf_counter() - began)
+        accuracy = test(network, testing)
+        seconds = time.perf_counter() - began
+        row = {"epoch": epoch, "test_accuracy": accuracy, "seconds": seconds, "images_per_second": rate}
+        line = (
+            f"epoch {epoch}: train {train_accuracy:.2f} %, test {accuracy:.2f} %, {seconds:.1f} s, {rate:.0f} images/s"
         )
+        print(json.dumps(row) if options.json else line, flush=True)
 
 
 if __name__ == "__main__":

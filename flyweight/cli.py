@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -189,6 +190,33 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
     folder = Run.open(run)
     dataset, _ = _load(_with_data(folder.recipe(), data).data, None)
     _report(folder, dataset)
+    return 0
+
+
+@app.command(help_epilogue=_examples("bench", "bench --rounds 5 --seeds 5 --json"))
+def bench(
+    *,
+    rounds: Annotated[int, Parameter(help="How often each side is run.")] = 3,
+    images: Annotated[int, Parameter(help="Pictures in an epoch of the comparison.")] = 6400,
+    batch_size: Annotated[int, Parameter(help="Of both sides.")] = 128,
+    seeds: Annotated[int, Parameter(help="Also train sprint so many times: seconds to 85 %, in course epochs.")] = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure our training loop beside the course's, in turn, in one run on this machine (minutes; keep it quiet)."""
+    from flyweight import bench as benchmark
+
+    if min(rounds, images // batch_size) < 1 or seeds < 0:
+        raise FlyweightError("--rounds must be at least 1, --images at least --batch-size, --seeds at least 0")
+    figures: list[benchmark.Comparison | benchmark.TimeToTarget] = [
+        benchmark.throughput(rounds, images, batch_size, dropout, _say) for dropout in (True, False)
+    ]
+    if seeds:
+        peer = figures[0]
+        assert isinstance(peer, benchmark.Comparison)
+        figures.append(benchmark.time_to_target(seeds, median(peer.peer), _say))
+    head = f"{'':44} {'course loop':28} {'flyweight':28}  ratio\n"
+    text = head + "\n".join(figure.line() for figure in figures)
+    _print(_json([figure.as_json() for figure in figures]) if as_json else text)
     return 0
 
 

@@ -52,7 +52,11 @@ class Observer(Protocol):
 
 @dataclass
 class Epoch:
-    """A row of the history. Losses are means a picture, accuracies are in percent, the rate is the last step's."""
+    """A row of the history.
+
+    Losses are means a picture, accuracies are in percent, the rate is the last step's; the seconds are those of the
+    training and the test pass together, the images a second those of the training alone.
+    """
 
     epoch: int
     train_loss: float
@@ -63,6 +67,7 @@ class Epoch:
     test_accuracy: float
     rate: float
     seconds: float
+    images_per_second: float
 
     def line(self, epochs: int, split: str) -> str:
         """The row as a line of the log."""
@@ -70,7 +75,7 @@ class Epoch:
             f"Epoch {self.epoch}/{epochs} | train: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2f}% |"
             f" {split}: average loss {self.test_loss:.4f},"
             f" accuracy {self.test_correct}/{self.test_total} ({self.test_accuracy:.2f}%) |"
-            f" rate {self.rate:.6f} | {self.seconds:.1f} s"
+            f" rate {self.rate:.6f} | {self.seconds:.1f} s, {self.images_per_second:,.0f} images/s"
         )
 
 
@@ -273,6 +278,7 @@ class _Trainer:
         return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.device)).item())
 
     def _finish_epoch(self, began: float) -> None:
+        trained = time.perf_counter() - began
         test = self.dataset.test
         logits = inference.logits(self.tested, test.images, self.dataset.mean, self.dataset.std)
         labels = torch.from_numpy(np.array(test.labels))
@@ -290,6 +296,7 @@ class _Trainer:
                 test_accuracy=100 * correct / len(labels),
                 rate=self.rate,
                 seconds=time.perf_counter() - began,
+                images_per_second=seen / trained,
             )
         )
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0

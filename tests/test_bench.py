@@ -1,0 +1,46 @@
+import pytest
+
+from flyweight import bench
+from flyweight.errors import FlyweightError
+
+
+def test_a_ratio_is_of_the_medians():
+    comparison = bench.Comparison("x", "images/s", peer=(100.0, 300.0, 200.0), ours=(800.0, 900.0, 100.0))
+    assert comparison.ratio == 800 / 200
+    assert comparison.as_json()["ratio"] == 4
+    assert "4.00 x" in comparison.line()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "seconds"),
+    [
+        ([80, 84, 86, 87], 30),  # the third epoch ends after 30 s and all that follow stay above
+        ([80, 86, 84, 87], 40),  # the second does not count: the third fell below again
+        ([85], 10),
+        ([86, 84.99], None),
+    ],
+)
+def test_the_time_counts_to_the_first_epoch_of_those_that_stay_above(accuracies, seconds):
+    history = [{"test_accuracy": accuracy, "seconds": 10} for accuracy in accuracies]
+    assert bench.seconds_to(85.0, history) == seconds
+
+
+def test_a_seed_that_misses_the_target_leaves_no_ratio():
+    assert bench.TimeToTarget((100.0, 200.0, 300.0), (85.0, 85.1, 85.2), 100.0).ratio == 2
+    missed = bench.TimeToTarget((100.0, None), (85.0, 84.0), 100.0)
+    assert missed.ratio is None
+    assert "never" in missed.line()
+    assert "not reached" in missed.line()
+
+
+def test_without_the_checkout_there_is_no_peer(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "PEER", tmp_path / "course_loop.py")
+    with pytest.raises(FlyweightError, match="run the benchmark from a source checkout"):
+        bench.peer_epochs(1, 128, 64, True)
+
+
+@pytest.mark.long
+@pytest.mark.cifar10
+def test_both_sides_run():
+    comparison = bench.throughput(1, 512, 64, True, lambda line: None)
+    assert comparison.ratio > 1
