@@ -1,0 +1,59 @@
+"""Cures in words: the cheapest edit that would make a network obey a rule, with its effect in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flyweight.analysis.edits import field_if_dilated, narrowing_edit, separable_edits
+from flyweight.analysis.facts import ConvolutionLayer, Facts
+
+
+def fewer_or_more(facts: Facts, block: str, layers: Sequence[ConvolutionLayer], count: int) -> str | None:
+    """Add the lightest layer, or take away one that keeps the width."""
+    if not layers:
+        return f"put {count} convolutions into {block}"
+    last = layers[-1].parts[-1]
+    if len(layers) < count:
+        width = layers[0].parts[-1].outputs
+        light, dense = 9 * width + width * width, 9 * width * width
+        missing = count - len(layers)
+        return (
+            f"add {missing} 3x3 convolution{'s' * (missing > 1)} of {width} to {width} channels after"
+            f" {layers[0].parts[-1].name}: {light:,} weights each depthwise separable, {dense:,} dense"
+        )
+    spare = [
+        layer
+        for layer in layers
+        if layer.parts[0].inputs == layer.parts[-1].outputs and not layer.strided and not layer.dilated
+    ]
+    if len(spare) < len(layers) - count:
+        return f"take {len(layers) - count} of them away and let {last.name} take over its channels"
+    weights = sum(part.parameters for part in spare[0].parts)
+    return f"take {spare[0].name} away, which keeps the width: {weights:,} weights fewer"
+
+
+def shrink_or_dilate(facts: Facts, last: ConvolutionLayer) -> str:
+    """A stride or a dilation for the last convolution of a block, and what each does."""
+    part = last.parts[0]
+    halved = "x".join(str((size + 1) // 2) for size in part.output_size)
+    cure = f"give {part.name} stride 2: its map becomes {halved}"
+    sizes = field_if_dilated(facts, part, 1)
+    if sizes is not None and part.kernel and max(part.kernel) > 1:
+        cure += f"; or dilation 2: receptive field {sizes[0]}x{sizes[1]}; neither costs parameters"
+    return cure
+
+
+def lighten(facts: Facts, limit: int) -> tuple[str | None, str | None]:
+    """The edit of one layer that gets below the limit with the least change, and that layer."""
+    separable = separable_edits(facts)
+    enough = [edit for edit in separable if edit.parameters < limit]
+    options = [edit for edit in (narrowing_edit(facts, limit), enough[-1] if enough else None) if edit]
+    if options:
+        return "; or ".join(f"{edit.text}: {edit.parameters:,} parameters" for edit in options), options[0].layer
+    left, chosen = facts.parameters, []
+    for edit in separable:
+        left -= facts.parameters - edit.parameters
+        chosen.append(edit.layer)
+        if left < limit:
+            return f"make {', '.join(chosen)} depthwise separable: {left:,} parameters", chosen[0]
+    return f"no edit of single layers is enough (all depthwise separable: {left:,}): narrow the whole network", None

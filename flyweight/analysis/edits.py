@@ -1,0 +1,182 @@
+"""What would be if: the effect of small edits to a network, worked out on its graph without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from flyweight.analysis.convolutions import used_parameters
+from flyweight.analysis.effects import Links
+from flyweight.analysis.facts import Convolution, Facts
+from flyweight.analysis.layout import HEIGHT, WIDTH
+from flyweight.analysis.links import Coarse, Link, Window
+from flyweight.analysis.operators import elementwise, operator_for
+from flyweight.analysis.receptive_field import UnknownFieldError, field_size
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of one layer.
+
+    Attributes:
+        layer: name of the convolution.
+        text: what to do, as an order.
+        parameters: of the whole network afterwards.
+        receptive_field: (height, width) afterwards; None when it was not asked or is unknown.
+    """
+
+    layer: str
+    text: str
+    parameters: int
+    receptive_field: tuple[int, int] | None = None
+
+
+def separable_edits(facts: Facts) -> list[Edit]:
+    """Each dense convolution of more than one tap made depthwise separable, the biggest saving first.
+
+    ``taps * inputs * outputs`` weights become ``taps * inputs + inputs * outputs``
+    (Howard et al. 2017, "MobileNets", section 3.1).
+    """
+    edits = []
+    for convolution in _dense(facts):
+        taps, pairs = prod(convolution.kernel), convolution.inputs * convolution.outputs
+        saved = taps * pairs - (taps * convolution.inputs + pairs)
+        if saved > 0 and convolution.inputs > 1:
+            text = f"make {convolution.name} depthwise separable"
+            edits.append(Edit(convolution.name, text, facts.parameters - saved))
+    return sorted(edits, key=lambda edit: edit.parameters)
+
+
+def _dense(facts: Facts) -> Iterator[Convolution]:
+    return (c for c in facts.convolutions if c.groups == 1 and not c.pointwise and not c.transposed)
+
+
+def narrowing_edit(facts: Facts, limit: int) -> Edit | None:
+    """The narrowing of one convolution's output that brings the parameters under a limit with the least change.
+
+    Least is the smallest part of the layer's channels. Layers whose output is added to another or concatenated are left
+    alone: others would have to follow.
+    """
+    edits: list[tuple[float, Edit]] = []
+    for convolution in facts.convolutions:
+        cost = channel_cost(facts, convolution)
+        if not cost:
+            continue
+        fewer = (facts.parameters - limit) // cost + 1
+        if fewer <= convolution.outputs // 2:  # more would be another network
+            left = convolution.outputs - fewer
+            text = f"narrow {convolution.name} from {convolution.outputs} to {left} channels"
+            edit = Edit(convolution.name, text, facts.parameters - fewer * cost)
+            edits.append((fewer / convolution.outputs, edit))
+    return min(edits, key=lambda entry: entry[0], default=(0.0, None))[1]
+
+
+def channel_cost(facts: Facts, convolution: Convolution) -> int | None:
+    """Parameters that one output channel of a dense convolution costs: its own, its norm's and its readers'.
+
+    None where the width is not free: added to something else, concatenated, or the network's own output.
+    """
+    if convolution.groups != 1 or convolution.transposed:
+        return None
+    trace, channels = facts.graph.trace, convolution.outputs
+    cost = convolution.parameters // channels
+    mine = {trace.nodes[convolution.node].outputs[0]}
+    for index in range(convolution.node + 1, len(trace.nodes)):
+        node = trace.nodes[index]
+        if not mine & set(node.inputs):
+            continue
+        if any(trace.values[v].dependent and v not in mine for v in node.inputs):
+            return None
+        used = sum(used_parameters(trace, node).values())
+        bias = trace.values[node.outputs[0]].shape[1] if _has_bias(facts, index) else 0
+        if _passes_channels(facts, index):
+            cost += used // channels if used >= channels else 0
+            mine.add(node.outputs[0])
+        elif node.name in ("convolution", "addmm", "mm") and node.args.get("groups", 1) == 1:
+            cost += (used - bias) // channels
+        else:
+            return None
+    return None if mine & set(trace.outputs) else cost
+
+
+def _has_bias(facts: Facts, index: int) -> bool:
+    args = facts.graph.trace.nodes[index].args
+    return args.get("bias") is not None or "mat1" in args
+
+
+def _passes_channels(facts: Facts, index: int) -> bool:
+    """Whether an operator treats each channel by itself, so that one fewer going in is one fewer coming out."""
+    node, values = facts.graph.trace.nodes[index], facts.graph.trace.values
+    if node.name == "convolution":
+        weight = values[node.args["weight"].value].shape
+        return node.args["groups"] == weight[0] > 1 and not node.args["transposed"]
+    if operator_for(node) is elementwise or "pool" in node.name or "batch_norm" in node.name:
+        return True
+    return node.name in ("view", "_unsafe_view", "mean", "constant_pad_nd", "upsample_nearest2d", "squeeze", "slice")
+
+
+def field_if_dilated(facts: Facts, convolution: Convolution, extra: int) -> tuple[int, int] | None:
+    """Receptive field (height, width) before the global pooling if a convolution's dilation were larger by `extra`.
+
+    By the same backward arithmetic with that one link changed, so it is exact on branches as well.
+    """
+    effect = facts.graph.effects[convolution.node]
+    if effect is None or convolution.transposed:
+        return None
+    changed: dict[int, Links] = {}
+    for value, links in effect.links.items():
+        changed[value] = {axis: _dilate(link, extra) for axis, link in links.items()}
+    try:
+        sizes = [field_size(facts.graph, t, {convolution.node: changed})[0] for t in facts.head.targets]
+    except UnknownFieldError:
+        return None
+    largest = max(sizes, key=lambda size: prod(size.values()), default={})
+    return (largest.get(HEIGHT, 1), largest[WIDTH]) if WIDTH in largest else None
+
+
+def _dilate(link: Link | Literal["whole"], extra: int) -> Link | Literal["whole"]:
+    if isinstance(link, Window):
+        return replace(link, dilation=link.dilation + extra)
+    if isinstance(link, Coarse):
+        return replace(link, window=replace(link.window, dilation=link.window.dilation + extra))
+    return link
+
+
+def dilation_edits(facts: Facts, extra: int = 1) -> list[Edit]:
+    """Each convolution of more than one tap with its dilation larger by `extra`, the largest field first.
+
+    Left out: those whose outer taps would then see only padding, or that are a part of a split map.
+    """
+    edits = []
+    for convolution in facts.convolutions:
+        if prod(convolution.kernel) == 1 or convolution.transposed or len(set(convolution.dilation)) > 1:
+            continue
+        dilation = convolution.dilation[0] + extra
+        reach = [dilation * (side - 1) // 2 for side in convolution.kernel]
+        if any(r >= size for r, size in zip(reach, convolution.input_size, strict=True)):
+            continue
+        sizes = field_if_dilated(facts, convolution, extra)
+        if sizes is None:
+            continue
+        text = f"give {convolution.name} dilation {dilation} (padding larger by {_padding(convolution, extra)})"
+        edits.append(Edit(convolution.name, text, facts.parameters, sizes))
+    return sorted(edits, key=lambda edit: -prod(edit.receptive_field or (0, 0)))
+
+
+def _padding(convolution: Convolution, extra: int) -> str:
+    grown = [extra * (side - 1) // 2 for side in convolution.kernel]
+    return str(grown[0]) if len(set(grown)) == 1 else "x".join(map(str, grown))
+
+
+def field_edit(facts: Facts, minimum: int) -> Edit | None:
+    """The smallest step in one convolution's dilation that takes both axes above a minimum.
+
+    Among equal steps the one that overshoots least.
+    """
+    for extra in range(1, 9):
+        enough = [e for e in dilation_edits(facts, extra) if e.receptive_field and min(e.receptive_field) > minimum]
+        if enough:
+            return enough[-1]
+    return None

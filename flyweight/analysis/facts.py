@@ -1,0 +1,265 @@
+"""What :func:`flyweight.analysis.analyze` finds out: frozen records, each number with what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flyweight.analysis.receptive_field import Graph
+
+Status = Literal["proved", "unproved", "contradicted", "unknown"]
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Theoretical receptive field, in pixels of the input, of the map that enters the global pooling.
+
+    Attributes:
+        height: None when unknown.
+        width: None when unknown.
+        status: "proved" (formula and oracle agree), "unproved" (the oracle could not run), "contradicted" (they
+            disagree) or "unknown" (an operator on the way is not understood). Only "proved" may pass a rule.
+        detail: how it was proved, or why not.
+        before: the layer that ends the map (the global pooling, or what stands in its place).
+        gathered: layers through which every position sees the whole map besides (squeeze and excite, statistics of a
+            normalisation). They are not counted in the size.
+    """
+
+    height: int | None
+    width: int | None
+    status: Status
+    detail: str
+    before: str = ""
+    gathered: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> int | tuple[int, int] | None:
+        """One number when both axes agree, else (height, width); None when unknown."""
+        if self.height is None or self.width is None:
+            return None
+        return self.height if self.height == self.width else (self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the summary.
+
+    Attributes:
+        name: path of the module; for a functional operator the path of the module it ran in and its own name.
+        kind: class of the module or name of the operator.
+        details: of convolutions and pooling, such as "3x3 dilation 2".
+        output_shape: without the batch; empty when it returned no tensor.
+        parameters: own ones; shared ones are counted where they are first used.
+        macs: multiply-accumulates of convolutions and matrix products for one picture; None when unknown.
+        receptive_field: (height, width) of its output in pixels of the input; None when there is no such number.
+        field_note: why there is none ("whole map", "unknown"), or that the whole map acts on it besides.
+    """
+
+    name: str
+    kind: str
+    details: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int | None
+    receptive_field: tuple[int, int] | None
+    field_note: str = ""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One executed convolution. Sizes are (height, width), or one number for each spatial dimension it has.
+
+    Attributes:
+        name: of its layer.
+        path: of the module it ran in.
+        node: its index in the trace.
+        dilation: in pixels of its map, also where the dilation was moved into the batch.
+        parameters: weights and biases, whoever owns them.
+    """
+
+    name: str
+    path: str
+    node: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    inputs: int
+    outputs: int
+    input_size: tuple[int, ...]
+    output_size: tuple[int, ...]
+    bias: bool
+    transposed: bool
+    parameters: int
+    macs: int
+
+    @property
+    def depthwise(self) -> bool:
+        """One filter, or several, for each single channel."""
+        return self.groups == self.inputs > 1
+
+    @property
+    def pointwise(self) -> bool:
+        """1x1 over all channels."""
+        return self.groups == 1 and all(side == 1 for side in self.kernel)
+
+    @property
+    def dilated(self) -> bool:
+        """Taps further apart than one pixel on some axis that has more than one."""
+        return any(step > 1 and side > 1 for step, side in zip(self.dilation, self.kernel, strict=True))
+
+    @property
+    def strided(self) -> bool:
+        """Steps of more than one pixel on some axis."""
+        return not self.transposed and any(step > 1 for step in self.stride)
+
+
+@dataclass(frozen=True)
+class ConvolutionLayer:
+    """What a person counts as one convolution: a single one, or a depthwise one with the 1x1 that ends it."""
+
+    parts: tuple[Convolution, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its first part."""
+        return self.parts[0].name
+
+    @property
+    def separable(self) -> bool:
+        """A depthwise separable layer."""
+        return len(self.parts) == 2
+
+    @property
+    def strided(self) -> bool:
+        """Some part is."""
+        return any(part.strided for part in self.parts)
+
+    @property
+    def dilated(self) -> bool:
+        """Some part is."""
+        return any(part.dilated for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """One pooling over space: maximum, average, or a step that drops pixels (``x[..., ::2]``).
+
+    Attributes:
+        node: its index in the trace.
+        whole: it covers the whole of an axis.
+    """
+
+    name: str
+    node: int
+    kind: Literal["max", "average", "subsampling"]
+    whole: bool
+
+
+@dataclass(frozen=True)
+class HeadFault:
+    """A way from the last map to the output that does not go through global average pooling.
+
+    Attributes:
+        layer: where positions end without being averaged.
+        detail: what happens there.
+        node: its index in the trace; -1: the output itself is a map.
+        map_shape: (C, H, W) of the map, as far as known.
+        features: numbers that a matrix product makes of the flattened map; 0 for another operator.
+    """
+
+    layer: str
+    detail: str
+    node: int = -1
+    map_shape: tuple[int, ...] = ()
+    features: int = 0
+
+
+@dataclass(frozen=True)
+class Head:
+    """How the last map becomes the output.
+
+    Attributes:
+        pooling: global average poolings that end a map.
+        faults: other ways; empty when global average pooling is the only one.
+        targets: values that are the last map.
+    """
+
+    pooling: tuple[str, ...]
+    faults: tuple[HeadFault, ...]
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DeadTaps:
+    """Taps of a kernel that see nothing but padding at this input size.
+
+    Attributes:
+        taps: dead ones.
+        of: all taps of the kernel.
+        parameters: weights wasted on them.
+    """
+
+    layer: str
+    taps: int
+    of: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """A module whose parameters have no part in the output."""
+
+    layer: str
+    parameters: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class UnknownOperator:
+    """An operator that is not understood, or a hole through which values left the graph.
+
+    Attributes:
+        opaque: nothing at all is known of it: it could hide a convolution or a maximum. Otherwise only the positions
+            that it reads are not known.
+    """
+
+    layer: str
+    operator: str
+    opaque: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything known about one network at one input size.
+
+    Attributes:
+        network: class name.
+        input_shape: (C, H, W).
+        parameters: all parameters, trainable or frozen, shared ones once.
+        trainable_parameters: of these, those with requires_grad.
+        macs: multiply-accumulates of convolutions and matrix products for one picture (biases, norms and activations
+            are not counted); None when some operator might hide work.
+        submodules: every module path, parents first.
+        convolutions: in the order of execution.
+        convolution_layers: the same, depthwise separable pairs joined.
+        graph: what all of it was read from; the cures of the rules ask it "what if".
+    """
+
+    network: str
+    input_shape: tuple[int, ...]
+    parameters: int
+    trainable_parameters: int
+    macs: int | None
+    receptive_field: ReceptiveField
+    layers: tuple[Layer, ...]
+    convolutions: tuple[Convolution, ...]
+    convolution_layers: tuple[ConvolutionLayer, ...]
+    poolings: tuple[Pooling, ...]
+    head: Head
+    dead_taps: tuple[DeadTaps, ...]
+    unreached: tuple[Unreached, ...]
+    unknown: tuple[UnknownOperator, ...]
+    submodules: tuple[str, ...]
+    graph: Graph = field(repr=False, compare=False)

@@ -1,0 +1,166 @@
+"""Run a network with poisoned pixels and see where NaN arrives; why and how is told in :mod:`oracle`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from flyweight.analysis.layout import AXES
+from flyweight.analysis.receptive_field import Back, Graph
+from flyweight.analysis.recorder import LightMode, detaches, evaluating, sample_like
+from flyweight.errors import FlyweightError
+
+# these hand NaN on by themselves; other element-by-element operators may drop it (where, comparisons) and are helped
+_HANDS_ON = {"add", "add_", "sub", "mul", "mul_", "div", "div_", "relu", "relu_", "clone", "silu", "gelu", "sigmoid"}
+
+
+class _Captured(Exception):  # noqa: N818 (not an error: it ends a forward pass that has gone far enough)
+    """The watched tensor is there."""
+
+
+class _PoisonMode(LightMode):
+    """Runs a network on poisoned pixels until the watched tensor is made."""
+
+    def __init__(self, names: list[str], output: int, cut: frozenset[int], gathered: frozenset[int]) -> None:
+        super().__init__()
+        self.result: Tensor | None = None
+        self._names = names
+        self._output = output
+        self._cut = cut
+        self._gathered = gathered
+        self._ordinal = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if detaches(func):
+            return func(*args, **(kwargs or {}))
+        name, ordinal = func._schema.name.split("::")[-1], self._ordinal
+        self._ordinal += 1
+        if name != self._names[ordinal].split("::")[-1]:
+            raise FlyweightError(f"it runs {name} where it ran {self._names[ordinal]} before")
+        if name == "convolution":
+            result = _poisoned_convolution(*args, **(kwargs or {}))
+        elif ordinal in self._gathered:
+            result = _positions_only(func, args, kwargs or {})
+        else:
+            result = func(*args, **(kwargs or {}))
+        if ordinal in self._cut:
+            result = tree_map(_clean, result)
+        elif torch.Tag.pointwise in func.tags and name not in _HANDS_ON:
+            result = _help(result, args)
+        if ordinal == len(self._names) - 1:
+            self.result = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)][self._output]
+            raise _Captured
+        return result
+
+
+def _poisoned_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> Tensor:
+    """NaN where a convolution of this geometry reads a NaN; elsewhere a mean of what it reads."""
+    batch, channels, *size = x.shape
+    grouped = x.reshape(batch, groups, channels // groups, *size)
+    poison = grouped.isnan().any(2).to(torch.float32)
+    numbers = grouped.nan_to_num(nan=1.0).mean(2).to(torch.float32)
+    ones = torch.ones((groups, 1, *weight.shape[2:]), device=x.device)
+    both = torch.cat([poison, numbers])
+    read = torch.ops.aten.convolution(both, ones, None, stride, padding, dilation, transposed, output_padding, groups)
+    arrived, numbers = read[:batch], read[batch:] / ones[0].numel()
+    result = torch.where(arrived > 0.5, torch.nan, numbers).to(x.dtype)
+    outputs = weight.shape[1] if transposed else weight.shape[0] // groups
+    return result.repeat_interleave(outputs, dim=1)
+
+
+def _clean(leaf: Any) -> Any:
+    return leaf.nan_to_num(nan=1.0) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _positions_only(func: Any, args: Any, kwargs: Any) -> Any:
+    """A normalisation over the map without what its statistics spread: NaN stays where it was."""
+    poison = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)).isnan()
+    result = func(*tree_map(_clean, args), **tree_map(_clean, kwargs))
+    return tree_map(lambda leaf: _mark(leaf, poison), result)
+
+
+def _help(result: Any, args: Any) -> Any:
+    """NaN wherever an input of an element-by-element operator is NaN."""
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        return result
+    for leaf in tree_leaves(args):
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            result = _mark(result, leaf.isnan())
+    return result
+
+
+def _mark(leaf: Any, poison: Tensor) -> Any:
+    """Write NaN into a result where `poison` is true, when it is of the poison's shape or larger."""
+    if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or not poison.any():
+        return leaf
+    offset = leaf.ndim - poison.ndim
+    fits = offset >= 0 and all(p in (1, s) for p, s in zip(poison.shape, leaf.shape[max(offset, 0) :], strict=True))
+    return leaf.masked_fill(poison, torch.nan) if fits else leaf
+
+
+class Probe:
+    """Asks a network which pixels one of its tensors depends on."""
+
+    def __init__(self, model: nn.Module, graph: Graph, target: int, back: Back[Any]) -> None:
+        recorded = graph.trace
+        node = recorded.nodes[recorded.values[target].producer or 0]
+        dispatched = [n for n in recorded.nodes if 0 <= n.ordinal <= node.ordinal]
+        self._model = model
+        self._names = [n.name for n in dispatched]
+        self._output = node.outputs.index(target)
+        self._cut = frozenset(recorded.nodes[i].ordinal for i in back.cut)
+        self._gathered = frozenset(recorded.nodes[i].ordinal for i in back.gathered) - self._cut
+        self._dims = _axis_dims(graph, target)
+
+    def arrivals(self, shape: tuple[int, ...], axis: int, lines: Iterable[int]) -> npt.NDArray[np.bool_]:
+        """Positions along `axis` where NaN arrives in the watched tensor after whole lines of the picture got it.
+
+        Args:
+            shape: (C, H, W) of the picture.
+            axis: HEIGHT to poison rows and look at rows, WIDTH for columns.
+            lines: which of them.
+
+        Raises:
+            FlyweightError: the network cannot take this size or this poison.
+        """
+        with evaluating(self._model):
+            picture = sample_like(self._model, shape)
+            index = torch.tensor(list(lines), dtype=torch.long)
+            picture.index_fill_(picture.ndim - 2 + axis, index, torch.nan)
+            probe = _PoisonMode(self._names, self._output, self._cut, self._gathered)
+            try:
+                with probe:
+                    self._model(picture)
+            except _Captured:
+                pass
+            except Exception as error:
+                raise FlyweightError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        if probe.result is None:
+            raise FlyweightError("the watched layer did not run")
+        others = tuple(dim for dim in range(probe.result.ndim) if dim != self._dims[axis])
+        return np.asarray(probe.result.isnan().cpu().numpy().any(axis=others))
+
+
+def _axis_dims(graph: Graph, target: int) -> dict[int, int]:
+    """The dimension of the watched tensor that is each axis of the picture."""
+    layout = graph.map.layouts[target] or ()
+    whole = {dim[0].axis: index for index, dim in enumerate(layout) if len(dim) == 1 and dim[0].axis in AXES}
+    if any(layout[index][0].scale != 1 for index in whole.values()) or set(whole) != graph.axes(target):
+        raise FlyweightError("the map before the pooling is split over several dimensions")
+    return whole

@@ -1,0 +1,147 @@
+"""Networks that break one rule of the brief each and obey all the others. They take 3x32x32.
+
+The base, `Sound`: four blocks of three 3x3 convolutions; C1 and C2 end with stride 2, C3 ends with dilation 2. Its
+receptive field, each 3x3 adding 2 * (product of the strides before it) * dilation: C1 1 + 2 + 2 + 2 = 7,
+C2 7 + 4 + 4 + 4 = 19, C3 19 + 8 + 8 + 16 = 51, C4 51 + 8 + 8 + 8 = 75.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch norm, ReLU: kernel**2 * inputs * outputs + 2 * outputs parameters."""
+    padding = dilation * (kernel - 1) // 2
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def separable(inputs: int, outputs: int) -> nn.Sequential:
+    """Depthwise 3x3, pointwise, batch norm, ReLU: 9 * inputs + inputs * outputs + 2 * outputs parameters."""
+    depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+    pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+    return nn.Sequential(depthwise, pointwise, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Sound(nn.Module):
+    """Obeys every rule; the faulty ones change one thing. C1 to C3 have 31,288 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Sequential(conv(3, 8), conv(8, 8), conv(8, 16, stride=2))
+        self.c2 = nn.Sequential(conv(16, 16), conv(16, 16), conv(16, 32, stride=2))
+        self.c3 = nn.Sequential(separable(32, 32), conv(32, 32), conv(32, 32, dilation=2))
+        self.c4 = nn.Sequential(conv(32, 32), conv(32, 32), conv(32, 64))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64, 10, bias=False)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.c4(self.c3(self.c2(self.c1(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.features(x)).flatten(1))
+
+
+class TooManyParameters(Sound):
+    """203,856 parameters.
+
+    31,288 + (9*32*112 + 224) + (9*112*60 + 120) + (9*60*144 + 288) + 144*10
+    = 31,288 + 32,480 + 60,600 + 78,048 + 1,440.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c4 = nn.Sequential(conv(32, 112), conv(112, 60), conv(60, 144))
+        self.fc = nn.Linear(144, 10, bias=False)
+
+
+class SmallField(Sound):
+    """Receptive field 43: 19 after C2, C3 is 19 + 8 + 0 + 16 = 43, C4 only looks at single pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c3 = nn.Sequential(separable(32, 32), conv(32, 32, kernel=1), conv(32, 32, dilation=2))
+        self.c4 = nn.Sequential(conv(32, 32, kernel=1), conv(32, 32, kernel=1), conv(32, 64, kernel=1))
+
+
+class MaxPooling(Sound):
+    """A max pooling after C3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool3 = nn.MaxPool2d(2)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.c4(self.pool3(self.c3(self.c2(self.c1(x)))))
+
+
+class ShortBlock(Sound):
+    """C4 has two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c4 = nn.Sequential(conv(32, 32), conv(32, 64))
+
+
+class LongBlock(Sound):
+    """C2 has four convolutions, two of which keep the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c2 = nn.Sequential(conv(16, 16), conv(16, 16), conv(16, 16), conv(16, 32, stride=2))
+
+
+class BlockEndsPlain(Sound):
+    """C2 ends with a plain convolution. Field: 7 + 4*3 = 19, + 4 + 4 + 8 = 35, + 4*3 = 47."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c2 = nn.Sequential(conv(16, 16), conv(16, 16), conv(16, 32))
+
+
+class NoSeparable(Sound):
+    """C3 begins with a dense convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c3 = nn.Sequential(conv(32, 32), conv(32, 32), conv(32, 32, dilation=2))
+
+
+class NoDilation(Sound):
+    """C3 ends with stride 2 instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c3 = nn.Sequential(separable(32, 32), conv(32, 32), conv(32, 32, stride=2))
+
+
+class FlattenedHead(Sound):
+    """The 64x8x8 map is flattened into the classifier: 40,960 weights in place of 640."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64 * 8 * 8, 10, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x).flatten(1))
+
+
+class MaximumHead(Sound):
+    """A global maximum in place of the average: no max pooling layer, and no global average pooling."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x).amax(dim=(2, 3)))
+
+
+class MissingBlock(nn.Module):
+    """Blocks by other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sound = Sound()
+        self.stem, self.c2, self.c3, self.c4 = sound.c1, sound.c2, sound.c3, sound.c4
+        self.pool, self.fc = sound.pool, sound.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.c4(self.c3(self.c2(self.stem(x))))).flatten(1))
