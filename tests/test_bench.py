@@ -1,7 +1,12 @@
+import importlib.util
+
 import pytest
+import torch
 
 from flyweight import bench
+from flyweight.config import ModelConfig
 from flyweight.errors import FlyweightError
+from flyweight.model import build
 
 
 def test_a_ratio_is_of_the_medians():
@@ -37,6 +42,16 @@ def test_without_the_checkout_there_is_no_peer(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "PEER", tmp_path / "course_loop.py")
     with pytest.raises(FlyweightError, match="run the benchmark from a source checkout"):
         bench.peer_epochs(1, 128, 64, True)
+
+
+def test_the_peers_network_is_the_course_network():
+    spec = importlib.util.spec_from_file_location("course_loop", bench.PEER)
+    course_loop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(course_loop)
+    ours, theirs = build(ModelConfig(network="course")).eval(), course_loop.CourseNetwork().eval()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(theirs(x), ours(x))
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight.blocks import DepthwiseSeparable, Residual, convolution_layer, normalize
+from flyweight.blocks import DepthwiseSeparable, Dropout, Residual, convolution_layer, normalize
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_parameters_of_a_dense_and_of_a_separable_layer():
 
 def test_the_order_and_the_dropout_are_as_asked():
     kinds = [type(step) for step in convolution_layer(3, 8, order="relu-norm", dropout=0.0)]
-    assert kinds == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout]
+    assert kinds == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d, Dropout]
     assert [type(step) for step in convolution_layer(3, 8)] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
 
 
@@ -59,3 +59,52 @@ def test_normalize_gives_mean_zero_and_standard_deviation_one_in_channels_last()
     torch.testing.assert_close(
         result.double(), torch.from_numpy(((scaled - mean) / std).transpose(0, 3, 1, 2)), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.999, 1.0])
+def test_dropout_drops_with_its_probability_and_keeps_the_mean(dtype, p):
+    torch.manual_seed(0)
+    x = torch.ones(64, 16, 31, 33, dtype=dtype)
+    result = Dropout(p)(x)
+    count = x.numel()
+    dropped = (result == 0).sum().item()
+    # five standard deviations of a binomial, and half a step of the rounding
+    assert abs(dropped - p * count) <= 5 * (count * p * (1 - p)) ** 0.5 + count / 2**16
+    assert set(result.unique().tolist()) <= {
+        0.0,
+        torch.tensor(2**15 / max(1, round((1 - p) * 2**15)), dtype=dtype).item(),
+    }
+
+
+def test_dropout_decides_about_each_value_by_itself():
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(4096, 64)) != 0).double()
+    # correlations between the 64 columns, 4,096 rows: standard deviation 1/64
+    correlation = torch.corrcoef(kept.T) - torch.eye(64)
+    assert correlation.abs().max() < 6 / 64
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_keeps_the_layout_and_the_gradient_goes_where_the_value_went(layout):
+    torch.manual_seed(0)
+    x = torch.rand(4, 8, 6, 5).add(1).to(memory_format=layout).requires_grad_()
+    result = Dropout(0.3)(x)
+    assert result.is_contiguous(memory_format=layout)
+    result.sum().backward()
+    torch.testing.assert_close(x.grad * x.detach(), result.detach())
+
+
+def test_dropout_follows_torchs_generator():
+    x = torch.ones(1000)
+    torch.manual_seed(1)
+    first, second = Dropout(0.5)(x), Dropout(0.5)(x)
+    torch.manual_seed(1)
+    assert torch.equal(Dropout(0.5)(x), first)
+    assert not torch.equal(first, second)
+
+
+def test_dropout_does_nothing_in_eval_mode_and_takes_any_layout():
+    x = torch.rand(6, 8)
+    assert Dropout(0.5).eval()(x) is x
+    assert Dropout(0.5)(x.T[::2]).shape == (4, 6)
