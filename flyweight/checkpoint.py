@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,8 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from flyweight import config, model
@@ -85,8 +89,6 @@ class Run:
         self.environment = folder / "environment.json"
         self.evaluation = folder / "evaluation.json"
         self.mistakes = folder / "mistakes.csv"
-        self.check = folder / "check.json"
-        self.summary = folder / "summary.txt"
         self.images = folder / "images"
         self.report_html = folder / "report.html"
         self.report_markdown = folder / "REPORT.md"
@@ -105,8 +107,8 @@ class Run:
         """
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
-            folder = _first_free(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -151,7 +153,13 @@ class Run:
         """The rows of ``history.jsonl``; empty before the first epoch has ended."""
         if not self.history_jsonl.is_file():
             return []
-        return [json.loads(line) for line in self.history_jsonl.read_text(encoding="utf-8").splitlines()]
+        rows = []
+        for number, line in enumerate(self.history_jsonl.read_bytes().splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew") from None
+        return rows
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
         """Write the state of a training and delete all but the newest ``keep`` checkpoints.
@@ -195,10 +203,25 @@ class Run:
         save_model(self.folder, network, card)
 
     def read_environment(self) -> dict[str, Any]:
-        """What ``environment.json`` says; nothing before the training has begun."""
-        if not self.environment.is_file():
+        """What ``environment.json`` says; nothing where it is missing or damaged, for it is a record and no more."""
+        try:
+            content = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
-        return json.loads(self.environment.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise RunError(f"{self.folder} is being trained by another process") from None
 
     def write_json(self, file: Path, content: Any) -> None:
         """Write one of the JSON files."""
@@ -244,17 +267,23 @@ def load_trained(folder: Path) -> Trained:
         RunError: a file is missing or damaged, or the weights do not fit the network.
     """
     try:
-        fields = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
         content = (folder / WEIGHTS).read_bytes()
-        tuples = {key: tuple(fields[key]) for key in ("classes", "input_shape", "mean", "std")}
-        card = Card(**{**fields, **tuples})
     except OSError as error:
         raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / CARD} is damaged: {error}; restore it or train again") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
+    channels = card.input_shape[0]
+    if len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
+        raise RunError(f"{folder / CARD} is damaged: mean and std must be {channels} numbers each, std above 0")
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
-    network = model.build(ModelConfig(network=card.network, dropout=card.dropout), len(card.classes))
+    try:
+        network = model.build(ModelConfig(network=card.network, dropout=card.dropout), len(card.classes))
+    except FlyweightError as error:
+        raise RunError(f"{folder / CARD}: {error}") from None
     try:
         network.load_state_dict(safetensors.torch.load(content))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -302,8 +331,15 @@ def _umask() -> int:
     return current
 
 
-def _first_free(folder: Path) -> Path:
-    candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+def _new_folder(folder: Path) -> Path:
+    """Make the folder, or one beside it with a number where it exists: two starts in one second share none."""
+    for number in itertools.count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:  # Run.create says why
+            pass
+        return candidate
+    raise AssertionError("count() has no end")

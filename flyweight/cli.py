@@ -6,8 +6,10 @@ Exit codes: 0 done; 1 a rule failed; 2 the call was wrong; 3 data; 4 a run folde
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +22,8 @@ from flyweight.config import DataConfig, Recipe
 from flyweight.errors import FlyweightError, RuleError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from flyweight.checkpoint import Run
     from flyweight.data import Dataset
 
@@ -38,7 +42,7 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 
 # messages go to standard error, so that what a command computes can be piped
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 
 
 def _examples(*lines: str) -> str:
@@ -69,7 +73,8 @@ def check(
 
     picture = _shape(shape)
     ruleset = rule_sets.load_ruleset(rules)
-    facts = analysis.analyze(model.build(ModelConfig(network=network)), picture)
+    with redirect_stdout(sys.stderr):  # a network of the user's may print
+        facts = analysis.analyze(model.build(ModelConfig(network=network)), picture)
     verdict = rule_sets.check(facts, ruleset)
     _print(_json(summary.as_json(facts, verdict)) if as_json else summary.render(facts, verdict))
     return 0 if verdict.passed else 1
@@ -110,6 +115,7 @@ def train(
     Args:
         recipe: A built-in recipe or a YAML file of yours.
     """
+    from flyweight import train as training
     from flyweight.checkpoint import Run
 
     if (recipe is None) == (resume is None):
@@ -126,11 +132,13 @@ def train(
         assert recipe is not None
         shorts = (("train.epochs", epochs), ("train.seed", seed))
         changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
-        plan = _settled(_with_data(config.load(recipe, changes), data))
+        plan = _settled(_absolute(_with_data(config.load(recipe, changes), data), Path(recipe).parent))
+        # before the data: a typo should not cost a download
+        network = _check_rules(plan)
         dataset, note = _load(plan.data, fallback)
         if note is not None:
             plan = plan.model_copy(update={"data": DataConfig(name="digits")})
-        _check_rules(plan, dataset)
+        training.check_trainable(network, dataset, plan.train)
         folder = _create(out, plan)
     return _train(folder, plan, dataset, note, with_report)
 
@@ -163,16 +171,20 @@ def evaluate(
 
     keep_freed_memory()
     source = checkpoint.find_trained(network)
-    trained = checkpoint.load_trained(source)
     run = checkpoint.Run(source)
-    # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
-    plan = run.recipe().data if run.config.is_file() and data is None else _data_of(trained.card.data, data)
-    dataset, _ = _load(plan, None)
-    scores = evaluation.evaluate(trained, dataset)
+    with redirect_stdout(sys.stderr):  # a network of the user's may print
+        trained = checkpoint.load_trained(source)
+        # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
+        plan = run.recipe().data if run.config.is_file() and data is None else _data_of(trained.card.data, data)
+        dataset, _ = _load(plan, None)
+        scores = evaluation.evaluate(trained, dataset)
     if out is None and source.parent != checkpoint.ZOO:
         out = source
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FlyweightError(f"--out {out}: {error.strerror}; name a folder") from None
         evaluation.write(scores, out)
     _print(_json(scores.as_json()) if as_json else evaluation.render(scores))
     return 0
@@ -205,8 +217,8 @@ def bench(
     """Measure our training loop beside the course's, in turn, in one run on this machine (minutes; keep it quiet)."""
     from flyweight import bench as benchmark
 
-    if min(rounds, images // batch_size) < 1 or seeds < 0:
-        raise FlyweightError("--rounds must be at least 1, --images at least --batch-size, --seeds at least 0")
+    if min(rounds, batch_size) < 1 or images < batch_size or seeds < 0:
+        raise FlyweightError("--rounds and --batch-size must be at least 1, --images at least --batch-size")
     figures: list[benchmark.Comparison | benchmark.TimeToTarget] = [
         benchmark.throughput(rounds, images, batch_size, dropout, _say) for dropout in (True, False)
     ]
@@ -223,36 +235,26 @@ def bench(
 def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
 
-    from flyweight import environment, model
+    from flyweight import model
     from flyweight import train as training
     from flyweight.console import TrainingBar
 
-    earlier = folder.read_environment()
-    note = note or earlier.get("data_note")
-    record = {
-        **environment.describe(),
-        "precision": plan.train.precision,
-        "data_source": dataset.source,
-        "data_note": note,
-    }
-    record["started"] = earlier.get("started", record["started"])
     main = training.processes().is_main_process
     err.quiet = not main
-    if main:
-        folder.write_json(folder.environment, record)
     torch.manual_seed(plan.train.seed)
     network = model.build(plan.model, len(dataset.classes))
     _say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
     with TrainingBar(err) as bar:
         try:
-            result = training.fit(network, dataset, plan, folder, bar)
-        except KeyboardInterrupt:
-            _say(f"stopped; nothing is lost. Go on with: flyweight train --resume {folder.folder}")
+            result = training.fit(network, dataset, plan, folder, bar, note)
+        except KeyboardInterrupt as interrupt:
+            lost = "the steps since the last checkpoint will be done again" if interrupt.args else "nothing is lost"
+            _say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
             return 130
     if not main:
         return 0
-    seconds = round(sum(row.seconds for row in result.history), 1)
-    folder.write_json(folder.environment, record | {"finished": environment.now(), "seconds": seconds})
+    record = folder.read_environment()
+    note, seconds = record.get("data_note"), record.get("seconds")
     last = result.history[-1]
     if with_report:
         _report(folder, dataset)
@@ -289,28 +291,43 @@ def _report(folder: Run, dataset: Dataset) -> None:
     _print(str(page))
 
 
-def _check_rules(plan: Recipe, dataset: Dataset) -> None:
-    """Stop before a training that could not count."""
+def _check_rules(plan: Recipe) -> nn.Module:
+    """The network of a recipe, after stopping before a training that could not count."""
     from flyweight import analysis, model, summary
     from flyweight import rules as rule_sets
 
+    network = model.build(plan.model)
     if plan.rules is None:
-        return
-    network = model.build(plan.model, len(dataset.classes))
-    facts = analysis.analyze(network, dataset.shape)
-    verdict = rule_sets.check(facts, rule_sets.load_ruleset(plan.rules))
+        return network
+    ruleset = rule_sets.load_ruleset(plan.rules)
+    facts = analysis.analyze(network, (3, 32, 32))
+    verdict = rule_sets.check(facts, ruleset)
     if not verdict.passed:
         failed = next(rule for rule in verdict.verdicts if not rule.passed)
         _say(summary.render(facts, verdict))
         raise RuleError(
             f"{plan.model.network} fails {failed.name!r}: {failed.detail}; train it all the same: --set rules=null"
         )
+    return network
 
 
 def _settled(plan: Recipe) -> Recipe:
     from flyweight import train as training
 
     return plan.model_copy(update={"train": training.settle(plan.train)})
+
+
+def _absolute(plan: Recipe, folder: Path) -> Recipe:
+    """The recipe with paths that hold from anywhere: of a user's network, beside the recipe or here; of the data."""
+    file, colon, name = plan.model.network.rpartition(":")
+    if colon:
+        beside = folder / file
+        path = (beside if beside.is_file() else Path(file)).resolve()
+        plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": f"{path}:{name}"})})
+    if plan.data.path is not None:
+        path = plan.data.path.expanduser().absolute()
+        plan = plan.model_copy(update={"data": plan.data.model_copy(update={"path": path})})
+    return plan
 
 
 def _with_data(plan: Recipe, option: str | None) -> Recipe:
@@ -406,9 +423,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except FlyweightError as error:
         _say(f"flyweight: {error}")
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # the reader of our output has gone: nobody is left to tell
+            sys.stdout = None
+            return 141
+        _say(f"flyweight: {error.filename or 'a file'}: {error.strerror or error}")
+        return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # the reader of our output has gone: nobody is left to tell
-        sys.stdout = None
-        return 141

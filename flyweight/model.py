@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
         FlyweightError: there is no such network, file or class.
     """
     if ":" in config.network:
+        if config.dropout is not None:
+            raise FlyweightError(f"model.dropout cannot reach into {config.network}: leave it out, and set it there")
         return _instance(config.network)
     if config.network not in NETWORKS:
         known = list(NETWORKS)
@@ -157,10 +160,19 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
 
 
 def _instance(reference: str) -> nn.Module:
+    found = load_class(reference)
     try:
-        return load_class(reference)()
+        inspect.signature(found).bind()
     except TypeError as error:
         raise FlyweightError(f"{reference} cannot be built without arguments: {error}; give each a default") from None
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise FlyweightError(f"{reference}: building it raised {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def load_class(reference: str) -> type[nn.Module]:
@@ -185,8 +197,8 @@ def load_class(reference: str) -> type[nn.Module]:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise FlyweightError(f"{reference}: importing it failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise FlyweightError(f"{reference}: importing it failed: {_one_line(error)}") from error
     finally:
         sys.path.pop(0)
     found = getattr(module, name, None)

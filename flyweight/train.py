@@ -1,17 +1,13 @@
 """One training loop for every recipe: accelerate for the devices, a short loop of our own for the rest.
 
 All that a step depends on is its position (seed, epoch, step) and the state in the checkpoint, so a resumed run is
-equal to the unbroken one to the bit (same machine, same build, same number of threads).
+equal to the unbroken one to the bit (one process, same machine, same build, same number of threads).
 """
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import FrameType
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,17 +17,17 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
-from flyweight import inference
+from flyweight import environment, inference
 from flyweight.allocator import keep_freed_memory
 from flyweight.augment import Augmenter
+from flyweight.batches import Batches, Positions, loader
 from flyweight.blocks import normalize
 from flyweight.checkpoint import Card, Run
 from flyweight.config import Recipe, TrainConfig
 from flyweight.data import Dataset
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
+from flyweight.interrupt import Stop, stop_on_signal
 
 
 class Observer(Protocol):
@@ -94,26 +90,9 @@ class Result:
     history: list[Epoch]
 
 
-class Batches(TorchDataset[tuple[Tensor, Tensor]]):
-    """Augmented batches, addressed by (epoch, step), so that a worker process needs no state."""
-
-    def __init__(self, dataset: Dataset, augmenter: Augmenter, size: int, seed: int, rank: int, world: int) -> None:
-        self.split, self.augmenter, self.size, self.seed = dataset.train, augmenter, size, seed
-        self.rank, self.world = rank, world
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-
-    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """(images (N, H, W, C) uint8, labels (N,) int64) of this process."""
-        epoch, step = position
-        if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.split.labels))
-            self._order = (epoch, order)
-        indices = self._order[1][step * self.size : (step + 1) * self.size][self.rank :: self.world]
-        images = self.augmenter(self.split.images[indices], indices.tolist(), epoch)
-        return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices])
-
-
-def fit(network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer: Observer) -> Result:
+def fit(
+    network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer: Observer, note: str | None = None
+) -> Result:
     """Train a network from where its run folder left off, with a test pass after each epoch.
 
     The weights are those of the last epoch; the test set chooses nothing.
@@ -124,18 +103,55 @@ def fit(network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer
         recipe: what to do; ``auto`` settings must have been settled by :func:`settle`.
         run: where history, checkpoints and the weights go.
         observer: who is told.
+        note: what a reader of the run must know, such as that the data is a stand-in.
 
     Raises:
-        FlyweightError: the loss is no longer finite.
-        KeyboardInterrupt: the user asked to stop; everything up to the last step is in the run folder.
+        FlyweightError: the network cannot learn these classes, or the loss is no longer finite.
+        RunError: the run folder was made by another recipe or on other data, or is in use.
+        KeyboardInterrupt: the user asked to stop; unless it says "at once", nothing is lost.
     """
     keep_freed_memory()
-    trainer = _Trainer(network, dataset, recipe, run, observer)
+    check_trainable(network, dataset, recipe.train)
+    if not processes().is_main_process:
+        return _fit(_Trainer(network, dataset, recipe, run, observer), note)
+    with run.locked():
+        return _fit(_Trainer(network, dataset, recipe, run, observer), note)
+
+
+def _fit(trainer: _Trainer, note: str | None) -> Result:
     trainer.restore()
-    with _stop_on_signal() as stop:
-        while trainer.epoch < recipe.train.epochs:
+    trainer.record(note)
+    with stop_on_signal() as stop:
+        while trainer.epoch < trainer.config.epochs:
             trainer.run_epoch(stop)
-    return trainer.result()
+        result = trainer.result()
+        if stop.asked:
+            raise KeyboardInterrupt
+    return result
+
+
+def check_trainable(network: nn.Module, dataset: Dataset, config: TrainConfig) -> None:
+    """Refuse what could only fail after the training has begun.
+
+    Raises:
+        FlyweightError: a batch is larger than the training set, the output is not one logit a class, or there is
+            nothing to learn.
+    """
+    count, classes = len(dataset.train.labels), len(dataset.classes)
+    if config.batch_size > count:
+        raise FlyweightError(
+            f"train.batch_size: {config.batch_size} is more than the {count} training images; lower it"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise FlyweightError(f"{type(network).__name__} has no parameter that can be trained")
+    with inference.evaluating(network), torch.no_grad():
+        images = torch.from_numpy(np.array(dataset.train.images[:2]))
+        output = network(normalize(images, dataset.mean, dataset.std))
+    if not isinstance(output, Tensor) or output.shape != (len(images), classes):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise FlyweightError(
+            f"{type(network).__name__} returns {got} for a batch of 2: it must be (2, {classes}), one logit a class"
+        )
 
 
 def processes() -> PartialState:
@@ -147,8 +163,8 @@ def processes() -> PartialState:
 def settle(config: TrainConfig) -> TrainConfig:
     """Replace ``auto`` by what this machine gains from, so that a resumed run repeats the choice.
 
-    Measured on two cores with AVX-512 BF16: bfloat16 autocast in channels-last trains 1.5 times as fast as float32;
-    a worker process for the augmentation pays only where there is a core to spare.
+    bfloat16 pays where the processor multiplies it natively, a worker process for the augmentation where there is a
+    core to spare.
     """
     precision = config.precision
     if precision == "auto":
@@ -184,32 +200,19 @@ class _Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        count = len(dataset.train.labels)
-        self.steps = count // self.config.batch_size
-        if self.steps == 0:
-            raise FlyweightError(
-                f"train.batch_size: {self.config.batch_size} is more than the {count} training images; lower it"
-            )
-        self.positions = _Positions(self.steps)
-        self.loader = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=self.positions,
-            num_workers=self.config.workers or 0,
-            persistent_workers=bool(self.config.workers),
-            worker_init_fn=_ignore_interrupts,
-            # the loader draws a number for its workers each time it starts; from torch's own generator that would be
-            # one draw more in a resumed run, and dropout would go another way
-            generator=torch.Generator(),
-        )
+        self.steps = len(dataset.train.labels) // self.config.batch_size
+        self.positions = Positions(self.steps)
+        self.loader = loader(batches, self.positions, self.config.workers or 0)
         self.network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(self.network, self.config)
+        total = self.steps * self.config.epochs + 1
         self.schedule = OneCycleLR(
             self.optimizer,
             self.config.peak_rate,
             # the scheduler counts the state before the first step, too
-            total_steps=self.steps * self.config.epochs + 1,
-            pct_start=self.config.warmup,
+            total_steps=total,
+            # with so few steps that the rise would take less than one, it divides by zero
+            pct_start=max(self.config.warmup, min(1.0, 2 / total)),
             anneal_strategy="linear",
             cycle_momentum=False,
             div_factor=25,
@@ -222,7 +225,10 @@ class _Trainer:
             else None
         )
         self.epoch, self.step, self.seconds, self.rate = 0, 0, 0.0, 0.0
-        self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, correct; of the epoch so far
+        self.totals = torch.zeros(2, device=self.device)  # loss, correct; of the epoch so far
+        if self.accelerator.num_processes > 1:
+            # the processes built equal networks; from here on their dropout must differ
+            torch.manual_seed(self.config.seed + 1 + self.accelerator.process_index)
         self.history: list[Epoch] = []
 
     @property
@@ -230,7 +236,7 @@ class _Trainer:
         """The network that the test pass sees and the run ships."""
         return self.network if self.average is None else self.average.module
 
-    def run_epoch(self, stop: _Stop) -> None:
+    def run_epoch(self, stop: Stop) -> None:
         """Train to the end of the epoch, test, write history and checkpoint; or stop after a step and write that."""
         config = self.config
         self.observer.start(self.epoch, config.epochs, self.step, self.steps, config.batch_size)
@@ -268,7 +274,7 @@ class _Trainer:
             self.average.update_parameters(self.network)
         with torch.no_grad():
             correct = (outputs.argmax(1) == labels).sum()
-            self.totals += torch.stack((loss.detach().double() * len(labels), correct.double()))
+            self.totals += torch.stack((loss.detach() * len(labels), correct.float()))
         return loss.detach()
 
     def _agreed(self, asked: bool) -> bool:
@@ -324,6 +330,7 @@ class _Trainer:
             "totals": self.totals,
             "history": [vars(row) for row in self.history],
             "fingerprint": self.dataset.fingerprint,
+            "recipe": _decisive(self.recipe),
         }
         self.run.save_checkpoint(state, self.epoch, self.step, self.config.keep)
         self.run.write_history(
@@ -335,13 +342,22 @@ class _Trainer:
         state, damaged = self.run.load_checkpoint()
         for message in damaged:
             self.observer.note(message)
-        if state is None:
-            return
-        if state["fingerprint"] != self.dataset.fingerprint:
-            raise FlyweightError(
-                f"{self.run.folder} was trained on other data: its fingerprint is {state['fingerprint'][:12]}, that of"
+        trained_on = state["fingerprint"] if state else self.run.read_environment().get("data_fingerprint")
+        if trained_on not in (None, self.dataset.fingerprint):
+            raise RunError(
+                f"{self.run.folder} was trained on other data: its fingerprint is {trained_on[:12]}, that of"
                 f" {self.dataset.source} is {self.dataset.fingerprint[:12]}"
             )
+        if state is None:
+            if self.run.weights.is_file() or self.run.history_jsonl.is_file():
+                raise RunError(f"{self.run.folder} has results but no checkpoint to go on from: start a new run")
+            return
+        for key, value in _decisive(self.recipe).items():
+            if state["recipe"].get(key) != value:
+                raise RunError(
+                    f"{self.run.config}: {key} is {value!r}, the run was made with {state['recipe'].get(key)!r}:"
+                    " set it back, or start a new run"
+                )
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -351,6 +367,18 @@ class _Trainer:
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.totals.copy_(state["totals"])
         self.history = [Epoch(**row) for row in state["history"]]
+
+    def record(self, note: str | None) -> None:
+        """Write down on what machine and data the run was made; a resumed run keeps its first record."""
+        if not self.accelerator.is_main_process:
+            return
+        now, earlier = environment.describe(), self.run.read_environment()
+        if earlier:
+            self._record = {**earlier, "resumed": [*earlier.get("resumed", []), now]}
+        else:
+            source = {"data_source": self.dataset.source, "data_fingerprint": self.dataset.fingerprint}
+            self._record = {**now, "precision": self.config.precision, **source, "data_note": note}
+        self.run.write_json(self.run.environment, self._record)
 
     def result(self) -> Result:
         """The network to ship, written to the run folder."""
@@ -368,7 +396,18 @@ class _Trainer:
         network = self.tested.cpu().eval()
         if self.accelerator.is_main_process:
             self.run.save_model(network, card)
+            seconds = round(sum(row.seconds for row in self.history), 1)
+            self.run.write_json(
+                self.run.environment, self._record | {"finished": environment.now(), "seconds": seconds}
+            )
         return Result(network, card, self.history)
+
+
+def _decisive(recipe: Recipe) -> dict[str, Any]:
+    """Every setting that the weights depend on, by its key in the recipe."""
+    settings = recipe.model_dump(mode="json", include={"model", "augment", "train"})
+    settings["train"] = {key: value for key, value in settings["train"].items() if key not in ("workers", "keep")}
+    return {f"{section}.{key}": value for section, values in settings.items() for key, value in values.items()}
 
 
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -381,51 +420,3 @@ def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
     return torch.optim.SGD(
         groups, lr=config.peak_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
     )
-
-
-@dataclass
-class _Positions:
-    """The sampler: which (epoch, step) the loader asks for next."""
-
-    steps: int
-    epoch: int = 0
-    start: int = 0
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, step) for step in range(self.start, self.steps))
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-
-@dataclass
-class _Stop:
-    asked: bool = False
-    previous: dict[int, Any] = field(default_factory=dict)
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM ask to stop after the step under way; a second one stops at once."""
-    stop = _Stop()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.asked:
-            raise KeyboardInterrupt
-        stop.asked = True
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stop.previous[number] = signal.signal(number, ask)
-    except ValueError:  # not in the main thread: signals are somebody else's business there
-        pass
-    try:
-        yield stop
-    finally:
-        for caught, handler in stop.previous.items():
-            signal.signal(caught, handler)
-
-
-def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the workers must live until the main process has saved its state
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

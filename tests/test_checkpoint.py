@@ -158,11 +158,38 @@ def test_weights_of_another_network_are_refused(shipped):
         checkpoint.load_trained(shipped)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", '{"classes": 3, "input_shape": 1, "mean": 1, "std": 1}'])
-def test_a_damaged_card_is_one_line(shipped, content):
-    (shipped / "config.json").write_text(content)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"network": None}, {"dropout": "x"}, {"classes": 3}, {"input_shape": [1]}, {"mean": [0.5]}, {"std": [0, 0, 0]},
+        {"mean": "abc"}, {"network": "nope"},
+    ],
+)  # fmt: skip
+def test_a_damaged_card_is_one_line(shipped, fields):
+    file = shipped / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+    with pytest.raises(RunError, match=r"config\.json") as error:
+        checkpoint.load_trained(shipped)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff\xfe"])
+def test_a_card_that_is_none_is_one_line(shipped, content):
+    (shipped / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         checkpoint.load_trained(shipped)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_environment_is_no_record(tmp_path, content):
+    (tmp_path / "environment.json").write_bytes(content)
+    assert Run(tmp_path).read_environment() == {}
+
+
+def test_a_torn_history_is_one_line(tmp_path):
+    (tmp_path / "history.jsonl").write_text('{"epoch": 1}\n{"epo')
+    with pytest.raises(RunError, match=r"history\.jsonl is damaged in line 2"):
+        Run(tmp_path).history()
 
 
 def test_finding_a_network_says_what_is_missing(tmp_path):

@@ -51,6 +51,10 @@ def command(capsys, monkeypatch, tmp_path):
         (["train", "--resume", "nowhere", "--epochs", "3"], 2, "leave out"),
         (["evaluate", "nothing"], 4, "neither a run folder nor a shipped network"),
         (["report", "nothing"], 4, "not a run folder"),
+        (["train", "sprint", "--set", "rules=nope", "--data", "/nowhere"], 2, "nope"),
+        (["train", "sprint", "--set", "model.network=nope", "--data", "/nowhere"], 2, "nope"),
+        (["bench", "--batch-size", "0"], 2, "at least 1"),
+        (["check", "x" * 5000], 2, "no network"),
     ],
 )
 def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments, code, words):
@@ -85,6 +89,60 @@ def test_check_fails_a_network_of_the_users_own_with_exit_code_1(command, tmp_pa
     code, out, _ = command("check", "mine.py:Net")
     assert code == 1
     assert "FAIL" in out
+
+
+NET = (
+    "class Net(nn.Sequential):\n"
+    "    def __init__(self):\n"
+    "        super().__init__(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise ValueError('no\\nway')", "ValueError: no way"),
+        (
+            "class Net(nn.Module):\n    def __init__(self): raise TypeError('inner')",
+            "building it raised TypeError: inner",
+        ),
+        ("class Net(nn.Module):\n    def __init__(self): import sys; sys.exit(0)", "building it raised SystemExit"),
+        ("class Net(nn.Module):\n    def forward(self, x): import sys; sys.exit(0)", "SystemExit"),
+        ("class Net(nn.Module):\n    def forward(self, x): return 3", "must return a tensor"),
+        ("class Net(", "SyntaxError"),
+    ],
+)
+def test_a_file_that_misbehaves_is_one_line_and_never_a_pass(command, tmp_path, body, words):
+    (tmp_path / "mine.py").write_text(f"from torch import nn\n{body}\n")
+    code, out, err = command("check", "mine.py:Net")
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+def test_json_is_one_object_even_when_the_users_file_prints(command, tmp_path):
+    (tmp_path / "mine.py").write_text(f"from torch import nn\nprint('hello')\n{NET}")
+    code, out, err = command("check", "mine.py:Net", "--json")
+    assert code == 1
+    assert json.loads(out)["parameters"] == 280
+    assert "hello" in err
+
+
+def test_a_class_named_like_an_emoji_keeps_its_name(command):
+    assert ":Ten:" in command("check", "mine.py:Ten:")[2]
+
+
+def test_a_run_of_the_users_network_works_from_any_folder(command, tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "mine.py").write_text(f"from torch import nn\n{NET}")
+    (tmp_path / "project" / "mine.yaml").write_text(
+        "name: mine\nmodel: {network: 'mine.py:Net'}\nrules: null\ndata: {name: digits}\ntrain: {epochs: 1}\n"
+    )
+    code, _, err = command("train", "project/mine.yaml", "--out", "run", "--no-report")
+    assert code == 0, err
+    monkeypatch.chdir(tmp_path / "project")
+    assert command("evaluate", "../run", "--json")[0] == 0
 
 
 def test_train_stops_before_a_network_that_breaks_a_rule(command, tmp_path):

@@ -11,7 +11,8 @@ from torch import nn
 
 from flyweight import checkpoint, config, train
 from flyweight.checkpoint import Run
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
+from flyweight.interrupt import Stop
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -98,7 +99,7 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
     observer = Silent()
     trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, observer)
     observer.on_step = lambda *_: steps.append(trainer.network.c1[0][0].weight.detach().clone())
-    trainer.run_epoch(train._Stop())
+    trainer.run_epoch(Stop())
     # the average starts as a copy at the first update, then moves half way
     torch.testing.assert_close(trainer.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
 
@@ -139,6 +140,80 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(striped, recipe, t
     assert same(fit(recipe, striped, tmp_path / "run", observer).model, whole.model)
     assert len(observer.notes) == 1
     assert len(observer.lines) == 1  # one epoch was done again
+
+
+@pytest.mark.parametrize(
+    ("change_of", "words"),
+    [
+        ({"epochs": 5}, "train.epochs is 5, the run was made with 3"),
+        ({"seed": 1}, "train.seed is 1"),
+        ({"optimizer": "adamw"}, "train.optimizer is 'adamw'"),
+        ({"ema": 0.9}, "train.ema is 0.9"),
+    ],
+)
+def test_resuming_with_another_recipe_is_refused(striped, recipe, tmp_path, change_of, words):
+    run = Run.create(tmp_path / "run", recipe)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    trainer._save()
+    with pytest.raises(RunError, match=f"{words}.*set it back, or start a new run"):
+        fit(change(recipe, **change_of), striped, tmp_path / "run")
+
+
+def test_results_without_a_checkpoint_are_not_written_over(striped, recipe, tmp_path):
+    fit(change(recipe, epochs=1), striped, tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    for file in (tmp_path / "run" / "checkpoints").iterdir():
+        file.unlink()
+    with pytest.raises(RunError, match="has results but no checkpoint to go on from"):
+        fit(change(recipe, epochs=1), striped, tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_first_record(striped, recipe, tmp_path):
+    recipe = change(recipe, epochs=1)
+    run = Run(tmp_path / "run")
+    fit(recipe, striped, run.folder)
+    first = run.read_environment()
+    fit(recipe, striped, run.folder)
+    second = run.read_environment()
+    assert len(second.pop("resumed")) == 1
+    assert second | {"finished": None} == first | {"finished": None}
+
+
+def test_a_run_folder_belongs_to_one_training(striped, recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe)
+    with run.locked(), pytest.raises(RunError, match="is being trained by another process"):
+        fit(recipe, striped, run.folder)
+
+
+class Flat(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.output = output
+
+    def forward(self, x):
+        return self.output(x * self.weight)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Flat(lambda x: x.mean((2, 3))), r"returns \(2, 3\) for a batch of 2: it must be \(2, 2\)"),
+        (Flat(lambda x: x), r"returns \(2, 3, 32, 32\)"),
+        (Flat(lambda x: (x, x)), "returns tuple"),
+        (nn.Flatten(), "has no parameter that can be trained"),
+    ],
+)
+def test_a_network_that_could_not_learn_is_refused_before_it_starts(striped, recipe, network, words):
+    with pytest.raises(FlyweightError, match=words):
+        train.check_trainable(network, striped, recipe.train)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])
+def test_the_shortest_trainings_work(striped, recipe, tmp_path, steps):
+    result = fit(change(recipe, epochs=1, batch_size=192 // steps), striped, tmp_path / "run")
+    assert result.history[0].rate > 0
 
 
 def test_settle_leaves_nothing_open():

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM as a polite question."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+AT_ONCE = "at once"
+"""What a KeyboardInterrupt carries when nothing could be saved before it."""
+
+
+@dataclass
+class Stop:
+    """Whether somebody asked to stop."""
+
+    asked: bool = False
+    previous: dict[int, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Ctrl-C and SIGTERM ask to stop after the step under way; a second one stops at once."""
+    stop = Stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt(AT_ONCE)
+        stop.asked = True
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stop.previous[number] = signal.signal(number, ask)
+    except ValueError:  # not in the main thread: signals are somebody else's business there
+        pass
+    try:
+        yield stop
+    finally:
+        for caught, handler in stop.previous.items():
+            signal.signal(caught, handler)
