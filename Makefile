@@ -5,6 +5,10 @@ BIN    := $(VENV)/bin
 # the CPU build is a tenth of the size of the CUDA build; where its index cannot be reached, PyPI decides
 TORCH     ?= torch==2.13.0
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# the timer covers looking the name up, which no timeout of urllib does
+PROBE      = import os, threading, urllib.request; \
+             timer = threading.Timer(5, os._exit, [1]); timer.daemon = True; timer.start(); \
+             urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
 .PHONY: train test test-long lint setup help
 
@@ -31,7 +35,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "flyweight needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@if ! command -v nvidia-smi >/dev/null && curl -fsI -m 5 $(CPU_INDEX)/torch/ >/dev/null 2>&1; then \
+	@if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c '$(PROBE)' >/dev/null 2>&1; then \
 	  set -x; $(BIN)/python -m pip install -q --index-url $(CPU_INDEX) $(TORCH); \
 	else \
 	  set -x; $(BIN)/python -m pip install -q $(TORCH); \

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flyweight.errors import FlyweightError
+from flyweight.text import one_line, short
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -22,9 +23,17 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: it cannot change after it was checked, and it knows every key it may have."""
+    """A part of a YAML file: it cannot change after it was checked, and it knows every key it may have."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        # no key is a yes or a no, and Python would take true for the number 1
+        if isinstance(value, bool):
+            raise ValueError("a yes or a no means nothing here")
+        return value
 
 
 class DataConfig(Section):
@@ -106,32 +115,40 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source)
     if str(source) in names():
         path = RECIPES / f"{source}.yaml"
-    elif path.suffix not in {".yaml", ".yml"} or not path.is_file():
-        known = names()
+    elif path.suffix not in {".yaml", ".yml"} or not is_file(path):
+        name, known = short(str(source), 200), names()
         raise FlyweightError(
-            f"no recipe {str(source)!r}{suggestion(str(source), known)}: the built-in ones are {', '.join(known)};"
+            f"no recipe {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"
             " a file of yours ends in .yaml"
         )
     content = read_yaml(path)
     for override in overrides:
         _override(content, override)
-    return parse(Recipe, content, str(path))
+    return parse(Recipe, content, str(path), overrides)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a path that no file system could have (too long, a NUL in it) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        FlyweightError: it cannot be read, is not YAML or is not a mapping.
+        FlyweightError: it cannot be read, is not YAML, has a key twice or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FlyweightError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise FlyweightError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    except UnicodeDecodeError as error:
+        raise FlyweightError(f"{path} is not valid YAML: {one_line(error)}") from None
+    except ValueError as error:
+        raise FlyweightError(f"{path} is not valid YAML{error}") from None
     if not isinstance(content, dict):
         raise FlyweightError(f"{path} holds no keys: it needs 'key: value' lines")
     return content
@@ -142,8 +159,14 @@ def write(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse(model: type[T], content: Mapping[str, Any], where: str) -> T:
+def parse(model: type[T], content: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> T:
     """Check content against a model.
+
+    Args:
+        model: what it must be.
+        content: keys and values.
+        where: the file that they come from.
+        overrides: those that were already carried out; what one of them made wrong is not the file's fault.
 
     Raises:
         FlyweightError: the first thing wrong, in one line, with the nearest key that exists.
@@ -157,11 +180,18 @@ def parse(model: type[T], content: Mapping[str, Any], where: str) -> T:
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, keys[:-1])
             message = f"there is no such key{suggestion(keys[-1], known)} (known here: {', '.join(known)})"
+        elif first["type"] == "model_type":
+            message = f"this is a section, with keys of its own, got {short(repr(first['input']), 200)}"
         elif first["type"] == "missing":
             message = "this key is needed"
         else:
-            message = f"{message[0].lower()}{message[1:]}, got {first['input']!r}"
-        raise FlyweightError(f"{where}: {'.'.join(keys) or 'the file'}: {message}") from None
+            message = f"{message[0].lower()}{message[1:]}, got {short(repr(first['input']), 200)}"
+        key = ".".join(keys)
+        for override in overrides:
+            changed = override.partition("=")[0]
+            if f"{key}.".startswith(f"{changed}.") or f"{changed}.".startswith(f"{key}."):
+                where = f"--set {short(override, 200)}"
+        raise FlyweightError(f"{where}: {key or 'the file'}: {message}") from None
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -181,15 +211,46 @@ def _known_keys(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
+    change = f"--set {short(override, 200)}"
     if not equals or not key:
-        raise FlyweightError(f"--set {override}: write it as section.key=value, for example train.epochs=3")
+        raise FlyweightError(f"{change}: write it as section.key=value, for example train.epochs=3")
     *sections, last = key.split(".")
     target = content
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise FlyweightError(f"--set {override}: {section} is not a section")
+            raise FlyweightError(f"{change}: {section} is not a section")
     try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise FlyweightError(f"--set {override}: the value is not valid YAML") from None
+        target[last] = _parse_yaml(value)
+    except ValueError as error:
+        raise FlyweightError(f"{change}: the value is not valid YAML{error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML itself would drop the first one without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {short(key.value, 80)!r} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def _parse_yaml(text: str) -> Any:
+    """Read YAML.
+
+    Raises:
+        ValueError: why it cannot be read, with the line where that is known, to put after a sentence.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ValueError(f"{where}: {error.problem}") from None
+    except Exception as error:  # a date that is none, brackets too deep: PyYAML lets what Python raises pass
+        raise ValueError(f": {one_line(error)}") from None

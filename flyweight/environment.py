@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,14 @@ def describe() -> dict[str, Any]:
         "started": now(),
         "finished": None,
         "seconds": None,
-        "command": " ".join(["flyweight", *sys.argv[1:]]),
+        "command": shlex.join(["flyweight", *sys.argv[1:]]),
         "flyweight": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "accelerate": _version("accelerate"),
+        "albumentations": _version("albumentations"),
+        "opencv": _version("opencv-python-headless", "opencv-python"),
+        "numpy": _version("numpy"),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -36,6 +42,16 @@ def describe() -> dict[str, Any]:
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(*distributions: str) -> str | None:
+    """Version of the first of these that is installed, read from its metadata: importing all would take seconds."""
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _processor() -> str:

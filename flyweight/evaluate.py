@@ -17,6 +17,7 @@ from flyweight.checkpoint import Run, Trained, write_text
 from flyweight.data.dataset import Dataset, Split
 from flyweight.errors import FlyweightError
 from flyweight.scores import Evaluation, confusions, score
+from flyweight.text import printable, share
 
 
 def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
@@ -106,16 +107,6 @@ def render(evaluation: Evaluation) -> str:
     if rows:
         lines += ["", *_table(["true class", "taken for", "images", "of its class"], rows, left=2)]
     return "\n".join(lines)
-
-
-def share(value: float | None) -> str:
-    """A share in percent for a person; a share of nothing is a dash."""
-    return "-" if value is None else f"{value:.1f} %"
-
-
-def printable(text: str) -> str:
-    """Text that is safe in a terminal, a picture and a page: control characters (ANSI escapes) become U+FFFD."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> None:

@@ -23,8 +23,8 @@ from matplotlib.ticker import MaxNLocator
 from flyweight.augment import Augmenter
 from flyweight.config import AugmentConfig
 from flyweight.data.dataset import Dataset, Split
-from flyweight.evaluate import printable
 from flyweight.scores import Calibration, Evaluation, Mistake
+from flyweight.text import short
 
 T = TypeVar("T")
 DPI = 110
@@ -95,7 +95,7 @@ def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: i
             _picture(grid[row, column], picture)
     for row, index in enumerate(indices):
         label = dataset.classes[int(dataset.train.labels[index])]
-        grid[row, 0].set_ylabel(_short(label, 14), fontsize=9)
+        grid[row, 0].set_ylabel(short(label, 14), fontsize=9)
     figure.supxlabel(
         "columns 2 to 4: one transform alone, always applied; p is its probability in the training", fontsize=8
     )
@@ -210,7 +210,7 @@ def confusion(evaluation: Evaluation) -> Figure:
     figure = Figure(figsize=(side + 1.6, side + 1.3), layout="constrained")
     axes = figure.subplots()
     axes.imshow(colours, interpolation="nearest")
-    names = [_short(name, 16) for name in evaluation.classes]
+    names = [short(name, 16) for name in evaluation.classes]
     small = 8 if size <= 20 else max(2.5, 160 / size)
     axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=small)
     axes.set_yticks(range(size), names, fontsize=small)
@@ -279,7 +279,7 @@ def _picture(axes: Axes, image: np.ndarray) -> None:
 
 
 def _caption(axes: Axes, classes: Sequence[str], mistake: Mistake) -> None:
-    true, predicted = _short(classes[mistake.true], 12), _short(classes[mistake.predicted], 12)
+    true, predicted = short(classes[mistake.true], 12), short(classes[mistake.predicted], 12)
     # rounding up to "100 %" would claim a certainty that no softmax has
     sure = min(mistake.confidence, 99.9)
     axes.set_title(f"true: {true}\npred: {predicted}, {sure:.3g} %", fontsize=7.5, color=INK)
@@ -323,8 +323,3 @@ def _rate_strip(strip: Axes, epochs: Sequence[int], rates: Sequence[float]) -> N
 def _message(figure: Figure, text: str) -> Figure:
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=12)
     return figure
-
-
-def _short(text: str, most: int) -> str:
-    text = printable(text)
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from flyweight.evaluate import printable, share
+from flyweight.text import printable, share
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import inspect
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -22,9 +21,9 @@ from flyweight.checkpoint import Run, Trained, load_trained, write_bytes, write_
 from flyweight.config import Recipe
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
-from flyweight.evaluate import printable
 from flyweight.pages import render
 from flyweight.scores import Evaluation
+from flyweight.text import printable
 
 TARGET = 85.0
 """Test accuracy in percent that the brief asks for (R7)."""
@@ -57,6 +56,10 @@ ENVIRONMENT = {
     "platform": "platform",
     "python": "Python",
     "torch": "torch",
+    "accelerate": "accelerate",
+    "albumentations": "albumentations",
+    "opencv": "OpenCV",
+    "numpy": "NumPy",
     "flyweight": "flyweight",
     "started": "started (UTC)",
     "finished": "finished (UTC)",
@@ -139,7 +142,7 @@ def _context(
     """All that the templates show."""
     facts = analysis.analyze(trained.model, trained.card.input_shape)
     checked = rules.check(facts, rules.load_ruleset(recipe.rules)) if recipe.rules is not None else None
-    history, environment = run.history(), _environment(run)
+    history, environment = run.history(), run.read_environment()
     best = max(history, key=lambda row: row["test_accuracy"], default=None)
     folder = shlex.quote(run.folder.name)
     return {
@@ -190,15 +193,6 @@ def _split(recipe: Recipe) -> str:
     return "held-out" if recipe.data.hold_out else "test"
 
 
-def _environment(run: Run) -> dict[str, Any]:
-    """What ``environment.json`` says; nothing where it is missing or damaged, for a report can do without."""
-    try:
-        content = json.loads(run.environment.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) -> list[str]:
     """What must be read before any figure: this is not the whole CIFAR-10."""
     banners = [printable(str(environment["data_note"]))] if environment.get("data_note") else []
@@ -207,7 +201,7 @@ def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) ->
             "Stand-in data: handwritten digits and not CIFAR-10. No figure here says anything about CIFAR-10."
         )
     if dataset.name.startswith("cifar10-modified"):
-        banners.append("These are not the 50,000 and 10,000 images of CIFAR-10: the classes have other sizes.")
+        banners.append("These are not the 50,000 and 10,000 images of CIFAR-10: some are missing, added or changed.")
     if "-subset" in dataset.name:
         banners.append(
             f"Only a part of the data: {len(dataset.train):,} training and {len(dataset.test):,} test images."

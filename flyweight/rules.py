@@ -13,12 +13,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from flyweight.analysis import ConvolutionLayer, Facts, cures
 from flyweight.analysis.edits import dilation_edits, field_edit, separable_edits
-from flyweight.config import parse, read_yaml, suggestion
+from flyweight.config import Section, is_file, parse, read_yaml, suggestion
 from flyweight.errors import FlyweightError
+from flyweight.text import short
 
 RULESETS = Path(__file__).parent / "rulesets"
 
@@ -56,10 +57,8 @@ class Report:
         return all(verdict.passed for verdict in self.verdicts)
 
 
-class Rule(BaseModel):
+class Rule(Section):
     """One entry of a rule set. A kind adds its settings and :meth:`check`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: str
@@ -85,12 +84,17 @@ class Rule(BaseModel):
         return None
 
 
-class ConvolutionsPerBlock(Rule):
+class BlockRule(Rule):
+    """A rule about blocks: its own, or those of the rule set."""
+
+    blocks: tuple[str, ...] | None = None
+
+
+class ConvolutionsPerBlock(BlockRule):
     """Each block has exactly `count` convolutions; a depthwise separable pair counts as one."""
 
     kind: Literal["convolutions_per_block"]
     count: int = Field(ge=1)
-    blocks: tuple[str, ...] | None = None
 
     def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
         """See :class:`Rule`."""
@@ -129,11 +133,10 @@ class NoMaxPooling(Rule):
         return self.opaque(facts) or self.passes("none found")
 
 
-class BlocksEndStridedOrDilated(Rule):
+class BlocksEndStridedOrDilated(BlockRule):
     """The last convolution of each block has a stride of 2 or more, or is dilated."""
 
     kind: Literal["blocks_end_strided_or_dilated"]
-    blocks: tuple[str, ...] | None = None
 
     def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
         """See :class:`Rule`."""
@@ -316,10 +319,8 @@ KINDS: dict[str, type[Rule]] = {
 }
 
 
-class _File(BaseModel):
+class _File(Section):
     """A rule set as written; its entries are checked one by one, each by its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     blocks: tuple[str, ...] = ()
@@ -349,19 +350,27 @@ def load_ruleset(source: str | Path) -> RuleSet:
         FlyweightError: there is no such rule set, or an entry is wrong; one line, with the nearest known word.
     """
     path = RULESETS / f"{source}.yaml" if str(source) in known_rulesets() else Path(source)
-    if not path.is_file():
-        known = known_rulesets()
+    if not is_file(path):
+        name, known = short(str(source), 200), known_rulesets()
         raise FlyweightError(
-            f"no rule set {str(source)!r}{suggestion(str(source), known)}: the built-in ones are {', '.join(known)};"
+            f"no rule set {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"
             " one of yours is the path of a YAML file"
         )
     content = parse(_File, read_yaml(path), str(path))
-    return RuleSet(
+    ruleset = RuleSet(
         title=content.title,
         blocks=content.blocks,
         rules=tuple(_rule(entry, f"{path}: rules.{i}") for i, entry in enumerate(content.rules)),
         bonuses=tuple(_rule(entry, f"{path}: bonuses.{i}") for i, entry in enumerate(content.bonuses)),
     )
+    for rule in (*ruleset.rules, *ruleset.bonuses):
+        # over no blocks at all, any network would obey it
+        if isinstance(rule, BlockRule) and not (rule.blocks or ruleset.blocks):
+            raise FlyweightError(
+                f"{path}: the rule {short(rule.name, 80)!r} ({rule.kind}) judges blocks, and none are named:"
+                " add a line like blocks: [c1, c2, c3, c4]"
+            )
+    return ruleset
 
 
 def _rule(entry: dict[str, Any], where: str) -> Rule:

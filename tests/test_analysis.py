@@ -1,6 +1,7 @@
 """Expected values are arithmetic that a reader can redo, or come from a method that shares nothing with flyweight."""
 
 import copy
+import sys
 
 import faulty_networks
 import pytest
@@ -664,6 +665,44 @@ def test_wrong_size_is_one_line():
 def test_shape_that_is_none(shape):
     with pytest.raises(FlyweightError, match="sizes must be 1 or more"):
         analysis.analyze(faulty_networks.Sound(), shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 9_999_999, 9_999_999), (3, 999_999_999_999, 999_999_999_999), (10**30, 32, 32)])
+def test_input_too_large_for_memory_is_one_line(shape):
+    with pytest.raises(FlyweightError, match="does not fit into memory$") as caught:
+        analysis.analyze(faulty_networks.Sound(), shape)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [0, 1, None, "bye"])
+def test_exit_in_the_forward_pass_is_one_line(code):
+    class Leaving(nn.Module):
+        def forward(self, x):
+            sys.exit(code)
+
+    with pytest.raises(FlyweightError, match="Leaving on an input of 1x3x8x8 raised SystemExit"):
+        analysis.analyze(Leaving(), (3, 8, 8))
+
+
+def test_exit_at_another_size_leaves_the_field_to_the_other_proof():
+    class Choosy(Net):
+        def forward(self, x):
+            if x.shape[-2:] != (16, 16):
+                sys.exit()
+            return self.fc(self.a(x).mean((2, 3)))
+
+    facts = analysis.analyze(Choosy(None, a=conv(3, 8)), (3, 16, 16))
+    assert facts.receptive_field.status == "proved"
+    assert "SystemExit" in facts.receptive_field.detail
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_refused_in_one_line():
+    scripted = torch.jit.script(conv(3, 8))
+    with pytest.raises(FlyweightError, match=r"^Sequential\.1 is compiled by TorchScript"):
+        analysis.analyze(nn.Sequential(nn.Identity(), scripted), (3, 16, 16))
+    with pytest.raises(FlyweightError, match="^the network is compiled by TorchScript"):
+        analysis.analyze(scripted, (3, 16, 16))
 
 
 def test_output_that_is_no_tensor():

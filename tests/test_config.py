@@ -38,6 +38,15 @@ def test_overrides_are_yaml():
         (["train.epochs=["], ["--set train.epochs=[", "not valid YAML"]),
         (["name.first=x"], ["name is not a section"]),
         (["trane.epochs=3"], ["trane", "did you mean 'train'?"]),
+        (["train.epochs=true"], ["train.epochs", "yes or a no"]),
+        (["train.peak_rate=yes"], ["train.peak_rate", "yes or a no"]),
+        (["train.peak_rate=.inf"], ["train.peak_rate", "finite"]),
+        (["train.ema=.nan"], ["train.ema", "finite"]),
+        (["name=2020-13-45"], ["not valid YAML", "month"]),
+        (["train={epochs: 1, epochs: 2}"], ["'epochs' is there twice"]),
+        (["train.epochs=" + "[" * 5000], ["not valid YAML"]),
+        (["train.epochs=" + "9" * 5000], ["not valid YAML"]),
+        (["train=3"], ["train: this is a section"]),
     ],
 )
 def test_a_wrong_value_is_one_line_with_its_key(changes, words):
@@ -47,6 +56,35 @@ def test_a_wrong_value_is_one_line_with_its_key(changes, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+    # the recipe that comes with the package is not at fault
+    assert message.startswith("--set ")
+    assert "sprint.yaml" not in message
+
+
+def test_a_wrong_file_is_named_whatever_was_set_elsewhere_in_it(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: x\nmodel: {network: sprint}\ntrain: {epochs: 0}")
+    with pytest.raises(FlyweightError, match=r"mine\.yaml: train\.epochs"):
+        config.load(file, ["train.seed=1"])
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1e-3", 0.001), ("3", 3.0), ("0.5", 0.5)])
+def test_a_rate_may_be_written_as_people_write_it(text, rate):
+    assert config.load("sprint", [f"train.peak_rate={text}"]).train.peak_rate == rate
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "x" * 5000 + ".yaml", "a\0b.yaml", "a\nb.yaml"])
+def test_a_path_that_cannot_be_is_one_short_line(source):
+    with pytest.raises(FlyweightError, match="no recipe") as error:
+        config.load(source)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 400
+
+
+def test_a_merged_key_may_be_written_again(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("{a: &a {b: 1, c: 1}, d: {<<: *a, b: 2}}")
+    assert config.read_yaml(file)["d"] == {"b": 2, "c": 1}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +92,9 @@ def test_a_wrong_value_is_one_line_with_its_key(changes, words):
     [
         ("model: [", ["not valid YAML", "line"]),
         ("just words", ["holds no keys"]),
+        ("name: x\nmodel:\n  network: course\n  network: sprint", ["line 4", "'network' is there twice"]),
+        ("name: 2020-13-45", ["not valid YAML", "month"]),
+        ("name: \x01", ["not valid YAML", "character"]),
         ("name: x", ["model", "needed"]),
         ("name: x\nmodel: {network: sprint}\ntrain: {peak_rate: -1}", ["train.peak_rate", "-1"]),
     ],

@@ -32,7 +32,7 @@ from PIL import Image
 
 from flyweight import data
 from flyweight.data import arrays, batches, digits, download, places, sources
-from flyweight.data.dataset import Split, pixel_statistics, stratified
+from flyweight.data.dataset import Split, fingerprint, in_canonical_order, pixel_statistics, stratified
 from flyweight.errors import DataError, FlyweightError
 
 ORIGINAL = download.CIFAR10
@@ -163,6 +163,14 @@ LAYOUTS: dict[str, Callable[[Path, Split, Split], Path]] = {
 }
 
 
+def take_for_cifar10(monkeypatch: pytest.MonkeyPatch, train: Split, test: Split) -> None:
+    """From here on these few pictures are the real CIFAR-10."""
+    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
+    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
+    ordered = [in_canonical_order(split) for split in (train, test)]
+    monkeypatch.setattr(sources, "FINGERPRINT", fingerprint(*ordered, sources.CLASSES))
+
+
 def as_counter(split: Split) -> Counter[tuple[int, bytes]]:
     return Counter(zip(split.labels.tolist(), (image.tobytes() for image in split.images), strict=True))
 
@@ -207,19 +215,30 @@ def test_fingerprint_depends_on_each_part(tmp_path: Path) -> None:
     assert len(found) == 3
 
 
-def test_name_says_whether_the_classes_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
-    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
-    assert data.load(path=write_binary(tmp_path / "full", *pictures())).name == "cifar10"
-    assert data.load(path=write_binary(tmp_path / "part", *pictures(train=95))).name == "cifar10-modified"
+def test_name_says_whether_it_is_cifar10_to_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = pictures()
+    take_for_cifar10(monkeypatch, train, test)
+    changed, swapped = train.images.copy(), train.labels.copy()
+    changed[7, 5, 5, 1] ^= 1
+    swapped[[0, 1]] = swapped[[1, 0]]
+    sets = {
+        "full": (train, None),
+        "part": (pictures(train=95)[0], "it has 95 training images, not 100"),
+        "uneven": (Split(train.images, np.maximum(train.labels, 1)), "classes do not have 10 training images each"),
+        "pixel": (Split(changed, train.labels), "some of its images or labels were changed"),
+        "label": (Split(train.images, swapped), "some of its images or labels were changed"),
+    }
+    for name, (split, reason) in sets.items():
+        dataset = data.load(path=write_binary(tmp_path / name, split, test))
+        assert dataset.name == ("cifar10" if reason is None else "cifar10-modified")
+        assert (sources.difference(dataset) or "").endswith(reason or "")
 
 
 # --- places --------------------------------------------------------------------------------------------------------
 
 
 def test_order_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
-    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
+    take_for_cifar10(monkeypatch, *pictures(seed=2))
     checkout = tmp_path / "work" / "checkout"
     option, variable, beside = tmp_path / "option", tmp_path / "variable", tmp_path / "work" / "shared" / "cifar10"
     for seed, folder in enumerate((option, variable, beside)):
@@ -794,8 +813,7 @@ def test_bad_mirrors_are_skipped_and_each_is_named(mirror: Mirror, tmp_path: Pat
 
 
 def test_load_falls_back_to_the_mirrors(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
-    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
+    take_for_cifar10(monkeypatch, *pictures())
     content = pack(write_python(tmp_path / "x", *pictures()), tmp_path / "x.tar.gz").read_bytes()
     mirror.paths["/a"] = {"content": content}
     monkeypatch.setattr(download, "CIFAR10", archive_of(content, f"{NOBODY}/z", f"{mirror.url}/a"))
@@ -825,8 +843,7 @@ def serve_hub(mirror: Mirror, folder: Path) -> None:
 def test_load_asks_the_hub_first(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
-    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
+    take_for_cifar10(monkeypatch, *pictures())
     monkeypatch.setattr(download, "hub_address", lambda: mirror.url)
     serve_hub(mirror, write_parquet(tmp_path / "x" / "plain_text", *pictures(), shards=1).parent)
     heard: list[tuple[str, int, int | None]] = []
@@ -845,7 +862,7 @@ def test_load_asks_the_hub_first(
 def test_an_incomplete_download_is_not_cifar10(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "hub_address", lambda: mirror.url)
     serve_hub(mirror, write_parquet(tmp_path / "x" / "plain_text", *pictures(), shards=1).parent)
-    assert "is not the complete CIFAR-10" in refused(data.load)
+    assert "is not the complete CIFAR-10: it has 100 training images, not 50,000" in refused(data.load)
 
 
 def test_offline_means_no_connection(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -964,7 +981,8 @@ def test_the_real_cifar10() -> None:
     assert dataset.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=1e-8)
     assert dataset.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=1e-8)
     # the same from every layout; another value means another order, and other weights from the same seed
-    assert dataset.fingerprint == "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
+    assert dataset.fingerprint == sources.FINGERPRINT
+    assert sources.FINGERPRINT == "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
     held = data.hold_out(dataset, 5000)
     assert np.bincount(held.train.labels).tolist() == [4500] * 10
     assert np.bincount(held.test.labels).tolist() == [500] * 10

@@ -1,5 +1,6 @@
 """The README says what the program says."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from flyweight import analysis, checkpoint, model, rules, summary
 from flyweight.config import ModelConfig
 
+PACKAGE = Path(model.__file__).parent
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -33,11 +35,45 @@ def test_the_table_of_networks(name):
 
 
 def test_every_file_of_the_package_has_its_room_in_the_map():
-    package = Path(model.__file__).parent
-    rooms = {path.name for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    rooms = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     rooms -= {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
-    table = README.partition("## Where things are")[2]
-    assert [room for room in sorted(rooms) if room not in table] == []
+    assert [room for room in sorted(rooms) if room.removesuffix(".py") not in floors()] == []
+
+
+def floors():
+    """The row of each file of the package in the map, from the top; a folder is one."""
+    rows = README.partition("## Where things are")[2].partition("Where does a new thing go?")[0].splitlines()
+    cells = [row.split("|")[1] for row in rows if row.startswith("| `")]
+    names = [(name, floor) for floor, cell in enumerate(cells) for name in re.findall("`(.*?)`", cell)]
+    return {name.removeprefix("flyweight/").split("/")[0].removesuffix(".py"): floor for name, floor in names}
+
+
+def imported(path):
+    """Modules of this package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by a relative name"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    parts = [name.split(".") for name in found if name.startswith("flyweight.")]
+    return {part[1] for part in parts if (PACKAGE / part[1]).is_dir() or (PACKAGE / f"{part[1]}.py").is_file()}
+
+
+def test_a_module_imports_only_from_those_above_it():
+    floor, wrong = floors(), []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name == "__main__":  # it starts the command line
+            continue
+        # nothing is above the package itself
+        own = -1 if name == "__init__" else floor[name]
+        wrong += [f"{name} imports {other}" for other in sorted(imported(path)) if floor[other] > own]
+    assert wrong == []
+    # the check does see imports
+    assert {"checkpoint", "data", "rules"} <= imported(PACKAGE / "report.py")
+    assert "evaluate" in imported(PACKAGE / "cli.py")
 
 
 def test_the_pictures_are_there():

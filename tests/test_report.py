@@ -10,7 +10,7 @@ import torch
 from conftest import fit
 from markdown_it import MarkdownIt
 
-from flyweight import checkpoint, config, pages, report
+from flyweight import checkpoint, config, environment, pages, report
 from flyweight.checkpoint import Card, Run
 from flyweight.data import Dataset, Split
 from flyweight.errors import FlyweightError, RunError
@@ -232,7 +232,7 @@ def test_what_must_not_be_mistaken_is_said_loudly(odd):
     assert banners({"data_note": "a note"}, name="digits") == ["a note"]
     assert "30 training and 30 test images" in banners(name="cifar10-subset30+30")[0]
     assert "held out of the training set" in banners(name="cifar10-holdout30")[0]
-    assert "other sizes" in banners(name="cifar10-modified")[0]
+    assert "missing, added or changed" in banners(name="cifar10-modified")[0]
     assert "other data than it was trained on" in banners(fingerprint="1" * 64)[0]
 
 
@@ -281,3 +281,9 @@ def test_small_things():
     assert pages.count((51, 47)) == "51 x 47"
     assert pages.count(None) == "unknown"
     assert [pages.duration(seconds) for seconds in (0.2, 59.7, 3723)] == ["0 s", "1 min", "1 h 2 min 3 s"]
+
+
+def test_the_table_of_the_machine_shows_what_is_recorded():
+    recorded = set(environment.describe()) | {"precision"}  # the training adds how it calculated
+    assert set(report.ENVIRONMENT) <= recorded
+    assert {"albumentations", "opencv", "numpy", "accelerate"} <= set(report.ENVIRONMENT)

@@ -357,3 +357,29 @@ def test_functional_networks_are_judged_alike():
 
     verdict = only_failure(Functional())
     assert verdict.layer == "max_pool2d"
+
+
+@pytest.mark.parametrize("rule", ["convolutions_per_block, count: 3", "blocks_end_strided_or_dilated"])
+@pytest.mark.parametrize("part", ["rules", "bonuses"])
+def test_a_rule_about_blocks_needs_some(tmp_path, rule, part):
+    other = "rules: [{name: small, kind: parameters_below, limit: 9}]\n" if part == "bonuses" else ""
+    entry = f"{other}{part}: [{{name: three, kind: {rule}BLOCKS}}]\n"
+    for blocks, top in (("", ""), (", blocks: []", ""), ("", "blocks: []\n")):
+        path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
+        with pytest.raises(FlyweightError, match=r"mine\.yaml: the rule 'three' .* blocks: \[c1, c2, c3, c4\]$"):
+            rules.load_ruleset(path)
+    for blocks, top in ((", blocks: [c4]", ""), ("", "blocks: [c4]\n")):
+        path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
+        assert len(getattr(rules.load_ruleset(path), part)) == 1
+
+
+def test_a_limit_is_a_number(tmp_path):
+    path = write(tmp_path, "title: mine\nrules: [{name: small, kind: parameters_below, limit: true}]\n")
+    with pytest.raises(FlyweightError, match="limit: a yes or a no"):
+        rules.load_ruleset(path)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "a\0b"])
+def test_a_path_that_cannot_be_is_one_line(source):
+    with pytest.raises(FlyweightError, match="no rule set"):
+        rules.load_ruleset(source)

@@ -15,6 +15,7 @@ from flyweight.analysis.layout import AXES
 from flyweight.analysis.receptive_field import Back, Graph
 from flyweight.analysis.recorder import LightMode, detaches, evaluating, sample_like
 from flyweight.errors import FlyweightError
+from flyweight.text import one_line
 
 # these hand NaN on by themselves; other element-by-element operators may drop it (where, comparisons) and are helped
 _HANDS_ON = {"add", "add_", "sub", "mul", "mul_", "div", "div_", "relu", "relu_", "clone", "silu", "gelu", "sigmoid"}
@@ -149,8 +150,8 @@ class Probe:
                     self._model(picture)
             except _Captured:
                 pass
-            except Exception as error:
-                raise FlyweightError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+            except (Exception, SystemExit) as error:
+                raise FlyweightError(f"{type(error).__name__}: {one_line(error)}") from error
         if probe.result is None:
             raise FlyweightError("the watched layer did not run")
         others = tuple(dim for dim in range(probe.result.ndim) if dim != self._dims[axis])

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from flyweight.analysis.trace import WRITE_THROUGH_VIEW, Call, Node, Ref, Trace, Value
 from flyweight.errors import FlyweightError
+from flyweight.text import one_line
 
 # what these return does not depend on the values that came in, only on their shape
 FACTORIES = {"bernoulli_", "empty_like", "exponential_", "fill", "fill_", "full_like", "new_empty", "new_empty_strided"}
@@ -237,10 +238,17 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
 
 def sample_like(model: nn.Module, input_shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """A batch of one, uniform in 0.5 to 1.5, of the network's own number type and on its device."""
+    """A batch of one, uniform in 0.5 to 1.5, of the network's own number type and on its device.
+
+    Raises:
+        FlyweightError: it does not fit into memory.
+    """
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator().manual_seed(seed)
-    return (torch.rand((1, *input_shape), generator=generator) + 0.5).to(first.device, first.dtype)
+    try:
+        return (torch.rand((1, *input_shape), generator=generator) + 0.5).to(first.device, first.dtype)
+    except (RuntimeError, TypeError, MemoryError) as error:  # the allocator's, or a size beyond 64 bits
+        raise FlyweightError(f"an input of {_times((1, *input_shape))} does not fit into memory") from error
 
 
 def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None) -> Trace:
@@ -252,8 +260,10 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
         until: stop after the operator with this ordinal, so that what follows may be of the wrong size.
 
     Raises:
-        FlyweightError: the forward pass raised, or it returned no tensor.
+        FlyweightError: the forward pass raised, or it returned no tensor; the input does not fit into memory; a part
+            of the network is compiled by TorchScript.
     """
+    _refuse_scripted(model)
     recorder = _run(model, input_shape, until, seed=0)
     if recorder.foreign:
         # tensors that no operator made are constants only if another picture leaves them as they are
@@ -274,7 +284,8 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed
                     output = model(sample)
             except _Reached:
                 return recorder
-            except Exception as error:
+            # a sys.exit() in a user's file must not pass for an end of ours
+            except (Exception, SystemExit) as error:
                 raise _forward_failed(model, input_shape, error) from error
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     if not tensors:
@@ -283,7 +294,20 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed
     return recorder
 
 
-def _forward_failed(model: nn.Module, input_shape: tuple[int, ...], error: Exception) -> FlyweightError:
-    shape = "x".join(str(size) for size in (1, *input_shape))
-    reason = (str(error).strip().splitlines() or [""])[0]
-    return FlyweightError(f"{type(model).__name__} on an input of {shape} raised {type(error).__name__}: {reason}")
+def _refuse_scripted(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        # it takes no hooks, and may run other operators the second time than the first
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f"{type(model).__name__}.{path}" if path else "the network"
+            raise FlyweightError(
+                f"{where} is compiled by TorchScript, which cannot be watched: give the nn.Module that was scripted"
+            )
+
+
+def _forward_failed(model: nn.Module, input_shape: tuple[int, ...], error: BaseException) -> FlyweightError:
+    raised = f"{type(model).__name__} on an input of {_times((1, *input_shape))} raised {type(error).__name__}"
+    return FlyweightError(f"{raised}: {one_line(error)}")
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in sizes)

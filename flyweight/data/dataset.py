@@ -33,7 +33,7 @@ class Dataset:
     """A training and a test split, with what is needed to use and to identify them.
 
     Attributes:
-        name: "cifar10" or "digits"; "cifar10-modified" where the class counts are not those of CIFAR-10;
+        name: "cifar10" or "digits"; "cifar10-modified" where images are missing, added or changed;
             a suffix says what `hold_out` or `subset` did.
         train: the training split.
         test: the test split; after `hold_out` the validation split, see there.

@@ -98,7 +98,7 @@ def _in_cache(looked: list[str], root: Path, progress: Progress) -> Dataset | No
     """Earlier conversions, whatever they came from: all complete ones are the same. Then an earlier download."""
     for folder in sorted(root.glob("cifar10-*/")):
         dataset = arrays.intact(folder)
-        if dataset is not None and dataset.name == "cifar10":
+        if dataset is not None and dataset.fingerprint == sources.FINGERPRINT:
             return replace(dataset, source=f"the cache {folder}, made from the {dataset.source}")
     looked.append(f"the cache {root} (holds none)")
     source = sources.find(root / "downloads")
@@ -123,8 +123,9 @@ def _from_network(looked: list[str], root: Path, progress: Progress) -> Dataset 
 
 def _complete(path: Path, root: Path, progress: Progress) -> Dataset:
     dataset = _convert(_named(path, "the download"), root, progress)
-    if dataset.name != "cifar10":
-        raise DataError(f"the download {path} is not the complete CIFAR-10")
+    changed = sources.difference(dataset)
+    if changed is not None:
+        raise DataError(f"the download {path} is not the complete CIFAR-10: {changed}")
     return dataset
 
 

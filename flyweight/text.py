@@ -1,0 +1,25 @@
+"""Text for people: safe to show, short enough, and in plain words."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Text that is safe in a terminal, a picture and a page: control characters (ANSI escapes) become U+FFFD."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def short(text: str, most: int) -> str:
+    """Printable text of at most so many characters; a longer one ends in an ellipsis."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """The first line of an error's message, shortened; its class where it has no message."""
+    lines = str(error).strip().splitlines()
+    return short(lines[0], most) if lines else type(error).__name__
+
+
+def share(value: float | None) -> str:
+    """A share in percent for a person; a share of nothing is a dash."""
+    return "-" if value is None else f"{value:.1f} %"

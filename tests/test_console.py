@@ -1,0 +1,60 @@
+"""What is shown: plain lines where nobody watches, bars on a terminal, names as they are."""
+
+import io
+
+from rich.console import Console
+
+from flyweight.console import DataBar, TrainingBar
+
+
+def console(terminal):
+    return Console(file=io.StringIO(), force_terminal=terminal, width=60, color_system=None)
+
+
+def test_data_is_told_once_in_a_plain_file():
+    out = console(False)
+    with DataBar(out) as bar:
+        for done in range(3):
+            bar("reading [red]batches", done, 3)
+        bar("sorting", 0, None)
+    assert out.file.getvalue() == "reading [red]batches ...\nsorting ...\n"
+
+
+def test_data_has_a_bar_on_a_terminal_that_goes_away():
+    out = console(True)
+    with DataBar(out) as bar:
+        bar("reading [red]batches", 1, 4)
+        bar._bar.refresh()
+    shown = out.file.getvalue()
+    assert "reading [red]batches" in shown
+    assert "25%" in shown
+    assert "reading ..." not in shown
+    # ends with the codes that clear the bar's line
+    assert shown.endswith("\x1b[2K")
+
+
+def test_an_epoch_is_one_unbroken_line_in_a_plain_file():
+    out = console(False)
+    line = "Epoch 1/2 | [bold]" + 30 * "word " + "end"
+    with TrainingBar(out) as bar:
+        bar.step(0, 1.0)  # before any epoch: nothing
+        bar.start(0, 2, 0, 10, 256)
+        bar.step(5, 1.5)
+        bar.step(6, None)
+        bar.epoch(line)
+        bar.start(1, 2, 0, 10, 256)
+        bar.note("stopped")
+    assert out.file.getvalue() == f"{line}\nstopped\n"
+
+
+def test_an_epoch_has_a_bar_on_a_terminal():
+    out = console(True)
+    with TrainingBar(out) as bar:
+        bar.start(2, 12, 3, 10, 256)
+        bar.step(4, 1.25)
+        bar._bar.refresh()
+        [task] = bar._bar.tasks
+        assert (task.completed, task.total, task.fields["loss"]) == (4, 10, "loss 1.250")
+        bar.start(3, 12, 0, 10, 256)
+        assert [task.description for task in bar._bar.tasks] == ["epoch 4/12"]
+    assert "epoch 3/12" in out.file.getvalue()

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+from flyweight import text
+
+
+def test_printable_has_no_control_characters():
+    assert text.printable("\x1b[31mred\n\x00é日") == "\ufffd[31mred\ufffd\ufffdé日"
+
+
+def test_short_is_never_longer():
+    assert text.short("abcdef", 6) == "abcdef"
+    assert text.short("abcdefg", 6) == "abcde…"
+    assert text.short("a\nb", 6) == "a\ufffdb"
+
+
+def test_one_line_of_an_error():
+    assert text.one_line(ValueError("first\nsecond")) == "first"
+    assert text.one_line(ValueError("  \n")) == "ValueError"
+    assert len(text.one_line(ValueError("x" * 5000))) == 200
+
+
+def test_share():
+    assert (text.share(12.345), text.share(None)) == ("12.3 %", "-")
+
+
+@pytest.mark.parametrize("module", ["config", "pages"])
+def test_text_costs_no_torch(module):
+    code = f"import sys, flyweight.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

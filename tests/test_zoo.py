@@ -1,0 +1,35 @@
+"""The networks that ship are as good as their cards say."""
+
+import json
+
+import pytest
+
+from flyweight import analysis, checkpoint, data, evaluate, rules
+
+FOLDERS = sorted(path.parent for path in checkpoint.ZOO.glob("*/config.json"))
+
+
+def test_there_is_one():
+    assert "sprint" in [folder.name for folder in FOLDERS]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_network_obeys_the_brief(folder):
+    trained = checkpoint.load_trained(folder)
+    report = rules.check(analysis.analyze(trained.model, trained.card.input_shape), rules.load_ruleset("brief"))
+    assert [verdict for verdict in report.verdicts if not verdict.passed] == []
+
+
+@pytest.mark.cifar10
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_accuracy_is_the_one_that_is_told(folder):
+    try:
+        dataset = data.load(download=False)
+    except data.NoDataError as error:
+        pytest.skip(str(error))
+    trained = checkpoint.load_trained(folder)
+    assert (dataset.name, dataset.fingerprint) == ("cifar10", trained.card.fingerprint)
+    told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    scores = evaluate.evaluate(trained, dataset)
+    assert scores.n == told["n"] == 10_000
+    assert round(scores.accuracy, 2) == told["accuracy"] >= 85
