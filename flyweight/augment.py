@@ -85,7 +85,7 @@ def transforms(config: AugmentConfig, mean: Sequence[float]) -> dict[str, Any]:
 class Augmenter:
     """The pipeline, called on whole batches.
 
-    Calling it gives what :meth:`by_albumentations` gives, to the grey level, at an eighth of the cost: it draws the
+    Calling it gives what :meth:`by_albumentations` gives, to the grey level, at a fraction of the cost: it draws the
     same numbers in the same order from the pipeline's own settings, and leaves out what albumentations does around
     them. The tests hold the two against each other.
 
