@@ -15,15 +15,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
-from flyweight import __version__, config
+from flyweight import __version__, config, job
 from flyweight.config import DataConfig, Recipe
-from flyweight.errors import FlyweightError, RuleError
+from flyweight.console import DataBar, TrainingBar, banner, err, say
+from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from flyweight.checkpoint import Run
     from flyweight.data import Dataset
 
@@ -40,9 +38,6 @@ DataOption = Annotated[
     Parameter(help="CIFAR-10's folder or archive, or a name: cifar10, digits (scikit-learn's handwritten ones)."),
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
-
-# messages go to standard error, so that what a command computes can be piped
-err = Console(stderr=True, emoji=False)
 
 
 def _examples(*lines: str) -> str:
@@ -115,8 +110,9 @@ def train(
     Args:
         recipe: A built-in recipe or a YAML file of yours.
     """
-    from flyweight import train as training
     from flyweight.checkpoint import Run
+    from flyweight.device import settle
+    from flyweight.train import check_trainable
 
     if (recipe is None) == (resume is None):
         raise FlyweightError(f"name a recipe ({', '.join(config.names())}, or a YAML file) or --resume a run folder")
@@ -126,20 +122,21 @@ def train(
                 "--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out"
             )
         folder = Run.open(resume)
-        plan = _with_data(folder.recipe(), data)
-        dataset, note = _load(plan.data, None)
+        plan = job.with_data(folder.recipe(), data)
+        dataset, note = job.load_data(plan.data, None)
     else:
         assert recipe is not None
         shorts = (("train.epochs", epochs), ("train.seed", seed))
         changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
-        plan = _settled(_absolute(_with_data(config.load(recipe, changes), data), Path(recipe).parent))
+        plan = job.absolute(job.with_data(config.load(recipe, changes), data), Path(recipe).parent)
+        plan = plan.model_copy(update={"train": settle(plan.train)})
         # before the data: a typo should not cost a download
-        network = _check_rules(plan)
-        dataset, note = _load(plan.data, fallback)
+        network = job.check_rules(plan)
+        dataset, note = job.load_data(plan.data, fallback)
         if note is not None:
             plan = plan.model_copy(update={"data": DataConfig(name="digits")})
-        training.check_trainable(network, dataset, plan.train)
-        folder = _create(out, plan)
+        check_trainable(network, dataset, plan.train)
+        folder = job.create_run(out, plan)
     return _train(folder, plan, dataset, note, with_report)
 
 
@@ -175,8 +172,8 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = checkpoint.load_trained(source)
         # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
-        plan = run.recipe().data if run.config.is_file() and data is None else _data_of(trained.card.data, data)
-        dataset, _ = _load(plan, None)
+        plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
+        dataset, _ = job.load_data(plan, None)
         scores = evaluation.evaluate(trained, dataset)
     if out is None and source.parent != checkpoint.ZOO:
         out = source
@@ -200,7 +197,7 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
     from flyweight.checkpoint import Run
 
     folder = Run.open(run)
-    dataset, _ = _load(_with_data(folder.recipe(), data).data, None)
+    dataset, _ = job.load_data(job.with_data(folder.recipe(), data).data, None)
     _report(folder, dataset)
     return 0
 
@@ -220,12 +217,12 @@ def bench(
     if min(rounds, batch_size) < 1 or images < batch_size or seeds < 0:
         raise FlyweightError("--rounds and --batch-size must be at least 1, --images at least --batch-size")
     figures: list[benchmark.Comparison | benchmark.TimeToTarget] = [
-        benchmark.throughput(rounds, images, batch_size, dropout, _say) for dropout in (True, False)
+        benchmark.throughput(rounds, images, batch_size, dropout, say) for dropout in (True, False)
     ]
     if seeds:
         peer = figures[0]
         assert isinstance(peer, benchmark.Comparison)
-        figures.append(benchmark.time_to_target(seeds, median(peer.peer), _say))
+        figures.append(benchmark.time_to_target(seeds, median(peer.peer), say))
     head = f"{'':44} {'course loop':28} {'flyweight':28}  ratio\n"
     text = head + "\n".join(figure.line() for figure in figures)
     _print(_json([figure.as_json() for figure in figures]) if as_json else text)
@@ -237,19 +234,19 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
 
     from flyweight import model
     from flyweight import train as training
-    from flyweight.console import TrainingBar
+    from flyweight.device import processes
 
-    main = training.processes().is_main_process
+    main = processes().is_main_process
     err.quiet = not main
     torch.manual_seed(plan.train.seed)
     network = model.build(plan.model, len(dataset.classes))
-    _say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
+    say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
     with TrainingBar(err) as bar:
         try:
             result = training.fit(network, dataset, plan, folder, bar, note)
         except KeyboardInterrupt as interrupt:
             lost = "the steps since the last checkpoint will be done again" if interrupt.args else "nothing is lost"
-            _say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
+            say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
             return 130
     if not main:
         return 0
@@ -264,112 +261,16 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
         f" {seconds} s; {folder.folder}"
     )
     if note is not None:
-        _banner(note)
+        banner(note)
     return 0
-
-
-def _create(folder: Path | None, plan: Recipe) -> Run:
-    """One run folder for all processes of a training that torchrun started."""
-    from accelerate.utils import broadcast_object_list
-
-    from flyweight.checkpoint import Run
-    from flyweight.train import processes
-
-    state = processes()
-    path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
-    if state.num_processes > 1:
-        broadcast_object_list(path)
-    return Run(Path(path[0]))
 
 
 def _report(folder: Run, dataset: Dataset) -> None:
     from flyweight import report as reports
-    from flyweight.console import DataBar
 
     with DataBar(err) as bar:
         page = reports.write(folder, dataset, bar)
     _print(str(page))
-
-
-def _check_rules(plan: Recipe) -> nn.Module:
-    """The network of a recipe, after stopping before a training that could not count."""
-    from flyweight import analysis, model, summary
-    from flyweight import rules as rule_sets
-
-    network = model.build(plan.model)
-    if plan.rules is None:
-        return network
-    ruleset = rule_sets.load_ruleset(plan.rules)
-    facts = analysis.analyze(network, (3, 32, 32))
-    verdict = rule_sets.check(facts, ruleset)
-    if not verdict.passed:
-        failed = next(rule for rule in verdict.verdicts if not rule.passed)
-        _say(summary.render(facts, verdict))
-        raise RuleError(
-            f"{plan.model.network} fails {failed.name!r}: {failed.detail}; train it all the same: --set rules=null"
-        )
-    return network
-
-
-def _settled(plan: Recipe) -> Recipe:
-    from flyweight import train as training
-
-    return plan.model_copy(update={"train": training.settle(plan.train)})
-
-
-def _absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with paths that hold from anywhere: of a user's network, beside the recipe or here; of the data."""
-    file, colon, name = plan.model.network.rpartition(":")
-    if colon:
-        beside = folder / file
-        path = (beside if beside.is_file() else Path(file)).resolve()
-        plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": f"{path}:{name}"})})
-    if plan.data.path is not None:
-        path = plan.data.path.expanduser().absolute()
-        plan = plan.model_copy(update={"data": plan.data.model_copy(update={"path": path})})
-    return plan
-
-
-def _with_data(plan: Recipe, option: str | None) -> Recipe:
-    if option is None:
-        return plan
-    chosen = _data_of(plan.data.name, option)
-    return plan.model_copy(update={"data": plan.data.model_copy(update={"name": chosen.name, "path": chosen.path})})
-
-
-def _data_of(name: str, option: str | None) -> DataConfig:
-    """The data set of a card, or what --data says in its place."""
-    if option is None:
-        return config.parse(DataConfig, {"name": name}, "the network's card")
-    if option in ("cifar10", "digits"):
-        return config.parse(DataConfig, {"name": option}, "--data")
-    return DataConfig(name="cifar10", path=Path(option))
-
-
-def _load(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | None]:
-    """The data, and the note that must be loud where it is not what was asked for."""
-    from flyweight import data
-    from flyweight.console import DataBar
-
-    note = None
-    with DataBar(err) as bar:
-        try:
-            dataset = data.load(plan.name, plan.path, progress=bar)
-        except data.NoDataError as error:
-            if fallback is None:
-                raise
-            note = f"CIFAR-10 could not be had, so this is NOT CIFAR-10: trained and tested on {fallback}. ({error})"
-            dataset = data.load(fallback, progress=bar)
-    if note is not None:
-        _banner(note)
-        return dataset, note
-    if plan.hold_out:
-        dataset = data.hold_out(dataset, plan.hold_out)
-    if plan.train_images is not None or plan.test_images is not None:
-        dataset = data.subset(
-            dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
-        )
-    return dataset, note
 
 
 def _shape(text: str) -> tuple[int, int, int]:
@@ -380,17 +281,6 @@ def _shape(text: str) -> tuple[int, int, int]:
     if min(channels, height, width) < 1:
         raise FlyweightError(f"--input {text}: all three must be at least 1")
     return channels, height, width
-
-
-def _banner(note: str) -> None:
-    from rich.panel import Panel
-    from rich.text import Text
-
-    err.print(Panel(Text(note), title="STAND-IN DATA", border_style="bold red", style="bold"))
-
-
-def _say(message: str) -> None:
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(text: str) -> None:
@@ -418,17 +308,17 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
-        _say(f"flyweight: {' '.join(str(error).split())} (see flyweight --help)")
+        say(f"flyweight: {' '.join(str(error).split())} (see flyweight --help)")
         return 2
     except FlyweightError as error:
-        _say(f"flyweight: {error}")
+        say(f"flyweight: {error}")
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             # the reader of our output has gone: nobody is left to tell
             sys.stdout = None
             return 141
-        _say(f"flyweight: {error.filename or 'a file'}: {error.strerror or error}")
+        say(f"flyweight: {error.filename or 'a file'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         return 130

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,9 +17,38 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+# messages go to standard error, so that what a command computes can be piped
+err = Console(stderr=True, emoji=False)
 
 
-class DataBar:
+def say(message: str) -> None:
+    """Print a line for a person; whatever it holds is text and no markup."""
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def banner(note: str) -> None:
+    """Say loudly that the data is a stand-in."""
+    err.print(Panel(Text(note), title="STAND-IN DATA", border_style="bold red", style="bold"))
+
+
+class _Bar:
+    """A progress bar that is there inside its ``with`` block."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class DataBar(_Bar):
     """Progress of a download or a conversion. Call it as ``bar(what, done, total)`` inside its ``with`` block."""
 
     def __init__(self, console: Console) -> None:
@@ -29,15 +60,6 @@ class DataBar:
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> DataBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` (none: unknown) is through."""
         if what not in self._tasks:
@@ -47,8 +69,8 @@ class DataBar:
         self._bar.update(self._tasks[what], completed=done, total=total)
 
 
-class TrainingBar:
-    """The observer of a training: a bar for the epoch under way, a line for each one that has ended."""
+class TrainingBar(_Bar):
+    """The observer of a training: one bar for all of it, so that the time left is the whole; a line an epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -57,34 +79,26 @@ class TrainingBar:
             TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
-        self._epoch: TaskID | None = None
-        self._images = 0
-
-    def __enter__(self) -> TrainingBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._task: TaskID | None = None
+        self._images = self._before = 0
 
     def start(self, epoch: int, epochs: int, step: int, steps: int, images: int) -> None:
         """An epoch (from 0) begins at a step."""
-        if self._epoch is not None:
-            self._bar.remove_task(self._epoch)
-        self._images = images
-        self._epoch = self._bar.add_task(f"epoch {epoch + 1}/{epochs}", total=steps, completed=step, rate="", loss="")
+        self._images, self._before = images, epoch * steps
+        if self._task is None:
+            done = self._before + step
+            self._task = self._bar.add_task("", total=epochs * steps, completed=done, rate="", loss="")
+        self._bar.update(self._task, description=f"epoch {epoch + 1}/{epochs}")
 
     def step(self, step: int, loss: float | None) -> None:
         """So many steps of the epoch are done."""
-        if self._epoch is None:
+        if self._task is None:
             return
-        task = self._bar.tasks[self._bar.task_ids.index(self._epoch)]
+        task = self._bar.tasks[self._bar.task_ids.index(self._task)]
         rate = f"{task.speed * self._images:,.0f} images/s" if task.speed else ""
-        self._bar.update(self._epoch, completed=step, rate=rate)
+        self._bar.update(self._task, completed=self._before + step, rate=rate)
         if loss is not None:
-            self._bar.update(self._epoch, loss=f"loss {loss:.3f}")
+            self._bar.update(self._task, loss=f"loss {loss:.3f}")
 
     def epoch(self, line: str) -> None:
         """An epoch has ended."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,53 +26,10 @@ from flyweight.blocks import normalize
 from flyweight.checkpoint import Card, Run
 from flyweight.config import Recipe, TrainConfig
 from flyweight.data import Dataset
+from flyweight.device import processes
 from flyweight.errors import FlyweightError, RunError
+from flyweight.history import Epoch, Observer
 from flyweight.interrupt import Stop, stop_on_signal
-
-
-class Observer(Protocol):
-    """Who is told how a training goes; the command line draws a progress bar with it."""
-
-    def start(self, epoch: int, epochs: int, step: int, steps: int, images: int) -> None:
-        """An epoch (from 0) begins at a step; ``images`` go into each step."""
-
-    def step(self, step: int, loss: float | None) -> None:
-        """So many steps of the epoch are done; the loss is told now and then."""
-
-    def epoch(self, line: str) -> None:
-        """An epoch has ended; the line is the one in the log."""
-
-    def note(self, message: str) -> None:
-        """Something that the user should know."""
-
-
-@dataclass
-class Epoch:
-    """A row of the history.
-
-    Losses are means a picture, accuracies are in percent, the rate is the last step's; the seconds are those of the
-    training and the test pass together, the images a second those of the training alone.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_correct: int
-    test_total: int
-    test_accuracy: float
-    rate: float
-    seconds: float
-    images_per_second: float
-
-    def line(self, epochs: int, split: str) -> str:
-        """The row as a line of the log."""
-        return (
-            f"Epoch {self.epoch}/{epochs} | train: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2f}% |"
-            f" {split}: average loss {self.test_loss:.4f},"
-            f" accuracy {self.test_correct}/{self.test_total} ({self.test_accuracy:.2f}%) |"
-            f" rate {self.rate:.6f} | {self.seconds:.1f} s, {self.images_per_second:,.0f} images/s"
-        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +57,7 @@ def fit(
     Args:
         network: with fresh weights; where there is a checkpoint its weights replace them.
         dataset: pictures, labels and statistics.
-        recipe: what to do; ``auto`` settings must have been settled by :func:`settle`.
+        recipe: what to do; ``auto`` settings must have been settled by :func:`device.settle`.
         run: where history, checkpoints and the weights go.
         observer: who is told.
         note: what a reader of the run must know, such as that the data is a stand-in.
@@ -152,36 +109,6 @@ def check_trainable(network: nn.Module, dataset: Dataset, config: TrainConfig) -
         raise FlyweightError(
             f"{type(network).__name__} returns {got} for a batch of 2: it must be (2, {classes}), one logit a class"
         )
-
-
-def processes() -> PartialState:
-    """The processes of this training: one, or those that torchrun started, with gloo where there is no accelerator."""
-    # without being told so, accelerate takes processes on a machine without an accelerator for unrelated ones
-    return PartialState(cpu=not torch.accelerator.is_available())
-
-
-def settle(config: TrainConfig) -> TrainConfig:
-    """Replace ``auto`` by what this machine gains from, so that a resumed run repeats the choice.
-
-    bfloat16 pays where the processor multiplies it natively, a worker process for the augmentation where there is a
-    core to spare.
-    """
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if _gains_from_bfloat16() else "float32"
-    workers = config.workers
-    if workers is None:
-        workers = 0 if torch.get_num_threads() <= 2 and not torch.cuda.is_available() else 2
-    return config.model_copy(update={"precision": precision, "workers": workers})
-
-
-def _gains_from_bfloat16() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.backends.mps.is_available():
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _Trainer:

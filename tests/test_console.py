@@ -47,14 +47,15 @@ def test_an_epoch_is_one_unbroken_line_in_a_plain_file():
     assert out.file.getvalue() == f"{line}\nstopped\n"
 
 
-def test_an_epoch_has_a_bar_on_a_terminal():
+def test_a_training_has_one_bar_on_a_terminal():
     out = console(True)
     with TrainingBar(out) as bar:
         bar.start(2, 12, 3, 10, 256)
         bar.step(4, 1.25)
         bar._bar.refresh()
         [task] = bar._bar.tasks
-        assert (task.completed, task.total, task.fields["loss"]) == (4, 10, "loss 1.250")
+        # two epochs of ten steps and four steps of the third are done, of twelve epochs
+        assert (task.completed, task.total, task.fields["loss"]) == (24, 120, "loss 1.250")
         bar.start(3, 12, 0, 10, 256)
         assert [task.description for task in bar._bar.tasks] == ["epoch 4/12"]
     assert "epoch 3/12" in out.file.getvalue()

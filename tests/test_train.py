@@ -9,7 +9,7 @@ import torch
 from conftest import Silent, fit, fresh
 from torch import nn
 
-from flyweight import checkpoint, config, train
+from flyweight import checkpoint, config, device, train
 from flyweight.checkpoint import Run
 from flyweight.errors import FlyweightError, RunError
 from flyweight.interrupt import Stop
@@ -217,10 +217,10 @@ def test_the_shortest_trainings_work(striped, recipe, tmp_path, steps):
 
 
 def test_settle_leaves_nothing_open():
-    settled = train.settle(config.TrainConfig())
+    settled = device.settle(config.TrainConfig())
     assert settled.precision in {"float32", "bfloat16"}
     assert settled.workers is not None
-    assert train.settle(settled) == settled
+    assert device.settle(settled) == settled
 
 
 def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
