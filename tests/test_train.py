@@ -60,10 +60,11 @@ def test_stopping_after_any_step_loses_nothing(striped, recipe, tmp_path, stop):
     whole = fit(recipe, striped, tmp_path / "whole")
     observer = Silent()
     observer.on_step = lambda *now: os.kill(os.getpid(), signal.SIGINT) if now == stop else None
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, striped, tmp_path / "run", observer)
     assert observer.steps[-1] == stop
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     resumed = fit(recipe, striped, tmp_path / "run")
     assert same(resumed.model, whole.model)
     assert [row.train_loss for row in resumed.history] == [row.train_loss for row in whole.history]
