@@ -88,6 +88,21 @@ def test(network, loader):
     return 100 * correct / len(loader.dataset)
 
 
+def train(network, training, testing, optimizer, schedule, options):
+    """Train with a test after each epoch, and print a line or a JSON object an epoch."""
+    for epoch in range(1, options.epochs + 1):
+        began = time.perf_counter()
+        train_accuracy = train_epoch(network, training, optimizer, schedule)
+        rate = len(training.dataset) / (time.perf_counter() - began)
+        accuracy = test(network, testing)
+        seconds = time.perf_counter() - began
+        row = {"epoch": epoch, "test_accuracy": accuracy, "seconds": seconds, "images_per_second": rate}
+        line = (
+            f"epoch {epoch}: train {train_accuracy:.2f} %, test {accuracy:.2f} %, {seconds:.1f} s, {rate:.0f} images/s"
+        )
+        print(json.dumps(row) if options.json else line, flush=True)
+
+
 def layer(convolution, channels, dropout):
     """A convolution and what follows each one in the course network."""
     steps = [convolution, nn.ReLU(), nn.BatchNorm2d(channels)]
@@ -139,17 +154,7 @@ def main():
     network = CourseNetwork(dropout=not options.no_dropout)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=len(training) * options.epochs)
-    for epoch in range(1, options.epochs + 1):
-        began = time.perf_counter()
-        train_accuracy = train_epoch(network, training, optimizer, schedule)
-        rate = len(dataset.train) / (time.perf_counter() - began)
-        accuracy = test(network, testing)
-        seconds = time.perf_counter() - began
-        row = {"epoch": epoch, "test_accuracy": accuracy, "seconds": seconds, "images_per_second": rate}
-        line = (
-            f"epoch {epoch}: train {train_accuracy:.2f} %, test {accuracy:.2f} %, {seconds:.1f} s, {rate:.0f} images/s"
-        )
-        print(json.dumps(row) if options.json else line, flush=True)
+    train(network, training, testing, optimizer, schedule, options)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,17 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape; each value is zero with probability p, the others are divided by 1 - p."""
-        dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-        if not (self.training and self.p and dense and x.device.type == "cpu" and x.dtype in _BITS):
+        if not (self.training and self.p and x.device.type == "cpu" and x.dtype in _BITS and _dense(x)):
             return super().forward(x)
         return x * _dropout_mask(x, self.p)
 
 
 # the integer type as wide as a floating one, to build numbers from their bits
 _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _dropout_mask(x: Tensor, p: float) -> Tensor:

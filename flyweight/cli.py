@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from flyweight import __version__, config, job
+from flyweight.bench import PARTS, Part
 from flyweight.config import DataConfig, Recipe
 from flyweight.console import DataBar, TrainingBar, banner, err, say
 from flyweight.errors import FlyweightError
@@ -202,30 +202,34 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
     return 0
 
 
-@app.command(help_epilogue=_examples("bench", "bench --rounds 5 --seeds 5 --json"))
+@app.command(help_epilogue=_examples("bench", "bench training inference --rounds 5", "bench target --seeds 5 --json"))
 def bench(
-    *,
-    rounds: Annotated[int, Parameter(help="How often each side is run.")] = 3,
-    images: Annotated[int, Parameter(help="Pictures in an epoch of the comparison.")] = 6400,
-    batch_size: Annotated[int, Parameter(help="Of both sides.")] = 128,
-    seeds: Annotated[int, Parameter(help="Also train sprint so many times: seconds to 85 %, in course epochs.")] = 0,
+    *parts: Part,
+    rounds: Annotated[int, Parameter(help="How often each side is run; a figure is the median.")] = 3,
+    images: Annotated[int, Parameter(help="Pictures in an epoch of the comparison of the training loops.")] = 6400,
+    batch_size: Annotated[int, Parameter(help="Of both training loops.")] = 128,
+    seeds: Annotated[int, Parameter(help="Trainings to 85 %, for the part target.")] = 5,
+    picture: Annotated[Path | None, Parameter(help="Draw all of it into this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure our training loop beside the course's, in turn, in one run on this machine (minutes; keep it quiet)."""
-    from flyweight import bench as benchmark
+    """Measure our training loop beside the course's, in turn, on this machine (half an hour; keep it quiet).
 
-    if min(rounds, batch_size) < 1 or images < batch_size or seeds < 0:
-        raise FlyweightError("--rounds and --batch-size must be at least 1, --images at least --batch-size")
-    figures: list[benchmark.Comparison | benchmark.TimeToTarget] = [
-        benchmark.throughput(rounds, images, batch_size, dropout, say) for dropout in (True, False)
-    ]
-    if seeds:
-        peer = figures[0]
-        assert isinstance(peer, benchmark.Comparison)
-        figures.append(benchmark.time_to_target(seeds, median(peer.peer), say))
-    head = f"{'':44} {'course loop':28} {'flyweight':28}  ratio\n"
-    text = head + "\n".join(figure.line() for figure in figures)
-    _print(_json([figure.as_json() for figure in figures]) if as_json else text)
+    Args:
+        parts: What to measure; all of it unless named.
+    """
+    from flyweight.bench import benchmark
+
+    if min(rounds, batch_size, seeds) < 1 or images < batch_size:
+        raise FlyweightError("--rounds, --batch-size and --seeds must be at least 1, --images at least --batch-size")
+    if picture is not None and not picture.parent.is_dir():
+        raise FlyweightError(f"--picture {picture}: there is no folder {picture.parent}")
+    result = benchmark.run(parts or PARTS, rounds, images, batch_size, seeds, say)
+    if picture is not None:
+        from flyweight import figures
+        from flyweight.bench.picture import draw
+
+        picture.write_bytes(figures.png(draw(result)))
+    _print(_json(result.as_json()) if as_json else result.text())
     return 0
 
 

@@ -22,17 +22,18 @@ def settle(config: TrainConfig) -> TrainConfig:
     """
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if _gains_from_bfloat16() else "float32"
+        precision = "bfloat16" if gains_from_bfloat16(processes().device) else "float32"
     workers = config.workers
     if workers is None:
         workers = 0 if torch.get_num_threads() <= 2 and not torch.cuda.is_available() else 2
     return config.model_copy(update={"precision": precision, "workers": workers})
 
 
-def _gains_from_bfloat16() -> bool:
-    if torch.cuda.is_available():
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 natively."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.backends.mps.is_available():
+    if device.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -44,6 +44,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def peak_memory_mib() -> float | None:
+    """The most memory that this process has had resident so far, in MiB; none where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, everybody else KiB (getrusage(2))
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
 def _version(*distributions: str) -> str | None:
     """Version of the first of these that is installed, read from its metadata: importing all would take seconds."""
     for name in distributions:

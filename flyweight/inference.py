@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from flyweight.blocks import normalize
+from flyweight.device import gains_from_bfloat16
 
 
 @contextmanager
@@ -22,6 +26,80 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+class Classifier:
+    """A network made ready to be asked: the same answers, sooner.
+
+    A batch norm that follows a convolution is folded into it (Jacob et al. 2018, "Quantization and training of neural
+    networks", section 3.2), and the weights lie channels-last, as the pictures do. The answers differ from the
+    network's own by the rounding of float32. A network that cannot be traced, or that says something else when folded,
+    is asked as it is. What it gains stands in docs/performance.md.
+
+    Args:
+        network: (N, C, H, W) -> (N, classes), in eval mode; it is not changed and should not change from here on.
+        shape: (C, H, W) of a picture.
+        mean: of each channel in 0 to 1, from the network's card.
+        std: of each channel in 0 to 1, from the network's card.
+        precision: ``float32``, or ``auto``: bfloat16 for large batches where the processor multiplies it natively,
+            which changes a few answers in a thousand.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: Literal["float32", "auto"] = "float32",
+    ) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self.bfloat16 = precision == "auto" and gains_from_bfloat16(self.device)
+        channels, height, width = shape
+        sample = np.random.default_rng(0).integers(0, 256, (2, height, width, channels), dtype=np.uint8)
+        with torch.no_grad():
+            self.network = _ready(network, self._inputs(sample))
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU."""
+        # of a small batch bfloat16 gains less than the conversions cost
+        low = self.bfloat16 and len(images) >= 16
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            return self.network(self._inputs(images)).float().cpu()
+
+    def _inputs(self, images: np.ndarray) -> Tensor:
+        # the copy makes read-only memory-mapped pictures writable, as torch wants them
+        return normalize(torch.from_numpy(np.array(images)).to(self.device), self.mean, self.std)
+
+
+def _ready(network: nn.Module, sample: Tensor) -> nn.Module:
+    expected = network(sample)
+    try:
+        ready = _folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if torch.allclose(ready(sample), expected, rtol=1e-3, atol=1e-3):
+            return ready
+    except Exception:
+        # tracing runs the user's forward on stand-ins for tensors, which may raise anything
+        pass
+    return network
+
+
+def _folded(network: nn.Module) -> fx.GraphModule:
+    traced = fx.symbolic_trace(copy.deepcopy(network))
+    for norm in list(traced.graph.nodes):
+        before = norm.args[0] if norm.args else None
+        if not (isinstance(before, fx.Node) and norm.op == before.op == "call_module"):
+            continue
+        convolution, following = traced.get_submodule(str(before.target)), traced.get_submodule(str(norm.target))
+        # where somebody else reads the convolution's output, too, it must stay as it is
+        if type(convolution) is nn.Conv2d and type(following) is nn.BatchNorm2d and len(before.users) == 1:
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, following))
+            norm.replace_all_uses_with(before)
+            traced.graph.erase_node(norm)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
 
 
 def logits(
@@ -39,11 +117,6 @@ def logits(
     Returns:
         (N, classes) float32 on the CPU.
     """
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    parts = []
-    with evaluating(network), torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            # the copy makes read-only memory-mapped pictures writable, as torch wants them
-            batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(device)
-            parts.append(network(normalize(batch, tuple(mean), tuple(std))).float().cpu())
-    return torch.cat(parts)
+    with evaluating(network):
+        classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
+        return torch.cat([classify(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])

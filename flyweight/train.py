@@ -324,9 +324,12 @@ class _Trainer:
         if self.accelerator.is_main_process:
             self.run.save_model(network, card)
             seconds = round(sum(row.seconds for row in self.history), 1)
-            self.run.write_json(
-                self.run.environment, self._record | {"finished": environment.now(), "seconds": seconds}
-            )
+            ending = {
+                "finished": environment.now(),
+                "seconds": seconds,
+                "peak_memory_mib": environment.peak_memory_mib(),
+            }
+            self.run.write_json(self.run.environment, self._record | ending)
         return Result(network, card, self.history)
 
 

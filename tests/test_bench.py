@@ -1,19 +1,39 @@
+import dataclasses
 import importlib.util
+import io
+import sys
 
 import pytest
 import torch
+from PIL import Image
 
-from flyweight import bench
+from flyweight import figures
+from flyweight.bench import benchmark, comparisons, costs, picture, sides
 from flyweight.config import ModelConfig
 from flyweight.errors import FlyweightError
 from flyweight.model import build
 
+COMPARISON = comparisons.Comparison("training, course, dropout", peer=(100.0, 300.0, 200.0), ours=(800.0, 900.0, 100.0))
+TARGET = comparisons.TimeToTarget((100.0, 200.0, 300.0), (85.0, 85.1, 85.2), 100.0, 50.0)
+AUGMENTATION = costs.Augmentation((20.0, 30.0, 40.0), (100.0, 110.0), (600.0,))
+GROWTH = costs.Growth(
+    images={5000: (90.0, 500.0, 80.0), 10000: (110.0,)},
+    networks={"sprint": (500.0,), "dilated": (900.0, 1100.0)},
+    macs={"sprint": 14.0, "dilated": 31.0},
+    memory={5000: 700.0, 10000: 800.0},
+    memory_by_epochs={2: 700.0, 8: 701.0},
+)
+MACHINE = {"processor": "a processor", "threads": 2, "torch": "2"}
+
+
+def whole():
+    return benchmark.Benchmark(MACHINE, [COMPARISON], TARGET, AUGMENTATION, [COMPARISON, COMPARISON], GROWTH)
+
 
 def test_a_ratio_is_of_the_medians():
-    comparison = bench.Comparison("x", "images/s", peer=(100.0, 300.0, 200.0), ours=(800.0, 900.0, 100.0))
-    assert comparison.ratio == 800 / 200
-    assert comparison.as_json()["ratio"] == 4
-    assert "4.00 x" in comparison.line()
+    assert COMPARISON.ratio == 800 / 200
+    assert COMPARISON.as_json()["ratio"] == 4
+    assert "4.00 x" in COMPARISON.line()
 
 
 @pytest.mark.parametrize(
@@ -27,35 +47,90 @@ def test_a_ratio_is_of_the_medians():
 )
 def test_the_time_counts_to_the_first_epoch_of_those_that_stay_above(accuracies, seconds):
     history = [{"test_accuracy": accuracy, "seconds": 10} for accuracy in accuracies]
-    assert bench.seconds_to(85.0, history) == seconds
+    assert comparisons.seconds_to(85.0, history) == seconds
+
+
+def test_time_to_the_target_is_counted_in_epochs_of_both_peers():
+    assert (TARGET.as_json()["course_epochs"], TARGET.as_json()["resnet8_epochs"]) == (2, 4)
+    assert "2.00 course epochs of 100 s, 4.00 ResNet-8 epochs of 50 s" in TARGET.text()
 
 
 def test_a_seed_that_misses_the_target_leaves_no_ratio():
-    assert bench.TimeToTarget((100.0, 200.0, 300.0), (85.0, 85.1, 85.2), 100.0).ratio == 2
-    missed = bench.TimeToTarget((100.0, None), (85.0, 84.0), 100.0)
-    assert missed.ratio is None
-    assert "never" in missed.line()
-    assert "not reached" in missed.line()
+    missed = dataclasses.replace(TARGET, seconds=(100.0, None, 300.0))
+    assert missed.as_json()["course_epochs"] is None
+    assert "never" in missed.text()
+    assert "not reached" in missed.text()
+
+
+def test_the_share_of_the_augmentation_is_of_a_whole_step():
+    assert AUGMENTATION.share == 100 * 30 / 600
+    assert "5.0 % of a training step" in AUGMENTATION.text()
+
+
+def test_growth_is_linear_where_an_image_costs_the_same():
+    # 90 and 110 lie 10 % off their mean
+    assert GROWTH.deviation == pytest.approx(10)
+    assert "linear within 10.0 %" in GROWTH.text()
+
+
+def test_everything_is_in_the_text_the_json_and_the_picture():
+    text = whole().text()
+    for part in ("4.00 x", "course epochs", "augmentation", "10,000", "701 MiB after 8"):
+        assert part in text
+    content = whole().as_json()
+    assert all(content[part] for part in ("machine", "training", "target", "augmentation", "inference", "growth"))
+    with Image.open(io.BytesIO(figures.png(picture.draw(whole())))) as drawn:
+        assert min(drawn.size) > 600
+
+
+@pytest.mark.parametrize(
+    "part", [{"training": [COMPARISON]}, {"target": dataclasses.replace(TARGET, seconds=(None,))}, {"growth": GROWTH}]
+)
+def test_a_part_alone_is_told_and_drawn(part):
+    alone = benchmark.Benchmark(MACHINE, **part)
+    assert alone.text()
+    assert figures.png(picture.draw(alone))
 
 
 def test_without_the_checkout_there_is_no_peer(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "PEER", tmp_path / "course_loop.py")
+    monkeypatch.setattr(sides, "PEERS", tmp_path)
     with pytest.raises(FlyweightError, match="run the benchmark from a source checkout"):
-        bench.peer_epochs(1, 128, 64, True)
+        sides.peer("course_loop", 1, 128)
 
 
-def test_the_peers_network_is_the_course_network():
-    spec = importlib.util.spec_from_file_location("course_loop", bench.PEER)
-    course_loop = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(course_loop)
-    ours, theirs = build(ModelConfig(network="course")).eval(), course_loop.CourseNetwork().eval()
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+def loaded(name, monkeypatch):
+    """A peer's script as a module."""
+    monkeypatch.setattr(sys, "path", [str(sides.PEERS), *sys.path])
+    spec = importlib.util.spec_from_file_location(name, sides.PEERS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_peers_network_is_the_course_network(monkeypatch):
+    ours, theirs = build(ModelConfig(network="course")).eval(), loaded("course_loop", monkeypatch).CourseNetwork()
+    theirs.eval().load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(theirs(x), ours(x))
+
+
+def test_the_second_peer_is_mlperf_tinys_network(monkeypatch):
+    network = loaded("resnet8_loop", monkeypatch).ResNet8()
+    # trainable parameters in the log of its reference
+    assert sum(parameter.numel() for parameter in network.parameters()) == 78_186
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.cifar10
+def test_inference_of_both_sides_is_measured():
+    pairs = costs.inference(1, lambda line: None, networks=("sprint",), batches=((4, 2),))
+    assert [pair.name for pair in pairs] == [f"inference, sprint, batch 4, {way}" for way in ("float32", "auto")]
+    assert all(pair.ratio > 0 for pair in pairs)
 
 
 @pytest.mark.long
 @pytest.mark.cifar10
 def test_both_sides_run():
-    comparison = bench.throughput(1, 512, 64, True, lambda line: None)
-    assert comparison.ratio > 1
+    assert comparisons.throughput(1, 512, 64, True, lambda line: None).ratio > 1
+    rows = sides.peer("resnet8_loop", 1, 320)
+    assert rows[0]["images_per_second"] > 0

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from flyweight import inference
+from flyweight.config import ModelConfig
+from flyweight.model import NETWORKS, build
 
 
 class Channels(nn.Module):
@@ -37,7 +39,8 @@ def test_batches_cover_every_picture_in_order():
     images, network = pictures(7), Channels()
     whole = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3)
     parts = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3, batch_size=3)
-    assert network.batches == [7, 3, 3, 1]
+    # before each: the first two, on which a faster copy would have to prove itself
+    assert network.batches == [2, 7, 2, 3, 3, 1]
     assert (whole.shape, whole.dtype) == ((7, 3), torch.float32)
     assert torch.allclose(whole, parts)
 
@@ -46,7 +49,7 @@ def test_the_network_is_evaluated_without_gradients_and_gets_its_modes_back():
     network = Channels().train()
     network.part.eval()
     inference.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
-    assert network.modes == [(False, False, torch.float32)]
+    assert set(network.modes) == {(False, False, torch.float32)}
     assert (network.training, network.part.training) == (True, False)
 
 
@@ -59,6 +62,84 @@ def test_modes_come_back_after_an_error_too():
     with pytest.raises(ValueError, match="no"):
         inference.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
     assert network.training
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_a_prepared_network_says_the_same_with_fewer_layers(name):
+    torch.manual_seed(0)
+    network = build(ModelConfig(network=name))
+    x = torch.randn(8, 3, 32, 32)
+    network(x)  # so that the norms have statistics of their own
+    network.eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    ready = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3).network
+    norms = [module for module in ready.modules() if isinstance(module, nn.BatchNorm2d)]
+    # where the norm comes after the ReLU there is no convolution to fold it into
+    assert len(norms) == (12 if NETWORKS[name].order == "relu-norm" else 0)
+    torch.testing.assert_close(ready(x), network(x), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+class Watched(nn.Module):
+    """Its output takes the convolution's values from before and from after the norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.convolution(x)
+        return (x + self.norm(x)).mean((2, 3))
+
+
+class Shared(nn.Module):
+    """One convolution called twice, with a norm of its own each time: no fold can be right for both."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.first, self.second = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.second(self.convolution(self.first(self.convolution(x)))).mean((2, 3))
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.norm(self.convolution(x))
+        return x.mean((2, 3)) if x.mean() > 0 else x.amax((2, 3))
+
+
+@pytest.mark.parametrize("kind", [Watched, Shared, Untraceable])
+def test_what_cannot_be_folded_is_asked_as_it_is(kind):
+    torch.manual_seed(0)
+    network = kind()
+    x = torch.randn(4, 3, 9, 9)
+    for _ in range(5):
+        network(2 * x + 1)
+    network.eval()
+    images = pictures(4)
+    expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+    torch.testing.assert_close(
+        inference.logits(network, images, (0.0,) * 3, (1.0,) * 3), expected.detach(), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_bfloat16_is_for_large_batches_and_on_request():
+    torch.manual_seed(0)
+    network = build(ModelConfig(network="sprint")).eval()
+    about = (network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
+    exact, quick = inference.Classifier(*about), inference.Classifier(*about, precision="auto")
+    quick.bfloat16 = True  # on whatever processor the tests run
+    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    assert not exact.bfloat16
+    assert torch.equal(exact(images[:15]), quick(images[:15]))
+    assert not torch.equal(exact(images), quick(images))
+    scale = exact(images).abs().max().item()
+    torch.testing.assert_close(exact(images), quick(images), atol=0.05 * scale, rtol=0)
 
 
 def test_read_only_pictures_are_neither_changed_nor_warned_about():

@@ -1,0 +1,60 @@
+"""Both training loops as processes of their own, so that neither warms or changes the other.
+
+Our allocator settings, for one, would speed the peer up, too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from flyweight.checkpoint import Run
+from flyweight.errors import FlyweightError
+
+PEERS = Path(__file__).parents[2] / "benchmarks"
+
+Rows = list[dict[str, Any]]
+
+
+def peer(name: Literal["course_loop", "resnet8_loop"], epochs: int, images: int, *options: str) -> Rows:
+    """Run a peer's loop; a record for each epoch.
+
+    Raises:
+        FlyweightError: the peer is not there (it comes with the source checkout only), or it failed.
+    """
+    script = PEERS / f"{name}.py"
+    if not script.is_file():
+        raise FlyweightError(f"the peer {script} is not there: run the benchmark from a source checkout of flyweight")
+    output = _run([str(script), "--epochs", str(epochs), "--images", str(images), "--json", *options])
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def ours(recipe: str, **settings: object) -> tuple[Rows, dict[str, Any]]:
+    """Train a recipe with our loop; a record for each epoch, and what the run wrote down about itself.
+
+    Args:
+        recipe: its name.
+        settings: by the setting's key, with ``__`` for the dot: ``train__epochs=2``.
+
+    Raises:
+        FlyweightError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder) / "run")
+        options = [part for key, value in settings.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+        _run(["-m", "flyweight", "train", recipe, "--out", str(run.folder), "--no-report", *options])
+        lines = run.history_jsonl.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines], run.read_environment()
+
+
+def _run(arguments: Sequence[str]) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise FlyweightError(f"{' '.join(arguments[:4])} failed with exit code {done.returncode}: {last}")
+    return done.stdout
