@@ -73,11 +73,14 @@ class TrainConfig(Section):
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(256, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     peak_rate: float = Field(0.6, gt=0, description="the one-cycle schedule's highest learning rate")
     warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the rate rises")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum (sgd), beta 1 (adamw)")
     weight_decay: float = Field(5e-4, ge=0, description="not on norms and biases")
+    muon_rate: float = Field(0.08, gt=0, description="highest rate of the dense layers' weights, the classifier's not")
+    muon_momentum: float = Field(0.6, ge=0, lt=1, description="of these weights")
+    muon_decay: float = Field(0.05, ge=0, description="decoupled weight decay of these weights")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

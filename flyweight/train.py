@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from flyweight import environment, inference
+from flyweight import environment, inference, optimizer
 from flyweight.allocator import keep_freed_memory
 from flyweight.augment import Augmenter
 from flyweight.batches import Batches, Positions, loader
@@ -131,11 +131,11 @@ class _Trainer:
         self.positions = Positions(self.steps)
         self.loader = loader(batches, self.positions, self.config.workers or 0)
         self.network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = _optimizer(self.network, self.config)
+        self.optimizer = optimizer.build(self.network, self.config)
         total = self.steps * self.config.epochs + 1
         self.schedule = OneCycleLR(
             self.optimizer,
-            self.config.peak_rate,
+            [group["lr"] for group in self.optimizer.param_groups],
             # the scheduler counts the state before the first step, too
             total_steps=total,
             # with so few steps that the rise would take less than one, it divides by zero
@@ -338,15 +338,3 @@ def _decisive(recipe: Recipe) -> dict[str, Any]:
     settings = recipe.model_dump(mode="json", include={"model", "augment", "train"})
     settings["train"] = {key: value for key, value in settings["train"].items() if key not in ("workers", "keep")}
     return {f"{section}.{key}": value for section, values in settings.items() for key, value in values.items()}
-
-
-def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    # a norm's scale and a bias are vectors; decaying them only fights the norm (Goyal et al. 2017, section 5.3)
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.peak_rate, betas=(config.momentum, 0.999), fused=True)
-    return torch.optim.SGD(
-        groups, lr=config.peak_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
-    )

@@ -27,6 +27,7 @@ def change(recipe, **settings):
 VARIANTS = {
     "sgd": {},
     "adamw and averaging": {"optimizer": "adamw", "peak_rate": 0.002, "ema": 0.9},
+    "muon": {"optimizer": "muon", "peak_rate": 0.2},
     "bfloat16": {"precision": "bfloat16"},
     "a worker": {"workers": 1},
 }

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import nn
+
+from flyweight import config, optimizer
+from flyweight.config import ModelConfig
+from flyweight.model import build
+
+
+def settings(**values):
+    return config.TrainConfig(**values)
+
+
+def quadratic_steps(optimizers, parameters, steps=5):
+    """Descend from each parameter to a fixed target."""
+    torch.manual_seed(1)
+    target = torch.randn_like(parameters[0])
+    for _ in range(steps):
+        for parameter in parameters:
+            parameter.grad = 2 * (parameter.detach() - target)
+        for each in optimizers:
+            each.step()
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (6, 6)])
+def test_singular_values_become_about_one_and_the_directions_stay(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    result = optimizer.orthogonalized(matrix, steps=5)
+    values = torch.linalg.svdvals(result)
+    assert 0.5 < values.min() <= values.max() < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ result @ right.T
+    torch.testing.assert_close(turned, torch.diag(turned.diagonal()), atol=1e-4, rtol=0)
+
+
+def test_nothing_comes_of_nothing():
+    assert torch.equal(optimizer.orthogonalized(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8)])
+def test_muon_descends_as_torchs_own(shape):
+    torch.manual_seed(0)
+    ours, theirs = (nn.Parameter(value) for value in torch.randn(shape).repeat(2, 1, 1))
+    options = {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.05}
+    mine = optimizer.Muon([{"params": [ours], "orthogonal": True, **options}])
+    library = torch.optim.Muon([theirs], nesterov=True, ns_steps=4, **options)
+    quadratic_steps([mine, library], [ours, theirs])
+    # theirs iterates in bfloat16, whose rounding the polynomial enlarges
+    torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
+
+
+def test_what_is_no_matrix_descends_by_sgd():
+    torch.manual_seed(0)
+    ours, theirs = (nn.Parameter(value) for value in torch.randn(5, 3).repeat(2, 1, 1))
+    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    mine = optimizer.Muon([{"params": [ours], "orthogonal": False, **options}])
+    quadratic_steps([mine, torch.optim.SGD([theirs], nesterov=True, **options)], [ours, theirs])
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_kernels_of_convolutions_keep_their_layout():
+    layer = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+    muon = optimizer.Muon(
+        [{"params": [layer.weight], "orthogonal": True, "lr": 0.1, "momentum": 0.6, "weight_decay": 0.0}]
+    )
+    before = layer.weight.detach().clone()
+    layer(torch.randn(2, 4, 5, 5)).sum().backward()
+    muon.step()
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    change = (layer.weight - before).flatten(1)
+    # the gradient of a sum has rank one: one direction, and as far as the rate says
+    assert torch.linalg.svdvals(change.detach())[0] == pytest.approx(0.1, rel=0.35)
+
+
+def test_each_parameter_is_in_one_group_and_the_classifier_is_no_hidden_matrix():
+    network = build(ModelConfig(network="sprint"))
+    for name in ("sgd", "adamw", "muon"):
+        made = optimizer.build(network, settings(optimizer=name))
+        held = [id(parameter) for group in made.param_groups for parameter in group["params"]]
+        assert sorted(held) == sorted(id(parameter) for parameter in network.parameters())
+    matrices = {id(parameter) for parameter in made.param_groups[0]["params"]}
+    names = [name for name, parameter in network.named_parameters() if id(parameter) in matrices]
+    assert len(names) == 12
+    assert not [name for name in names if "depthwise" in name or "classifier" in name]
+
+
+def test_rates_and_decays_are_those_of_the_recipe():
+    made = optimizer.build(
+        build(ModelConfig(network="sprint")), settings(optimizer="muon", peak_rate=0.3, muon_rate=0.07)
+    )
+    assert [group["lr"] for group in made.param_groups] == [0.07, 0.3, 0.3]
+    assert [group["weight_decay"] for group in made.param_groups] == [0.05, 5e-4, 0.0]
+
+
+def test_a_network_of_one_layer_has_no_hidden_matrix():
+    made = optimizer.build(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), settings(optimizer="muon"))
+    assert [group["orthogonal"] for group in made.param_groups] == [False, False]
