@@ -103,7 +103,7 @@ def convolution_layer(
         if separable
         else nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, bias=False)
     )
-    norm, relu = nn.BatchNorm2d(outputs), nn.ReLU()
+    norm, relu = nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     steps: list[nn.Module] = [convolution, norm, relu] if order == "norm-relu" else [convolution, relu, norm]
     if dropout is not None:
         steps.append(Dropout(dropout))

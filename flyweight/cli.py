@@ -202,6 +202,46 @@ def report(run: Path, /, *, data: DataOption = None) -> int:
     return 0
 
 
+@app.command(help_epilogue=_examples("predict sprint cat.png", "predict runs/mine photos/ --top 1 --json"))
+def predict(
+    network: str,
+    /,
+    *files: Annotated[Path, Parameter(required=True)],
+    top: Annotated[int, Parameter(help="How many classes to name for each picture.")] = 3,
+    fast: Annotated[
+        bool, Parameter(negative="", help="Twice the speed for many pictures: bfloat16, less exact.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what is in pictures, or in all pictures of folders: the likeliest classes with their probabilities.
+
+    Exit code 3 when a picture cannot be read; the others are told all the same.
+
+    Args:
+        network: A network that ships with its weights, or a run folder.
+        files: Pictures, or folders of them.
+    """
+    from flyweight import checkpoint, pictures
+    from flyweight import predict as prediction
+
+    if top < 1:
+        raise FlyweightError("--top must be at least 1")
+    paths = pictures.find(files)
+    with redirect_stdout(sys.stderr):  # a network of the user's may print
+        trained = checkpoint.load_trained(checkpoint.find_trained(network))
+    width = min(60, max(len(str(path)) for path in paths))
+    answers = []
+    for answer in prediction.predict(trained, paths, top, fast):
+        answers.append(answer)
+        if answer.error is not None:
+            say(f"flyweight: {answer.error}")
+        elif not as_json:
+            _print(answer.line(width))
+    if as_json:
+        _print(_json([answer.as_json() for answer in answers]))
+    return 3 if any(answer.error for answer in answers) else 0
+
+
 @app.command(help_epilogue=_examples("bench", "bench training inference --rounds 5", "bench target --seeds 5 --json"))
 def bench(
     *parts: Part,

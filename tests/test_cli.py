@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from flyweight import checkpoint, cli, model
 from flyweight.config import ModelConfig
@@ -54,6 +55,12 @@ def command(capsys, monkeypatch, tmp_path):
         (["train", "sprint", "--set", "rules=nope", "--data", "/nowhere"], 2, "nope"),
         (["train", "sprint", "--set", "model.network=nope", "--data", "/nowhere"], 2, "nope"),
         (["bench", "--batch-size", "0"], 2, "at least 1"),
+        (["bench", "spead"], 2, "spead"),
+        (["bench", "inference", "--picture", "nowhere/b.png"], 2, "there is no folder nowhere"),
+        (["predict", "sprint"], 2, "FILES"),
+        (["predict", "sprint", "nothing.png"], 3, "nothing.png does not exist"),
+        (["predict", "sprinkle", "."], 3, "holds no pictures"),
+        (["predict", "sprint", ".", "--top", "0"], 2, "--top must be at least 1"),
         (["check", "x" * 5000], 2, "no network"),
     ],
 )
@@ -64,6 +71,19 @@ def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments,
     assert len(err.splitlines()) == 1
     assert err.startswith("flyweight: ")
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_predict_tells_what_it_can_and_fails_for_what_it_cannot(command, tmp_path):
+    Image.new("RGB", (40, 50), "navy").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    code, out, err = command("predict", "sprint", ".", "--top", "2")
+    assert code == 3
+    assert len(out.splitlines()) == len(err.splitlines()) == 1
+    assert out.startswith("good.png")
+    assert "bad.png cannot be read" in err
+    code, out, _ = command("predict", "sprint", "good.png", "--json")
+    assert code == 0
+    assert [len(answer["predictions"]) for answer in json.loads(out)] == [3]
 
 
 def test_check_says_the_three_numbers_of_the_course_network(command):

@@ -67,8 +67,13 @@ def test_a_module_imports_only_from_those_above_it():
         name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if name == "__main__":  # it starts the command line
             continue
-        # nothing is above the package itself
-        own = -1 if name == "__init__" else floor[name]
+        if name == "__init__":  # the front door: what it needs it imports when it is called, or there would be a cycle
+            top = [
+                line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(("import", "from"))
+            ]
+            wrong += [line for line in top if "flyweight" in line]
+            continue
+        own = floor[name]
         wrong += [f"{name} imports {other}" for other in sorted(imported(path)) if floor[other] > own]
     assert wrong == []
     # the check does see imports
