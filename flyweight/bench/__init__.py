@@ -1,6 +1,7 @@
 """Our training loop beside the course's, in one run on this machine, as ratios; and what our own costs depend on.
 
-sides        both loops as processes of their own
+sides        what is compared, as processes of their own
+asking       one of these processes: how fast a network answers
 comparisons  ours over the peer's: training, time to the target
 costs        augmentation, inference, growth with images and MACs
 benchmark    all parts in one result

@@ -9,16 +9,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from flyweight import config, data, model
 from flyweight.analysis import analyze
 from flyweight.augment import Augmenter
 from flyweight.bench import sides
+from flyweight.bench.asking import BATCHES, WAYS
 from flyweight.bench.comparisons import Comparison, Report
-from flyweight.data import Dataset
-from flyweight.inference import Classifier
 
 SIZES = (5_000, 10_000, 20_000, 50_000)
 NETWORKS = ("sprint", "strided", "dilated", "course")
@@ -79,64 +76,20 @@ def augmentation(rounds: int, tell: Report) -> Augmentation:
     return Augmentation(tuple(ours), tuple(library), tuple(step))
 
 
-def inference(
-    rounds: int,
-    tell: Report,
-    networks: Sequence[str] = ("sprint", "dilated"),
-    batches: Sequence[tuple[int, int]] = ((256, 8), (1, 200)),
-) -> list[Comparison]:
-    """Images a second from uint8 pictures to logits: eager PyTorch (float32, NCHW) beside ours, in turn.
-
-    Args:
-        rounds: of each side.
-        tell: called with a line before each measurement.
-        networks: with fresh weights.
-        batches: pictures in a batch, and how many such batches a round has; its figure is their median.
-    """
-    dataset = data.load("cifar10")
+def inference(rounds: int, tell: Report, networks: Sequence[str] = ("sprint", "dilated")) -> list[Comparison]:
+    """Images a second from uint8 pictures to logits: eager PyTorch beside ours, by batch size and precision."""
     comparisons = []
     for name in networks:
-        torch.manual_seed(0)
-        network = model.build(config.ModelConfig(network=name)).eval()
-        about = (network, dataset.shape, dataset.mean, dataset.std)
-        ways: dict[str, Callable[[np.ndarray], Tensor]] = {
-            "eager": _eager(network, dataset),
-            "float32": Classifier(*about),
-            "auto": Classifier(*about, precision="auto"),
-        }
-        for batch_size, count in batches:
-            tell(f"inference, {name}, batch {batch_size}")
-            rates: dict[str, list[float]] = {way: [] for way in ways}
-            for number in range(rounds + 1):
-                for way, ask in ways.items():
-                    rate = _rate(ask, np.array(dataset.test.images[:batch_size]), count)
-                    if number:  # the first round warms up
-                        rates[way].append(rate)
-            for way in ("float32", "auto"):
-                what = f"inference, {name}, batch {batch_size}, {way}"
-                comparisons.append(Comparison(what, tuple(rates["eager"]), tuple(rates[way])))
+        measured: dict[str, list[dict[int, float]]] = {way: [] for way in WAYS}
+        for number in range(1, rounds + 1):
+            tell(f"inference {number}/{rounds}, {name}")
+            for way in WAYS:
+                measured[way].append(sides.asking(way, name))
+        for size, _ in BATCHES:
+            eager, *ours = (tuple(rates[size] for rates in measured[way]) for way in WAYS)
+            for way, rates in zip(WAYS[1:], ours, strict=True):
+                comparisons.append(Comparison(f"inference, {name}, batch {size}, {way}", eager, rates))
     return comparisons
-
-
-def _eager(network: nn.Module, dataset: Dataset) -> Callable[[np.ndarray], Tensor]:
-    mean = torch.tensor(dataset.mean)[:, None, None]
-    std = torch.tensor(dataset.std)[:, None, None]
-
-    @torch.inference_mode()
-    def ask(images: np.ndarray) -> Tensor:
-        pictures = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        return network((pictures.float() / 255 - mean) / std)
-
-    return ask
-
-
-def _rate(ask: Callable[[np.ndarray], Tensor], pictures: np.ndarray, count: int) -> float:
-    times = []
-    for _ in range(count):
-        began = time.perf_counter()
-        ask(pictures)
-        times.append(time.perf_counter() - began)
-    return len(pictures) / median(times)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Both training loops as processes of their own, so that neither warms or changes the other.
+"""What is compared, as processes of their own, so that neither side warms or changes the other.
 
 Our allocator settings, for one, would speed the peer up, too.
 """
@@ -50,6 +50,16 @@ def ours(recipe: str, **settings: object) -> tuple[Rows, dict[str, Any]]:
         _run(["-m", "flyweight", "train", recipe, "--out", str(run.folder), "--no-report", *options])
         lines = run.history_jsonl.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines], run.read_environment()
+
+
+def asking(way: str, network: str) -> dict[int, float]:
+    """Images a second by batch size: how fast a network answers, in one of the ways of :mod:`flyweight.bench.asking`.
+
+    Raises:
+        FlyweightError: it failed.
+    """
+    answer = json.loads(_run(["-m", "flyweight.bench.asking", way, network]))
+    return {int(size): rate for size, rate in answer.items()}
 
 
 def _run(arguments: Sequence[str]) -> str:

@@ -1,0 +1,72 @@
+"""How fast a network answers, in a process of its own: ``python -m flyweight.bench.asking WAY NETWORK``.
+
+Prints a JSON object with images a second, from uint8 pictures to logits, by batch size.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flyweight import config, data, model
+from flyweight.allocator import keep_freed_memory
+from flyweight.data import Dataset
+from flyweight.inference import Classifier
+
+WAYS = ("eager", "float32", "auto")
+# batch size, and how many such batches are timed
+BATCHES = ((256, 20), (1, 300))
+
+
+def rates(way: str, name: str) -> dict[int, float]:
+    """Images a second (median over the batches) by batch size.
+
+    Args:
+        way: ``eager``: plain PyTorch in float32 and NCHW. ``float32``, ``auto``: ours, in that precision, with the
+            allocator's settings that `flyweight evaluate` and `flyweight predict` make.
+        name: of a built-in network; its weights are fresh.
+    """
+    dataset = data.load("cifar10")
+    torch.manual_seed(0)
+    network = model.build(config.ModelConfig(network=name)).eval()
+    if way == "eager":
+        ask = _eager(network, dataset)
+    else:
+        keep_freed_memory()
+        ask = Classifier(
+            network, dataset.shape, dataset.mean, dataset.std, precision="auto" if way == "auto" else "float32"
+        )
+    return {size: _rate(ask, np.array(dataset.test.images[:size]), count) for size, count in BATCHES}
+
+
+def _eager(network: nn.Module, dataset: Dataset) -> Callable[[np.ndarray], Tensor]:
+    mean = torch.tensor(dataset.mean)[:, None, None]
+    std = torch.tensor(dataset.std)[:, None, None]
+
+    @torch.inference_mode()
+    def ask(images: np.ndarray) -> Tensor:
+        pictures = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        return network((pictures.float() / 255 - mean) / std)
+
+    return ask
+
+
+def _rate(ask: Callable[[np.ndarray], Tensor], pictures: np.ndarray, count: int) -> float:
+    times = []
+    for number in range(count + 3):
+        began = time.perf_counter()
+        ask(pictures)
+        if number >= 3:  # the first ones warm up
+            times.append(time.perf_counter() - began)
+    return len(pictures) / median(times)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(rates(*sys.argv[1:])) + "\n")
