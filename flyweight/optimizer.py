@@ -83,11 +83,11 @@ class Muon(Optimizer):
                 parameter.add_(update, alpha=-rate)
 
 
-def orthogonalized(matrix: Tensor, steps: int = 4) -> Tensor:
+def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
     """About U V^T of the matrix's singular value decomposition U S V^T.
 
     Newton-Schulz iteration with the quintic polynomial of Jordan et al. 2024, whose slope at zero is steep: singular
-    values of 0.01 to 1 times the norm come out between 0.68 and 1.21.
+    values of 0.02 to 1 times the norm come out between 0.68 and 1.21 of three steps.
 
     Args:
         matrix: (rows, columns).

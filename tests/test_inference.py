@@ -39,8 +39,8 @@ def test_batches_cover_every_picture_in_order():
     images, network = pictures(7), Channels()
     whole = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3)
     parts = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3, batch_size=3)
-    # before each: the first two, on which a faster copy would have to prove itself
-    assert network.batches == [2, 7, 2, 3, 3, 1]
+    # row by row what each picture alone gets
+    assert whole.numpy() == pytest.approx(images.mean((1, 2)) / 255, abs=1e-5)
     assert (whole.shape, whole.dtype) == ((7, 3), torch.float32)
     assert torch.allclose(whole, parts)
 
@@ -78,6 +78,30 @@ def test_a_prepared_network_says_the_same_with_fewer_layers(name):
     assert len(norms) == (12 if NETWORKS[name].order == "relu-norm" else 0)
     torch.testing.assert_close(ready(x), network(x), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_small_batches_are_compiled_and_say_the_same():
+    torch.manual_seed(0)
+    network = build(ModelConfig(network="sprint")).eval()
+    classify = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
+    assert isinstance(classify.compiled, torch.jit.ScriptModule)
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    for size in (1, 2, 15):
+        torch.testing.assert_close(classify(images[:size]), classify(images)[:size], atol=1e-5, rtol=1e-4)
+
+
+class OfTwo(nn.Module):
+    """Right for the two pictures that it is traced with, wrong for others: a trace would keep the two."""
+
+    def forward(self, x):
+        return x.mean((2, 3)) * float(len(x))
+
+
+def test_what_depends_on_the_size_of_the_batch_is_not_compiled():
+    classify = inference.Classifier(OfTwo().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    images = pictures(4)
+    assert classify(images).numpy() == pytest.approx(4 * images.mean((1, 2)) / 255, abs=1e-4)
+    assert classify(images[:1]).numpy() == pytest.approx(images[:1].mean((1, 2)) / 255, abs=1e-4)
 
 
 class Watched(nn.Module):

@@ -44,7 +44,7 @@ def test_muon_descends_as_torchs_own(shape):
     ours, theirs = (nn.Parameter(value) for value in torch.randn(shape).repeat(2, 1, 1))
     options = {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.05}
     mine = optimizer.Muon([{"params": [ours], "orthogonal": True, **options}])
-    library = torch.optim.Muon([theirs], nesterov=True, ns_steps=4, **options)
+    library = torch.optim.Muon([theirs], nesterov=True, ns_steps=3, **options)
     quadratic_steps([mine, library], [ours, theirs])
     # theirs iterates in bfloat16, whose rounding the polynomial enlarges
     torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
@@ -83,6 +83,14 @@ def test_each_parameter_is_in_one_group_and_the_classifier_is_no_hidden_matrix()
     names = [name for name, parameter in network.named_parameters() if id(parameter) in matrices]
     assert len(names) == 12
     assert not [name for name in names if "depthwise" in name or "classifier" in name]
+
+
+def test_norms_and_biases_do_not_decay():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    decayed, free = optimizer.build(network, settings()).param_groups
+    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]
+    assert [tuple(parameter.shape) for parameter in free["params"]] == [(4,), (4,), (4,), (2,)]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
 
 
 def test_rates_and_decays_are_those_of_the_recipe():

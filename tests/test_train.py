@@ -106,14 +106,6 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
     torch.testing.assert_close(trainer.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
 
 
-def test_norms_and_biases_do_not_decay(recipe):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    decayed, free = train._optimizer(network, recipe.train).param_groups
-    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]
-    assert [tuple(parameter.shape) for parameter in free["params"]] == [(4,), (4,), (4,), (2,)]
-    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
-
-
 def test_a_rate_that_is_too_high_is_one_line_and_keeps_the_last_checkpoint(striped, recipe, tmp_path):
     with pytest.raises(
         FlyweightError, match=r"the loss became (nan|inf) in epoch 1.*lower train.peak_rate \(it is 1e\+30"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from flyweight import environment
@@ -59,7 +58,7 @@ def run(parts: Sequence[Part], rounds: int, images: int, batch_size: int, seeds:
     """Measure; minutes, on a machine that should do nothing else.
 
     Args:
-        parts: what; ``target`` takes the peer's rate from ``training``, which it includes.
+        parts: what.
         rounds: how often each side is run; a figure is the median.
         images: in an epoch of the comparison of the training loops.
         batch_size: of both training loops.
@@ -70,7 +69,7 @@ def run(parts: Sequence[Part], rounds: int, images: int, batch_size: int, seeds:
         FlyweightError: the peer is not there, or a side failed.
     """
     result = Benchmark(environment.describe())
-    if "training" in parts or "target" in parts:
+    if "training" in parts:
         result.training = [throughput(rounds, images, batch_size, dropout, tell) for dropout in (True, False)]
     if "augmentation" in parts:
         result.augmentation = augmentation(rounds, tell)
@@ -79,5 +78,5 @@ def run(parts: Sequence[Part], rounds: int, images: int, batch_size: int, seeds:
     if "growth" in parts:
         result.growth = growth(rounds, tell)
     if "target" in parts:
-        result.target = time_to_target(seeds, median(result.training[0].peer), tell)
+        result.target = time_to_target(seeds, tell)
     return result

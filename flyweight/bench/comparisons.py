@@ -114,23 +114,24 @@ class TimeToTarget:
         return seconds / self.course_epoch, seconds / self.resnet8_epoch
 
 
-def time_to_target(seeds: int, course_rate: float, tell: Report) -> TimeToTarget:
-    """Train the sprint recipe to its end with several seeds, with an epoch of MLPerf Tiny's ResNet-8 after each.
+def time_to_target(seeds: int, tell: Report) -> TimeToTarget:
+    """Train the sprint recipe to its end with several seeds, beside each of them a part of an epoch of both peers.
 
     Args:
         seeds: how many, from 0.
-        course_rate: images a second of the course loop, with dropout, from the same run.
         tell: called with a line before each process.
     """
-    seconds, accuracy, resnet8 = [], [], []
+    seconds, accuracy, course, resnet8 = [], [], [], []
     for seed in range(seeds):
-        tell(f"sprint, seed {seed}")
+        tell(f"target {seed + 1}/{seeds}: the course loop")
+        course.append(sides.peer("course_loop", 2, 6400)[-1]["images_per_second"])
+        tell(f"target {seed + 1}/{seeds}: ResNet-8 of MLPerf Tiny")
+        resnet8.append(sides.peer("resnet8_loop", 2, 3200)[-1]["images_per_second"])
+        tell(f"target {seed + 1}/{seeds}: sprint, seed {seed}")
         history, _ = sides.ours("sprint", train__seed=seed)
         seconds.append(seconds_to(TARGET, history))
         accuracy.append(history[-1]["test_accuracy"])
-        tell("ResNet-8 of MLPerf Tiny")
-        resnet8.append(sides.peer("resnet8_loop", 2, 3200)[-1]["images_per_second"])
-    return TimeToTarget(tuple(seconds), tuple(accuracy), EPOCH_IMAGES / course_rate, EPOCH_IMAGES / median(resnet8))
+    return TimeToTarget(tuple(seconds), tuple(accuracy), EPOCH_IMAGES / median(course), EPOCH_IMAGES / median(resnet8))
 
 
 def seconds_to(target: float, history: Sequence[dict[str, Any]]) -> float | None:
