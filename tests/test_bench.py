@@ -27,7 +27,8 @@ MACHINE = {"processor": "a processor", "threads": 2, "torch": "2"}
 
 
 def whole():
-    return benchmark.Benchmark(MACHINE, [COMPARISON], TARGET, AUGMENTATION, [COMPARISON, COMPARISON], GROWTH)
+    asked = [dataclasses.replace(COMPARISON, name=f"inference, sprint, batch 1, {way}") for way in ("float32", "auto")]
+    return benchmark.Benchmark(MACHINE, [COMPARISON], TARGET, AUGMENTATION, asked, GROWTH)
 
 
 def test_a_ratio_is_of_the_medians():

@@ -79,10 +79,10 @@ def test_the_bonus_holds_for_dilated_alone():
 
 def test_parameters_by_hand():
     # sprint: the rows of the table, 9 * in * out a dense layer, 9 * in + in * out a separable one, 2 * out a norm
-    dense = 9 * (3 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 96)
-    separable = 9 * 64 + 64 * 64 + 2 * (9 * 96 + 96 * 96) + 9 * 96 + 96 * 128
-    norms = 2 * (16 + 16 + 32 + 32 + 32 + 64 + 64 + 64 + 96 + 96 + 96 + 128)
-    assert sum(p.numel() for p in build("sprint").parameters()) == dense + separable + norms + 1280
+    dense = 9 * (3 * 32 + 4 * 32 * 32 + 32 * 64 + 2 * 64 * 64)
+    separable = 9 * 64 + 64 * 64 + 9 * 64 + 64 * 96 + 9 * 96 + 96 * 96 + 9 * 96 + 96 * 160
+    norms = 2 * (5 * 32 + 4 * 64 + 2 * 96 + 160)
+    assert sum(p.numel() for p in build("sprint").parameters()) == dense + separable + norms + 160 * 10
 
 
 def test_dropout_of_the_recipe_replaces_the_networks_own():

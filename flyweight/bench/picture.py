@@ -50,12 +50,9 @@ def _training(axes: Axes, result: Benchmark) -> None:
 
 
 def _inference(axes: Axes, result: Benchmark) -> None:
-    best = [
-        max(group, key=lambda comparison: comparison.ratio)
-        for group in (result.inference[at : at + 2] for at in range(0, len(result.inference), 2))
-    ]
-    labels = [comparison.name.removeprefix("inference, ").replace(", ", "\n") for comparison in best]
-    _pairs(axes, labels, best, "eager PyTorch", relative=True)
+    shown = [comparison for comparison in result.inference if comparison.name.endswith(", auto")]
+    labels = [comparison.name.removeprefix("inference, ").replace(", ", "\n") for comparison in shown]
+    _pairs(axes, labels, shown, "eager PyTorch", relative=True)
     axes.set_title("inference, images a second (eager = 1)", loc="left")
 
 
@@ -83,7 +80,7 @@ def _target(axes: Axes, result: Benchmark) -> None:
     if reached:
         axes.barh([0], [median(reached)], color=BLUE)
         axes.plot(reached, [0] * len(reached), "o", color=ORANGE, markersize=4, label="a seed")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="center right", fontsize=8)
     missed = len(target.seconds) - len(reached)
     ours = f"sprint to {TARGET:.0f} %" + (f"\n({missed} missed)" if missed else "")
     axes.set_yticks([2, 1, 0], ["one course epoch", "one ResNet-8 epoch", ours])
@@ -98,7 +95,7 @@ def _augmentation(axes: Axes, result: Benchmark) -> None:
         middle = median(values)
         axes.bar(at, middle, 0.6, color=colour, yerr=[[middle - min(values)], [max(values) - middle]], capsize=3)
     axes.set_xticks(range(3), list(bars))
-    axes.set_title(f"augmentation, us an image ({cost.share:.1f} % of a step)", loc="left")
+    axes.set_title(f"augmentation, µs an image ({cost.share:.1f} % of a step)", loc="left")
 
 
 def _images(axes: Axes, result: Benchmark) -> None:
@@ -106,7 +103,7 @@ def _images(axes: Axes, result: Benchmark) -> None:
     assert growth is not None
     _points(axes, [size / 1000 for size in growth.images], list(growth.images.values()))
     axes.set_xlabel("thousand training images")
-    axes.set_title(f"us an image (linear within {growth.deviation:.0f} %)", loc="left")
+    axes.set_title(f"µs an image (linear within {growth.deviation:.0f} %)", loc="left")
 
 
 def _macs(axes: Axes, result: Benchmark) -> None:
@@ -114,11 +111,12 @@ def _macs(axes: Axes, result: Benchmark) -> None:
     assert growth is not None
     places = [growth.macs[name] for name in growth.networks]
     _points(axes, places, list(growth.networks.values()))
-    for name, place in zip(growth.networks, places, strict=True):
+    for number, (name, place) in enumerate(zip(growth.networks, places, strict=True)):
         at = (place, median(growth.networks[name]))
-        axes.annotate(name, at, (4, -10), textcoords="offset points", fontsize=8)
+        # below and above in turn: networks of equal cost lie side by side
+        axes.annotate(name, at, (-4, (-16, 16)[number % 2]), textcoords="offset points", ha="right", fontsize=8)
     axes.set_xlabel("million MACs")
-    axes.set_title("us an image by network", loc="left")
+    axes.set_title("µs an image by network", loc="left")
 
 
 def _points(axes: Axes, places: Sequence[float], values: Sequence[Sequence[float]]) -> None:
