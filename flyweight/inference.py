@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -60,16 +61,20 @@ class Classifier:
         self.bfloat16 = precision == "auto" and gains_from_bfloat16(self.device)
         channels, height, width = shape
         sample = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+        self._sample = self._inputs(sample)
         with torch.no_grad():
-            self.network = _proven(_folded, network, self._inputs(sample))
-            self.compiled = (
-                _proven(_compiled, self.network, self._inputs(sample)) if self.device.type == "cpu" else None
-            )
+            self.network = _proven(_folded, network, self._sample)
+
+    @cached_property
+    def compiled(self) -> nn.Module:
+        """The network for small batches; made when the first one comes, for a test pass has none."""
+        with torch.no_grad():
+            return _proven(_compiled, self.network, self._sample) if self.device.type == "cpu" else self.network
 
     def __call__(self, images: np.ndarray) -> Tensor:
         """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU."""
         small = len(images) < 16
-        network = self.compiled if small and self.compiled is not None else self.network
+        network = self.compiled if small else self.network
         # of a small batch bfloat16 gains less than the conversions cost
         low = self.bfloat16 and not small
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
