@@ -143,6 +143,7 @@ def train(
 @app.command(
     help_epilogue=_examples(
         "evaluate sprint",
+        "evaluate sprint --damaged",
         "evaluate runs/sprint-20260101-120000 --json",
         "evaluate runs/tuning --data cifar10    (a run with held-out images, on the test set)",
     )
@@ -155,6 +156,9 @@ def evaluate(
     out: Annotated[
         Path | None, Parameter(help="Where evaluation.json and mistakes.csv go; a run's own folder.")
     ] = None,
+    damaged: Annotated[
+        bool, Parameter(negative="", help="Also on damaged pictures: JPEG, blur, noise, shift (a minute).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Test a trained network: accuracy with its interval, per class, confusions, calibration, list of mistakes.
@@ -175,6 +179,13 @@ def evaluate(
         plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
         dataset, _ = job.load_data(plan, None)
         scores = evaluation.evaluate(trained, dataset)
+        results = []
+        if damaged:
+            from flyweight import robustness
+
+            for result in robustness.measure(trained, dataset):
+                say(f"{result.damage.label}: {result.accuracy:.2f} %")
+                results.append(result)
     if out is None and source.parent != checkpoint.ZOO:
         out = source
     if out is not None:
@@ -183,7 +194,11 @@ def evaluate(
         except OSError as error:
             raise FlyweightError(f"--out {out}: {error.strerror}; name a folder") from None
         evaluation.write(scores, out)
-    _print(_json(scores.as_json()) if as_json else evaluation.render(scores))
+    if as_json:
+        extra = {"damaged": [result.as_json() for result in results]} if damaged else {}
+        _print(_json(scores.as_json() | extra))
+    else:
+        _print(evaluation.render(scores) + (f"\n\n{robustness.render(results, scores.accuracy)}" if damaged else ""))
     return 0
 
 

@@ -82,6 +82,12 @@ class TrainConfig(Section):
     muon_momentum: float = Field(0.6, ge=0, lt=1, description="of these weights")
     muon_decay: float = Field(0.05, ge=0, description="decoupled weight decay of these weights")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing_end: float | None = Field(
+        None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
+    )
+    mixup: float = Field(
+        0.0, ge=0, description="of the Beta distribution of the shares; fewer and fewer batches are mixed; 0: none"
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")

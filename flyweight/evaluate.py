@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 
 from flyweight import inference
 from flyweight.checkpoint import Run, Trained, write_text
 from flyweight.data.dataset import Dataset, Split
 from flyweight.errors import FlyweightError
 from flyweight.scores import Evaluation, confusions, score
-from flyweight.text import printable, share
+from flyweight.text import aligned, printable, share
 
 
 def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
@@ -85,7 +84,7 @@ def render(evaluation: Evaluation) -> str:
         f" mean confidence {calibration.confidence:.2f} %",
         f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
         "",
-        *_table(
+        *aligned(
             ["class", "images", "correct", "accuracy", "95 % interval", "precision"],
             [
                 [
@@ -105,7 +104,13 @@ def render(evaluation: Evaluation) -> str:
         for true, predicted, count in confusions(evaluation, 10)
     ]
     if rows:
-        lines += ["", *_table(["true class", "taken for", "images", "of its class"], rows, left=2)]
+        lines += ["", *aligned(["true class", "taken for", "images", "of its class"], rows, left=2)]
+    worst = [
+        [str(mistake.index), names[mistake.true], names[mistake.predicted], share(mistake.confidence)]
+        for mistake in evaluation.mistakes[:10]
+    ]
+    if worst:
+        lines += ["", *aligned(["most confident mistakes", "true class", "taken for", "confidence"], worst, left=3)]
     return "\n".join(lines)
 
 
@@ -134,16 +139,3 @@ def _defused(text: str) -> str:
     # a spreadsheet runs a cell that begins so as a formula (OWASP, "CSV injection")
     text = printable(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _table(head: list[str], rows: list[list[str]], left: int = 1) -> list[str]:
-    """Lines of a table; the first ``left`` columns lean left, the others right. Wide characters count as two."""
-    widths = [max(cell_len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = [
-            set_cell_size(cell, width) if column < left else " " * (width - cell_len(cell)) + cell
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
+
 
 def printable(text: str) -> str:
     """Text that is safe in a terminal, a picture and a page: control characters (ANSI escapes) become U+FFFD."""
@@ -23,3 +25,16 @@ def one_line(error: BaseException, most: int = 200) -> str:
 def share(value: float | None) -> str:
     """A share in percent for a person; a share of nothing is a dash."""
     return "-" if value is None else f"{value:.1f} %"
+
+
+def aligned(head: list[str], rows: list[list[str]], left: int = 1) -> list[str]:
+    """Lines of a table; the first ``left`` columns lean left, the others right. Wide characters count as two."""
+    widths = [max(cell_len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [
+            set_cell_size(cell, width) if column < left else " " * (width - cell_len(cell)) + cell
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines

@@ -189,9 +189,17 @@ class _Trainer:
     def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
+        # each picture with the one as far from the other end of the batch, whose order is random already
+        share = self._share_of_another()
+        if share:
+            inputs = inputs.lerp(inputs.flip(0), share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             outputs = self.parallel(inputs).float()
-            loss = F.cross_entropy(outputs, labels, label_smoothing=self.config.label_smoothing)
+            smoothing = self.label_smoothing
+            loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+            if share:
+                other = F.cross_entropy(outputs, labels.flip(0), label_smoothing=smoothing)
+                loss = loss.lerp(other, share)
         self.accelerator.backward(loss)
         self.stepper.step()
         self.rate = float(self.schedule.get_last_lr()[0])
@@ -203,6 +211,28 @@ class _Trainer:
             correct = (outputs.argmax(1) == labels).sum()
             self.totals += torch.stack((loss.detach() * len(labels), correct.float()))
         return loss.detach()
+
+    @property
+    def progress(self) -> float:
+        """The share of all steps that is done."""
+        return (self.epoch * self.steps + self.step) / (self.config.epochs * self.steps)
+
+    @property
+    def label_smoothing(self) -> float:
+        """Of the step under way."""
+        begin, end = self.config.label_smoothing, self.config.label_smoothing_end
+        return begin if end is None else begin + (end - begin) * self.progress
+
+    def _share_of_another(self) -> float:
+        """How much of another picture goes into each of this batch, up to one half (Zhang et al. 2018, "mixup").
+
+        A batch is mixed with a probability that falls from one to zero over the training: what the network is tested
+        on are whole pictures.
+        """
+        if not self.config.mixup or torch.rand(()).item() < self.progress:
+            return 0.0
+        share = float(torch.distributions.Beta(self.config.mixup, self.config.mixup).sample())
+        return min(share, 1 - share)
 
     def _agreed(self, asked: bool) -> bool:
         # all processes must stop after the same step, or the others would wait for gradients that never come
@@ -279,10 +309,13 @@ class _Trainer:
             if self.run.weights.is_file() or self.run.history_jsonl.is_file():
                 raise RunError(f"{self.run.folder} has results but no checkpoint to go on from: start a new run")
             return
+        # what a setting was before it existed
+        defaults = _decisive(Recipe(name="", model=self.recipe.model))
         for key, value in _decisive(self.recipe).items():
-            if state["recipe"].get(key) != value:
+            made_with = state["recipe"].get(key, defaults[key])
+            if made_with != value:
                 raise RunError(
-                    f"{self.run.config}: {key} is {value!r}, the run was made with {state['recipe'].get(key)!r}:"
+                    f"{self.run.config}: {key} is {value!r}, the run was made with {made_with!r}:"
                     " set it back, or start a new run"
                 )
         self.network.load_state_dict(state["network"])

@@ -28,6 +28,7 @@ VARIANTS = {
     "sgd": {},
     "adamw and averaging": {"optimizer": "adamw", "peak_rate": 0.002, "ema": 0.9},
     "muon": {"optimizer": "muon", "peak_rate": 0.2},
+    "mixup and falling smoothing": {"mixup": 0.8, "label_smoothing_end": 0.0},
     "bfloat16": {"precision": "bfloat16"},
     "a worker": {"workers": 1},
 }
@@ -106,6 +107,48 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
     torch.testing.assert_close(trainer.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
 
 
+def test_smoothing_moves_in_a_straight_line(striped, recipe, tmp_path):
+    recipe = change(recipe, epochs=4, label_smoothing=0.2, label_smoothing_end=0.1)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
+    assert trainer.label_smoothing == 0.2
+    trainer.epoch, trainer.step = 3, 3  # 192 pictures are 6 batches of 32: 21 of 24 steps are done
+    assert trainer.label_smoothing == pytest.approx(0.2 - 0.1 * 21 / 24)
+
+
+def test_a_mixed_batch_is_learnt_with_both_labels(striped, recipe, tmp_path, monkeypatch):
+    recipe = change(recipe, label_smoothing=0.0, mixup=1.0)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
+    seen = []
+
+    def network(x):
+        seen.append(x.detach().clone())
+        return torch.stack((2 * x.mean((1, 2, 3)), -x.mean((1, 2, 3))), 1).requires_grad_()
+
+    trainer.parallel = network
+    images, labels = torch.from_numpy(striped.train.images[:4].copy()), torch.tensor([0, 0, 1, 1])
+    monkeypatch.setattr(trainer, "_share_of_another", lambda: 0.0)
+    trainer._train_step(images, labels)
+    monkeypatch.setattr(trainer, "_share_of_another", lambda: 0.25)
+    loss = trainer._train_step(images, labels)
+    whole, mixed = seen
+    torch.testing.assert_close(mixed[0], 0.75 * whole[0] + 0.25 * whole[3])
+    torch.testing.assert_close(mixed[2], 0.75 * whole[2] + 0.25 * whole[1])
+    log_shares = network(mixed).log_softmax(1)
+    own, other = log_shares[torch.arange(4), labels], log_shares[torch.arange(4), labels.flip(0)]
+    torch.testing.assert_close(loss, -(0.75 * own + 0.25 * other).mean())
+
+
+def test_fewer_and_fewer_batches_are_mixed_and_none_by_more_than_half(striped, recipe, tmp_path):
+    recipe = change(recipe, mixup=0.5)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
+    mixed = []
+    for trainer.epoch in range(3):
+        shares = [trainer._share_of_another() for _ in range(300)]
+        assert max(shares) <= 0.5
+        mixed.append(sum(share > 0 for share in shares) / 300)
+    assert mixed == pytest.approx([1, 2 / 3, 1 / 3], abs=0.1)
+
+
 def test_a_rate_that_is_too_high_is_one_line_and_keeps_the_last_checkpoint(striped, recipe, tmp_path):
     with pytest.raises(
         FlyweightError, match=r"the loss became (nan|inf) in epoch 1.*lower train.peak_rate \(it is 1e\+30"
@@ -151,6 +194,17 @@ def test_resuming_with_another_recipe_is_refused(striped, recipe, tmp_path, chan
     trainer._save()
     with pytest.raises(RunError, match=f"{words}.*set it back, or start a new run"):
         fit(change(recipe, **change_of), striped, tmp_path / "run")
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(striped, recipe, tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run", recipe)
+    older = {key: value for key, value in train._decisive(recipe).items() if key != "train.mixup"}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_decisive", lambda _: older)
+        train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())._save()
+    with pytest.raises(RunError, match=r"train.mixup is 0.5, the run was made with 0.0"):
+        fit(change(recipe, mixup=0.5), striped, tmp_path / "run")
+    assert len(fit(recipe, striped, tmp_path / "run").history) == 3
 
 
 def test_results_without_a_checkpoint_are_not_written_over(striped, recipe, tmp_path):

@@ -1,0 +1,95 @@
+"""Draw where the networks that ship stand among the published ones: accuracy against parameters and against MACs.
+
+    python tools/standings.py docs/images/standings.png
+
+Ours are read from flyweight/zoo; the others are what their authors report (docs/results.md, "Standing").
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from flyweight import analysis, checkpoint, figures
+
+
+class Standing(NamedTuple):
+    """A network's place: parameters, millions of MACs a picture (none: not known), test accuracy in percent."""
+
+    name: str
+    parameters: int
+    macs: float | None
+    accuracy: float
+
+
+# CIFAR-10, one view of each test picture, no distillation
+OTHERS = (
+    Standing("course, its author", 174_352, 32.3, 83.79),
+    Standing("ResNet-8 (MLPerf Tiny)", 78_666, 12.5, 87.2),
+    Standing("answer, strided", 84_322, 13.7, 87.7),
+    Standing("answer, strided", 175_696, None, 88.7),
+    Standing("answer, dilated", 197_858, 200, 92.0),
+    Standing("DenseNet-BC-40-12", 176_122, 74.9, 93.57),
+    Standing("ResNet-20", 272_474, 41.3, 94.03),
+    Standing("cifar10-tiniest", 97_530, 43.9, 94.5),
+)
+
+BELOW = {"ResNet-20", "ResNet-8 (MLPerf Tiny)"}
+"""Whose names would lie on a neighbour's."""
+
+
+def ours() -> list[Standing]:
+    """The networks that ship, fewest parameters first."""
+    found = []
+    for metrics in sorted(checkpoint.ZOO.glob("*/metrics.json")):
+        trained = checkpoint.load_trained(metrics.parent)
+        facts = analysis.analyze(trained.model, trained.card.input_shape)
+        accuracy = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]
+        found.append(Standing(metrics.parent.name, facts.parameters, facts.macs / 1e6, accuracy))
+    return sorted(found, key=lambda standing: standing.parameters)
+
+
+@figures.styled
+def draw(shipped: list[Standing]) -> Figure:
+    """Two panels with one scale of accuracy."""
+    figure = Figure(figsize=(9.4, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, place in ((left, lambda one: one.parameters / 1000), (right, lambda one: one.macs)):
+        for group, colour, marker in ((OTHERS, figures.GREY, "s"), (shipped, figures.BLUE, "o")):
+            shown = [one for one in group if place(one) is not None]
+            label = "flyweight, as shipped" if group is shipped else "published"
+            axes.plot([place(one) for one in shown], [one.accuracy for one in shown], marker, color=colour, label=label)
+            for one in shown:
+                at, below = (place(one), one.accuracy), one.name in BELOW
+                axes.annotate(
+                    one.name, at, (5, -10 if below else 4), textcoords="offset points", fontsize=7.5, color=colour
+                )
+    left.axvline(200, color=figures.ORANGE, linewidth=1, linestyle="--")
+    left.annotate(
+        "the brief's limit", (200, 86), (4, 0), textcoords="offset points", color=figures.ORANGE, fontsize=7.5
+    )
+    left.set_xlim(50, 330)
+    left.set_ylim(bottom=82.5)
+    left.set_xlabel("thousand parameters")
+    left.set_ylabel("test accuracy, %")
+    left.legend(loc="lower right")
+    right.set_xscale("log")
+    right.set_xlim(9, 500)
+    right.set_xticks([10, 20, 50, 100, 200], ["10", "20", "50", "100", "200"])
+    right.minorticks_off()
+    right.set_xlabel("million MACs a picture")
+    return figure
+
+
+def main():
+    """Draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path, help="the PNG file to write")
+    options = parser.parse_args()
+    options.picture.write_bytes(figures.png(draw(ours())))
+
+
+if __name__ == "__main__":
+    main()
