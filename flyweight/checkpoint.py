@@ -51,6 +51,7 @@ class Card:
         data: name of the data set.
         fingerprint: of the data set that the network was trained on.
         epochs: how long.
+        teacher: whose answers it learnt beside the labels; none: it was not distilled.
         sha256: of the file of weights.
     """
 
@@ -63,7 +64,13 @@ class Card:
     data: str
     fingerprint: str
     epochs: int
+    teacher: str | None = None
     sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """The network's name, and that it was distilled where it was."""
+        return self.network if self.teacher is None else f"{self.network} (distilled from {self.teacher})"
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,10 @@ class TrainConfig(Section):
     mixup: float = Field(
         0.0, ge=0, description="of the Beta distribution of the shares; fewer and fewer batches are mixed; 0: none"
     )
+    teacher: str | None = Field(
+        None, description="a network that ships, or a run folder, whose answers are learnt beside the labels"
+    )
+    teacher_share: float = Field(0.7, ge=0, le=1, description="of the loss; the rest is the labels'")
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")

@@ -44,7 +44,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
         logits.numpy(),
         np.asarray(part.labels),
         dataset.classes,
-        network=trained.card.network,
+        network=trained.card.title,
         data=dataset.name,
         split=split,
         fingerprint=dataset.fingerprint,

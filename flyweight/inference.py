@@ -80,6 +80,11 @@ class Classifier:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             return network(self._inputs(images)).float().cpu()
 
+    def answers(self, inputs: Tensor) -> Tensor:
+        """(N, C, H, W) normalised pictures on this device to (N, classes) logits, float32, without a gradient."""
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.network(inputs).float()
+
     def _inputs(self, images: np.ndarray) -> Tensor:
         # the copy makes read-only memory-mapped pictures writable, as torch wants them
         return normalize(torch.from_numpy(np.array(images)).to(self.device), self.mean, self.std)

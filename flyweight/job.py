@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with paths that hold from anywhere: of a user's network, beside the recipe or here; of the data."""
+    """The recipe with paths that hold from anywhere: of a user's network, beside the recipe or here; data; teacher."""
     file, colon, name = plan.model.network.rpartition(":")
     if colon:
         beside = folder / file
@@ -27,6 +27,9 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
     if plan.data.path is not None:
         path = plan.data.path.expanduser().absolute()
         plan = plan.model_copy(update={"data": plan.data.model_copy(update={"path": path})})
+    if plan.train.teacher is not None and Path(plan.train.teacher).is_dir():
+        teacher = str(Path(plan.train.teacher).resolve())
+        plan = plan.model_copy(update={"train": plan.train.model_copy(update={"teacher": teacher})})
     return plan
 
 

@@ -30,6 +30,7 @@ from flyweight.device import processes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.history import Epoch, Observer
 from flyweight.interrupt import Stop, stop_on_signal
+from flyweight.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class _Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+        self.objective = Objective(self.config, dataset, self.device)
         self.steps = len(dataset.train.labels) // self.config.batch_size
         self.positions = Positions(self.steps)
         self.loader = loader(batches, self.positions, self.config.workers or 0)
@@ -189,17 +191,11 @@ class _Trainer:
     def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
-        # each picture with the one as far from the other end of the batch, whose order is random already
-        share = self._share_of_another()
-        if share:
-            inputs = inputs.lerp(inputs.flip(0), share)
+        share = self.objective.share_of_another(self.progress)
+        inputs = self.objective.mixed(inputs, share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             outputs = self.parallel(inputs).float()
-            smoothing = self.label_smoothing
-            loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
-            if share:
-                other = F.cross_entropy(outputs, labels.flip(0), label_smoothing=smoothing)
-                loss = loss.lerp(other, share)
+            loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
         self.accelerator.backward(loss)
         self.stepper.step()
         self.rate = float(self.schedule.get_last_lr()[0])
@@ -216,23 +212,6 @@ class _Trainer:
     def progress(self) -> float:
         """The share of all steps that is done."""
         return (self.epoch * self.steps + self.step) / (self.config.epochs * self.steps)
-
-    @property
-    def label_smoothing(self) -> float:
-        """Of the step under way."""
-        begin, end = self.config.label_smoothing, self.config.label_smoothing_end
-        return begin if end is None else begin + (end - begin) * self.progress
-
-    def _share_of_another(self) -> float:
-        """How much of another picture goes into each of this batch, up to one half (Zhang et al. 2018, "mixup").
-
-        A batch is mixed with a probability that falls from one to zero over the training: what the network is tested
-        on are whole pictures.
-        """
-        if not self.config.mixup or torch.rand(()).item() < self.progress:
-            return 0.0
-        share = float(torch.distributions.Beta(self.config.mixup, self.config.mixup).sample())
-        return min(share, 1 - share)
 
     def _agreed(self, asked: bool) -> bool:
         # all processes must stop after the same step, or the others would wait for gradients that never come
@@ -287,6 +266,7 @@ class _Trainer:
             "totals": self.totals,
             "history": [vars(row) for row in self.history],
             "fingerprint": self.dataset.fingerprint,
+            "teacher": self.objective.teacher_sha256,
             "recipe": _decisive(self.recipe),
         }
         self.run.save_checkpoint(state, self.epoch, self.step, self.config.keep)
@@ -318,6 +298,8 @@ class _Trainer:
                     f"{self.run.config}: {key} is {value!r}, the run was made with {made_with!r}:"
                     " set it back, or start a new run"
                 )
+        if state.get("teacher") != self.objective.teacher_sha256:
+            raise RunError(f"{self.run.config}: the weights of the teacher {self.config.teacher} have changed since")
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -352,6 +334,7 @@ class _Trainer:
             data=self.recipe.data.name,
             fingerprint=self.dataset.fingerprint,
             epochs=self.config.epochs,
+            teacher=self.config.teacher,
         )
         network = self.tested.cpu().eval()
         if self.accelerator.is_main_process:

@@ -107,46 +107,29 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
     torch.testing.assert_close(trainer.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
 
 
-def test_smoothing_moves_in_a_straight_line(striped, recipe, tmp_path):
-    recipe = change(recipe, epochs=4, label_smoothing=0.2, label_smoothing_end=0.1)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
-    assert trainer.label_smoothing == 0.2
-    trainer.epoch, trainer.step = 3, 3  # 192 pictures are 6 batches of 32: 21 of 24 steps are done
-    assert trainer.label_smoothing == pytest.approx(0.2 - 0.1 * 21 / 24)
+def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    assert trainer.progress == 0
+    trainer.epoch, trainer.step = 2, 3  # 192 pictures are 6 batches of 32: 15 of 18 steps are done
+    assert trainer.progress == pytest.approx(15 / 18)
 
 
-def test_a_mixed_batch_is_learnt_with_both_labels(striped, recipe, tmp_path, monkeypatch):
-    recipe = change(recipe, label_smoothing=0.0, mixup=1.0)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
-    seen = []
-
-    def network(x):
-        seen.append(x.detach().clone())
-        return torch.stack((2 * x.mean((1, 2, 3)), -x.mean((1, 2, 3))), 1).requires_grad_()
-
-    trainer.parallel = network
-    images, labels = torch.from_numpy(striped.train.images[:4].copy()), torch.tensor([0, 0, 1, 1])
-    monkeypatch.setattr(trainer, "_share_of_another", lambda: 0.0)
-    trainer._train_step(images, labels)
-    monkeypatch.setattr(trainer, "_share_of_another", lambda: 0.25)
-    loss = trainer._train_step(images, labels)
-    whole, mixed = seen
-    torch.testing.assert_close(mixed[0], 0.75 * whole[0] + 0.25 * whole[3])
-    torch.testing.assert_close(mixed[2], 0.75 * whole[2] + 0.25 * whole[1])
-    log_shares = network(mixed).log_softmax(1)
-    own, other = log_shares[torch.arange(4), labels], log_shares[torch.arange(4), labels.flip(0)]
-    torch.testing.assert_close(loss, -(0.75 * own + 0.25 * other).mean())
-
-
-def test_fewer_and_fewer_batches_are_mixed_and_none_by_more_than_half(striped, recipe, tmp_path):
-    recipe = change(recipe, mixup=0.5)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, Run.create(tmp_path / "run", recipe), Silent())
-    mixed = []
-    for trainer.epoch in range(3):
-        shares = [trainer._share_of_another() for _ in range(300)]
-        assert max(shares) <= 0.5
-        mixed.append(sum(share > 0 for share in shares) / 300)
-    assert mixed == pytest.approx([1, 2 / 3, 1 / 3], abs=0.1)
+def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
+    fit(recipe, striped, tmp_path / "teacher")
+    taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
+    whole = fit(taught, striped, tmp_path / "pupil")
+    assert whole.card.teacher == str(tmp_path / "teacher")
+    assert "(distilled from" in checkpoint.load_trained(tmp_path / "pupil").card.title
+    assert checkpoint.load_trained(tmp_path / "teacher").card.title == "sprint"
+    # only the teacher spoke, and what it says can be learnt from
+    assert whole.history[-1].train_accuracy > 90
+    # a run whose teacher is another one by now is not gone on with
+    fit(change(recipe, seed=2), striped, tmp_path / "other")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "teacher" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(RunError, match="the weights of the teacher .* have changed since"):
+        fit(taught, striped, tmp_path / "pupil")
 
 
 def test_a_rate_that_is_too_high_is_one_line_and_keeps_the_last_checkpoint(striped, recipe, tmp_path):
