@@ -95,6 +95,15 @@ NETWORKS: dict[str, Network] = {
             (_s(96), _s(96, residual=True), _s(160)),
         ),
     ),
+    # strided with half the parameters: narrower, and most of C3 and C4 depthwise separable
+    "nano": Network(
+        blocks=(
+            (_c(32, stride=2), _c(32, residual=True), _c(32, dilation=2, residual=True)),
+            (_c(32, residual=True), _c(32, residual=True), _c(48, stride=2)),
+            (_s(48, residual=True), _s(48, residual=True), _c(48, dilation=2, residual=True)),
+            (_s(64), _s(64, residual=True), _s(128)),
+        ),
+    ),
     # the bonus: neither stride nor pooling; an unpadded 3x3 with dilation 4 takes 8 pixels off each side of the map.
     # Without the two layers of dilation 2 the receptive field would be 43
     "dilated": Network(
