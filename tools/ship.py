@@ -50,9 +50,9 @@ def main():
     options = parser.parse_args()
     run = Run.open(options.run)
     recipe, trained, record = run.recipe(), checkpoint.load_trained(options.run), run.read_environment()
-    if recipe.data.hold_out:
-        parser.error(f"{options.run} was trained on a part of the training set: what ships has seen all of it")
     dataset = data.load(recipe.data.name)
+    if trained.card.fingerprint != dataset.fingerprint:
+        parser.error(f"{options.run} was trained on a part of the data, or on another: what ships has seen all of it")
     scores = evaluate.evaluate(trained, dataset)
     facts = analysis.analyze(trained.model, trained.card.input_shape)
     damaged = list(robustness.measure(trained, dataset))

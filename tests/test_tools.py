@@ -1,0 +1,88 @@
+"""The scripts in tools/: what ships, the tables and the picture that are made of it."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Silent
+
+from flyweight import checkpoint, config, data, model, train
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def trained(folder, *overrides):
+    """A run on the digits, one short epoch long."""
+    changes = ("data.name=digits", "train.epochs=1", "train.batch_size=64", "train.workers=0", *overrides)
+    recipe = config.load("sprint", (*changes, "train.precision=float32"))
+    dataset = data.load("digits")
+    if recipe.data.hold_out:
+        dataset = data.hold_out(dataset, recipe.data.hold_out)
+    torch.manual_seed(0)
+    run = checkpoint.Run.create(folder, recipe)
+    train.fit(model.build(recipe.model), dataset, recipe, run, Silent())
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def start(monkeypatch, module, *arguments):
+    monkeypatch.setattr(sys, "argv", ["tool", *(str(argument) for argument in arguments)])
+    module.main()
+
+
+def test_a_run_ships_with_its_card_and_can_be_loaded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "ZOO", tmp_path)
+    start(monkeypatch, tool("ship"), run.folder, "--purpose", "nothing but a test", "--mean", "3 seeds: 50 %")
+    folder = tmp_path / "sprint"
+    shipped = checkpoint.load_trained(folder)
+    assert shipped.card == checkpoint.load_trained(run.folder).card
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["accuracy"] == pytest.approx(run.history()[-1]["test_accuracy"], abs=0.3)
+    assert (metrics["n"], metrics["seed"], metrics["recipe"]) == (360, 0, "sprint")
+    assert set(metrics["damaged"]) >= {"JPEG, quality 75", "JPEG, quality 50", "shift by 8 pixels"}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for words in ("170,720 parameters", f"{metrics['accuracy']:.2f} %", "nothing but a test", "3 seeds: 50 %", "no. "):
+        assert words in card
+
+
+def test_what_has_not_seen_all_data_does_not_ship(tmp_path, monkeypatch, capsys):
+    part = trained(tmp_path / "run", "data.hold_out=500")
+    monkeypatch.setattr(checkpoint, "ZOO", tmp_path / "zoo")
+    with pytest.raises(SystemExit) as stop:
+        start(monkeypatch, tool("ship"), part.folder, "--purpose", "none")
+    assert stop.value.code == 2
+    assert "was trained on a part of the data" in capsys.readouterr().err
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_runs_as_a_table(run, tmp_path, monkeypatch, capsys):
+    empty = checkpoint.Run.create(tmp_path / "empty", config.load("strided", ["train.seed=3"]))
+    start(monkeypatch, tool("experiments"), run.folder, empty.folder)
+    head, rule, first, second = capsys.readouterr().out.splitlines()
+    assert head.count("|") == rule.count("|") == first.count("|")
+    cells = [cell.strip() for cell in first.split("|")]
+    assert cells[1] == "`sprint`, data.name digits, train.batch_size 64"
+    assert cells[2:6] == ["0", "170,720", "18.0 M", "1"]
+    assert float(cells[6]) == pytest.approx(run.history()[-1]["test_accuracy"], abs=0.01)
+    assert "`strided` | 3 | no epoch has ended" in second
+
+
+def test_the_picture_of_all_standings(tmp_path, monkeypatch):
+    standings = tool("standings")
+    assert "sprint" in [standing.name for standing in standings.ours()]
+    start(monkeypatch, standings, tmp_path / "standings.png")
+    assert (tmp_path / "standings.png").read_bytes().startswith(b"\x89PNG")
