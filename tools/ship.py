@@ -100,7 +100,7 @@ def main():
             for one in damaged
         ),
         mistakes="; ".join(
-            f"no. {one.index}, a {scores.classes[one.true]}, taken for {scores.classes[one.predicted]}"
+            f"no. {one.index}, {scores.classes[one.true]} taken for {scores.classes[one.predicted]}"
             f" ({one.confidence:.1f} %)"
             for one in scores.mistakes[:10]
         ),
