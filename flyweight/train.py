@@ -30,7 +30,7 @@ from flyweight.device import processes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.history import Epoch, Observer
 from flyweight.interrupt import Stop, stop_on_signal
-from flyweight.objective import Objective
+from flyweight.objective import Objective, load_teacher
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def check_trainable(network: nn.Module, dataset: Dataset, config: TrainConfig) -
 
     Raises:
         FlyweightError: a batch is larger than the training set, the output is not one logit a class, or there is
-            nothing to learn.
+            nothing to learn, or the teacher has seen other data.
+        RunError: there is no such teacher.
     """
     count, classes = len(dataset.train.labels), len(dataset.classes)
     if config.batch_size > count:
@@ -102,6 +103,8 @@ def check_trainable(network: nn.Module, dataset: Dataset, config: TrainConfig) -
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise FlyweightError(f"{type(network).__name__} has no parameter that can be trained")
+    if config.teacher is not None:
+        load_teacher(config.teacher, dataset)
     with inference.evaluating(network), torch.no_grad():
         images = torch.from_numpy(np.array(dataset.train.images[:2]))
         output = network(normalize(images, dataset.mean, dataset.std))
