@@ -198,6 +198,13 @@ def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     assert code == 0
     assert answer["n"] == 100  # what the run itself was tested on
     assert 0 <= answer["accuracy"] <= 100
+    code, out, _ = command("evaluate", "run", "--damaged", "--json")
+    damaged = json.loads(out)["damaged"]
+    assert (code, len(damaged), damaged[0]["kind"]) == (0, 11, "jpeg")
+    code, out, err = command("evaluate", "run", "--damaged")
+    assert code == 0
+    assert "damaged pictures" in out
+    assert "JPEG, quality 75: " in err
     code, out, _ = command("evaluate", "run", "--data", "digits", "--out", "elsewhere", "--json")
     assert (code, json.loads(out)["n"]) == (0, 360)
     assert json.loads((run / "evaluation.json").read_text())["n"] == 100

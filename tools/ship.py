@@ -20,7 +20,7 @@ Image classifier for CIFAR-10's ten classes, {parameters:,} parameters, {macs:.1
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
 - **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {processor} with
-  {threads} threads); same machine, same bits.
+  {threads} threads); same machine, same bits.{distilled}
 - **Accuracy**: {accuracy:.2f} % of the 10,000 test images at the last epoch (95 % interval {low:.2f} to {high:.2f}),
   without test-time augmentation{mean}. `flyweight evaluate {name}` repeats it.
 - **Meant for**: {purpose}.
@@ -91,6 +91,7 @@ def main():
         low=scores.interval[0],
         high=scores.interval[1],
         mean=f"; {options.mean}" if options.mean else "",
+        distilled=f"\n  Distilled: taught by {trained.card.teacher}." if trained.card.teacher else "",
         purpose=options.purpose,
         confusions=", ".join(mixed),
         calibration=scores.calibration.error,
