@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,75 @@ from torch import Tensor, nn
 Order = Literal["norm-relu", "relu-norm"]
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Which part of a dilated map a layer computes in a training step, see :class:`PhaseConv2d`.
+
+    Attributes:
+        spacing: distance in pixels of the whole map between the neighbours that the layer is given.
+        stride: the layer's step from one of them to the next; the places between are left out.
+    """
+
+    spacing: int = 1
+    stride: int = 1
+
+
+class PhaseConv2d(nn.Conv2d):
+    """A dilated network's convolution: in training one phase of its output, drawn at random; in eval mode all of it.
+
+    Where all that follows is dilated by a multiple of k, two pixels meet again before the global pooling only if their
+    rows and their columns differ by multiples of k. The map falls into k * k phases, and each of them is what a
+    network with stride k makes of the picture moved by some pixels. So one phase is enough to learn the weights, at
+    1/k^2 of the cost, while the whole map answers with the mean of all phases. The convolution before the map falls
+    apart takes steps of k from a random place, and those after it find their dilation divided by k. Zero padding
+    commutes with this: what a phase is given is exactly its part of the whole map.
+
+    (N, inputs, H, W) -> (N, outputs, H', W'); in training H and W are a phase's.
+
+    Source: the decomposition is old (Holschneider et al. 1990, the algorithme à trous; Sermanet et al. 2013,
+    "OverFeat", section 3.3; Long et al. 2015, "Fully convolutional networks", section 3.2). To learn from one phase,
+    drawn anew in each step, is this project's.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, padding: int, dilation: int, groups: int, phase: Phase) -> None:
+        super().__init__(inputs, outputs, 3, 1, padding, dilation, groups, bias=False)
+        self.phase = phase
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H', W')."""
+        if not self.training:
+            return super().forward(x)
+        spacing, stride = self.phase.spacing, self.phase.stride
+        padding, dilation = int(self.padding[0]) // spacing, self.dilation[0] // spacing
+        if stride > 1:
+            top, left = torch.randint(stride, (2,)).tolist()
+            x = nn.functional.pad(x, (padding - left, padding, padding - top, padding))
+            padding = 0
+        return nn.functional.conv2d(x, self.weight, None, stride, padding, dilation, self.groups)
+
+    def whole(self) -> nn.Conv2d:
+        """A plain convolution with these weights: all phases in either mode."""
+        plain = _convolution(
+            self.in_channels, self.out_channels, 1, int(self.padding[0]), self.dilation[0], Phase(), self.groups
+        )
+        plain.weight = self.weight
+        return plain.train(self.training)
+
+    def extra_repr(self) -> str:
+        """What torch says, and the phase."""
+        return f"{super().extra_repr()}, {self.phase}"
+
+
+def _convolution(
+    inputs: int, outputs: int, stride: int, padding: int, dilation: int, phase: Phase, groups: int = 1
+) -> nn.Conv2d:
+    if phase == Phase():
+        return nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, groups, bias=False)
+    if stride > 1:
+        raise ValueError(f"a layer with stride {stride} has no phases: they are those of a map that nothing thins out")
+    return PhaseConv2d(inputs, outputs, padding=padding, dilation=dilation, groups=groups, phase=phase)
+
+
 class DepthwiseSeparable(nn.Sequential):
     """A depthwise 3x3 convolution and a pointwise 1x1 one with nothing between them: one layer in two steps.
 
@@ -18,9 +88,17 @@ class DepthwiseSeparable(nn.Sequential):
     (Howard et al. 2017, "MobileNets", section 3.1). (N, inputs, H, W) -> (N, outputs, H', W').
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1, padding: int = 1) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: int = 1,
+        phase: Phase = Phase(),
+    ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, padding, dilation, groups=inputs, bias=False)
+        self.depthwise = _convolution(inputs, inputs, stride, padding, dilation, phase, groups=inputs)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
 
 
@@ -84,6 +162,7 @@ def convolution_layer(
     separable: bool = False,
     order: Order = "norm-relu",
     dropout: float | None = None,
+    phase: Phase = Phase(),
 ) -> nn.Sequential:
     """A 3x3 convolution without bias, normalised and rectified. (N, inputs, H, W) -> (N, outputs, H', W').
 
@@ -96,12 +175,13 @@ def convolution_layer(
         separable: depthwise separable instead of dense.
         order: batch norm before or after the ReLU.
         dropout: probability of the Dropout at the end; none: there is no such layer.
+        phase: which part of the map a training step computes; for layers with stride 1.
     """
     padding = dilation if padding is None else padding
     convolution = (
-        DepthwiseSeparable(inputs, outputs, stride, dilation, padding)
+        DepthwiseSeparable(inputs, outputs, stride, dilation, padding, phase)
         if separable
-        else nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, bias=False)
+        else _convolution(inputs, outputs, stride, padding, dilation, phase)
     )
     norm, relu = nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     steps: list[nn.Module] = [convolution, norm, relu] if order == "norm-relu" else [convolution, relu, norm]

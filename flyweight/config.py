@@ -20,6 +20,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 T = TypeVar("T", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0, le=1)]
+Phases = Literal["one", "all"]
 
 
 class Section(BaseModel):
@@ -65,6 +66,7 @@ class ModelConfig(Section):
 
     network: str
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: the network's own")
+    phases: Phases = Field("one", description="of a dilated map that a training step computes")
 
 
 class TrainConfig(Section):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from flyweight.blocks import normalize
+from flyweight.blocks import PhaseConv2d, normalize
 from flyweight.device import gains_from_bfloat16
 
 
@@ -115,7 +115,11 @@ def _compiled(network: nn.Module, sample: Tensor) -> nn.Module:
 
 
 def _folded(network: nn.Module, _sample: Tensor) -> nn.Module:
-    traced = fx.symbolic_trace(copy.deepcopy(network))
+    network = copy.deepcopy(network)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, PhaseConv2d):
+            network.set_submodule(name, module.whole())
+    traced = fx.symbolic_trace(network)
     for norm in list(traced.graph.nodes):
         before = norm.args[0] if norm.args else None
         if not (isinstance(before, fx.Node) and norm.op == before.op == "call_module"):
@@ -132,7 +136,7 @@ def _folded(network: nn.Module, _sample: Tensor) -> nn.Module:
 
 
 def logits(
-    network: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequence[float], batch_size: int = 500
+    network: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
 ) -> Tensor:
     """What the network says about each picture, in float32.
 

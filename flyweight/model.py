@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
+import math
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from flyweight.blocks import Order, Residual, convolution_layer
-from flyweight.config import ModelConfig, suggestion
+from flyweight.blocks import Order, Phase, Residual, convolution_layer
+from flyweight.config import ModelConfig, Phases, suggestion
 from flyweight.errors import FlyweightError
 
 
@@ -104,25 +107,52 @@ NETWORKS: dict[str, Network] = {
             (_s(64), _s(64, residual=True), _s(128)),
         ),
     ),
-    # the bonus: neither stride nor pooling; an unpadded 3x3 with dilation 4 takes 8 pixels off each side of the map.
-    # Without the two layers of dilation 2 the receptive field would be 43
+    # the bonus: neither stride nor pooling. strided's geometry with its strides turned into the dilation of all that
+    # follows (2 after the first layer, 4 after C2); the last layers of C1 and C2 shrink the map to 28x28 and 24x24. A
+    # training step computes one of the map's 16 phases, for what strided costs
     "dilated": Network(
         blocks=(
-            (_c(16), _c(16), _c(32, dilation=4, padding=0)),
-            (_s(32, residual=True), _c(32, dilation=2, residual=True), _c(64, dilation=4, padding=0)),
-            (_s(64, residual=True), _c(64, dilation=2, residual=True), _c(72, dilation=4, padding=0)),
-            (_s(72, residual=True), _s(72, residual=True), _s(128)),
+            (_c(48), _c(48, dilation=2, residual=True), _c(48, dilation=2, padding=0)),
+            (_c(48, dilation=2, residual=True), _c(48, dilation=2, residual=True), _c(64, dilation=2, padding=0)),
+            (
+                _s(64, dilation=4, residual=True),
+                _s(64, dilation=4, residual=True),
+                _c(64, dilation=4, residual=True),
+            ),
+            (_s(96, dilation=4), _s(96, dilation=4, residual=True), _s(160, dilation=4)),
         ),
     ),
 }
 
 
+def _phases(network: Network) -> Iterator[Phase]:
+    """Which part of its map each row computes in a training step, see :class:`flyweight.blocks.PhaseConv2d`."""
+    rows = [row for block in network.blocks for row in block]
+    spacing = 1
+    for place in range(len(rows)):
+        after = rows[place + 1 :]
+        if after and all(row.stride == 1 for row in rows):
+            common = math.gcd(*(row.dilation for row in after), *(row.padding or 0 for row in after))
+        else:
+            common = spacing
+        yield Phase(spacing, common // spacing)
+        spacing = common
+
+
 class TableNetwork(nn.Module):
     """A row of :data:`NETWORKS` built: blocks ``c1`` to ``c4``, global average pooling, a 1x1 classifier."""
 
-    def __init__(self, network: Network, classes: int = 10, channels: int = 3, dropout: float | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        classes: int = 10,
+        channels: int = 3,
+        dropout: float | None = None,
+        phases: Phases = "one",
+    ) -> None:
         super().__init__()
         dropout = network.dropout if dropout is None else dropout
+        parts = _phases(network) if phases == "one" else itertools.repeat(Phase())
         blocks = []
         for rows in network.blocks:
             layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -136,6 +166,7 @@ class TableNetwork(nn.Module):
                     separable=row.separable,
                     order=network.order,
                     dropout=dropout,
+                    phase=next(parts),
                 )
                 layers[f"conv{position}"] = Residual(layer) if row.residual else layer
                 channels = row.width
@@ -167,7 +198,7 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
             f"no network {config.network!r}{suggestion(config.network, known)}: the built-in ones are"
             f" {', '.join(known)}; one of yours is path/to/file.py:ClassName"
         )
-    return TableNetwork(NETWORKS[config.network], classes, dropout=config.dropout)
+    return TableNetwork(NETWORKS[config.network], classes, dropout=config.dropout, phases=config.phases)
 
 
 def _instance(reference: str) -> nn.Module:

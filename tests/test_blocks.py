@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight.blocks import DepthwiseSeparable, Dropout, Residual, convolution_layer, normalize
+from flyweight.blocks import DepthwiseSeparable, Dropout, Phase, PhaseConv2d, Residual, convolution_layer, normalize
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,24 @@ def test_dropout_does_nothing_in_eval_mode_and_takes_any_layout():
     x = torch.rand(6, 8)
     assert Dropout(0.5).eval()(x) is x
     assert Dropout(0.5)(x.T[::2]).shape == (4, 6)
+
+
+@pytest.mark.parametrize(("padding", "side"), [(2, 16), (0, 14)])
+@pytest.mark.parametrize("separable", [False, True])
+def test_in_training_a_convolution_computes_one_phase_of_what_it_says_in_eval_mode(padding, side, separable):
+    torch.manual_seed(0)
+    first = convolution_layer(3, 8, phase=Phase(1, 2))
+    second = convolution_layer(8, 8, dilation=2, padding=padding, separable=separable, phase=Phase(2, 1))
+    network = nn.Sequential(first, second).eval()
+    x = torch.randn(2, 3, 32, 32)
+    whole = network(x)
+    phases = {(top, left): whole[:, :, top::2, left::2] for top in range(2) for left in range(2)}
+    for module in network.modules():
+        if isinstance(module, PhaseConv2d):
+            module.train()
+    seen = set()
+    for _ in range(40):
+        part = network(x)
+        assert part.shape == (2, 8, side, side)
+        seen |= {place for place, phase in phases.items() if torch.allclose(part, phase, atol=1e-5)}
+    assert seen == set(phases)

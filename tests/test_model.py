@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from flyweight import analysis, checkpoint, model, rules
+from flyweight.blocks import PhaseConv2d
 from flyweight.config import ModelConfig
 from flyweight.errors import FlyweightError
 
@@ -75,6 +76,29 @@ def test_the_bonus_holds_for_dilated_alone():
         return all(verdict.passed for verdict in report.bonuses)
 
     assert [name for name in NAMES if bonus(name)] == ["dilated"]
+
+
+def test_dilateds_phases_are_those_of_a_network_with_stride_four_and_their_mean_is_the_whole():
+    network = build("dilated").eval()
+    x = torch.randn(2, 3, 32, 32)
+    whole = network(x)
+    convolutions = [module for module in network.modules() if isinstance(module, PhaseConv2d)]
+    assert [module.phase.stride for module in convolutions].count(2) == 2
+    # batch norm stays in eval mode: in training its statistics are those of the phase
+    for module in convolutions:
+        module.train()
+    phases = torch.cat([network(x).round(decimals=4)[None] for _ in range(300)]).unique(dim=0)
+    assert len(phases) == 16
+    torch.testing.assert_close(phases.mean(0), whole, atol=2e-4, rtol=1e-4)
+
+
+def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
+    def phased(name, **options):
+        network = model.build(ModelConfig(network=name, **options))
+        return any(isinstance(module, PhaseConv2d) for module in network.modules())
+
+    assert [name for name in NAMES if phased(name)] == ["dilated"]
+    assert not phased("dilated", phases="all")
 
 
 def test_parameters_by_hand():

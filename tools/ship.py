@@ -1,4 +1,4 @@
-"""Make a finished run the network that ships under its name: flyweight/zoo/NAME, with card, metrics and model card.
+"""Make a finished run the network that ships under its recipe's name: flyweight/zoo/NAME, with card, metrics and model card.
 
     python tools/ship.py runs/sprint-20260101-120000 --purpose "teaching, and as a small baseline"
 
@@ -15,7 +15,7 @@ from flyweight.checkpoint import Run
 
 MODEL_CARD = """# {name}
 
-Image classifier for CIFAR-10's ten classes, {parameters:,} parameters, {macs:.1f} M multiply-accumulates an image of
+The network `{network}`: an image classifier for CIFAR-10's ten classes, {parameters:,} parameters, {macs:.1f} M multiply-accumulates an image of
 32x32 pixels, receptive field {field}.
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
@@ -56,7 +56,7 @@ def main():
     scores = evaluate.evaluate(trained, dataset)
     facts = analysis.analyze(trained.model, trained.card.input_shape)
     damaged = list(robustness.measure(trained, dataset))
-    folder = checkpoint.ZOO / trained.card.network
+    folder = checkpoint.ZOO / recipe.name
     folder.mkdir(exist_ok=True)
     shutil.copy(run.weights, folder)
     shutil.copy(run.card, folder)
@@ -77,7 +77,8 @@ def main():
         f"{scores.classes[true]} taken for {scores.classes[said]}" for true, said, _ in evaluate.confusions(scores, 2)
     ]
     card = MODEL_CARD.format(
-        name=trained.card.network,
+        name=recipe.name,
+        network=trained.card.network,
         parameters=facts.parameters,
         macs=facts.macs / 1e6,
         field=facts.receptive_field.value,
