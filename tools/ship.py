@@ -1,4 +1,4 @@
-"""Make a finished run the network that ships under its recipe's name: flyweight/zoo/NAME, with card, metrics and model card.
+"""Make a finished run the network that ships under its recipe's name: flyweight/zoo/NAME, with card and figures.
 
     python tools/ship.py runs/sprint-20260101-120000 --purpose "teaching, and as a small baseline"
 
@@ -15,8 +15,8 @@ from flyweight.checkpoint import Run
 
 MODEL_CARD = """# {name}
 
-The network `{network}`: an image classifier for CIFAR-10's ten classes, {parameters:,} parameters, {macs:.1f} M multiply-accumulates an image of
-32x32 pixels, receptive field {field}.
+Image classifier for CIFAR-10's ten classes: the network `{network}`, {parameters:,} parameters, {macs:.1f} M
+multiply-accumulates an image of 32x32 pixels, receptive field {field}.
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
 - **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {processor} with
