@@ -131,7 +131,8 @@ def _phases(network: Network) -> Iterator[Phase]:
     spacing = 1
     for place in range(len(rows)):
         after = rows[place + 1 :]
-        if after and all(row.stride == 1 for row in rows):
+        # a residual layer adds its input, of which it would have left out places
+        if after and not rows[place].residual and all(row.stride == 1 for row in rows[place:]):
             common = math.gcd(*(row.dilation for row in after), *(row.padding or 0 for row in after))
         else:
             common = spacing

@@ -92,6 +92,29 @@ def test_dilateds_phases_are_those_of_a_network_with_stride_four_and_their_mean_
     torch.testing.assert_close(phases.mean(0), whole, atol=2e-4, rtol=1e-4)
 
 
+def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
+    row = model.Row
+    network = model.Network(
+        blocks=(
+            (row(8, stride=2), row(8, residual=True), row(8, residual=True)),
+            (row(8, dilation=2, residual=True), row(8, dilation=2), row(8, dilation=2, residual=True)),
+            (row(8, dilation=4), row(8, dilation=4, padding=0), row(8, dilation=2)),
+            (row(8, dilation=2), row(8, dilation=6), row(8, dilation=2)),
+        )
+    )
+    torch.manual_seed(0)
+    built = model.TableNetwork(network).eval()
+    x = torch.randn(2, 3, 32, 32)
+    whole = built(x)
+    phased = {name: module for name, module in built.named_modules() if isinstance(module, PhaseConv2d)}
+    assert [name for name, module in phased.items() if module.phase.stride > 1] == ["c2.conv2.0"]
+    for module in phased.values():
+        module.train()
+    phases = torch.cat([built(x).round(decimals=5)[None] for _ in range(60)]).unique(dim=0)
+    assert len(phases) == 4
+    torch.testing.assert_close(phases.mean(0), whole, atol=2e-5, rtol=1e-4)
+
+
 def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
     def phased(name, **options):
         network = model.build(ModelConfig(network=name, **options))
