@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+import torch.nn.functional as F
+from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
+from flyweight import analysis
 from flyweight.blocks import normalize
 from flyweight.checkpoint import Trained
 from flyweight.inference import evaluating
@@ -17,7 +19,10 @@ from flyweight.inference import evaluating
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
     """How much each place of an image speaks for a class (Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2).
 
-    The network gets its mode back and keeps no hooks and no gradients.
+    Each place of the map speaks for the pixel in the middle of its receptive field; between them the map is
+    interpolated linearly, and beyond the outermost ones, as at the border of a network that pads little, it goes on.
+    Where the analysis does not know those pixels, the map is stretched over the picture. The network gets its mode back
+    and keeps no hooks and no gradients.
 
     Args:
         trained: the network and its card.
@@ -38,9 +43,23 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
         with torch.enable_grad():
             wanted = torch.as_tensor(list(targets), device=device)
             maps = LayerGradCam(network, layer).attribute(inputs, target=wanted, relu_attributions=True)
-    full = LayerAttribution.interpolate(maps.detach(), tuple(inputs.shape[2:]), "bilinear").squeeze(1).float().cpu()
+    found = analysis.centres(trained.model, inputs.shape[1:], layer)
+    full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), found).squeeze(1)
     peak = full.amax(dim=(1, 2), keepdim=True)
     return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
+
+
+def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:
+    """(N, 1, h, w) maps as (N, 1, H, W) pictures, each place at its centre."""
+    if centres is None or not all((np.diff(axis) > 0).all() for axis in centres):
+        return F.interpolate(maps, size, mode="bilinear")
+    # a pixel's place between two centres, on grid_sample's scale of -1 to 1 from the first to the last
+    rows, columns = (
+        torch.from_numpy(np.interp(np.arange(length), axis, np.linspace(-1, 1, len(axis)))).float()
+        for length, axis in zip(size, centres, strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def last_map(network: nn.Module, example: Tensor) -> nn.Module | None:

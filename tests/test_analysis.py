@@ -4,6 +4,7 @@ import copy
 import sys
 
 import faulty_networks
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -712,3 +713,27 @@ def test_output_that_is_no_tensor():
 
     with pytest.raises(FlyweightError, match="Text returns str: a network must return a tensor"):
         analysis.analyze(Text(), (3, 8, 8))
+
+
+def test_centres_are_the_middles_of_receptive_fields():
+    # an unpadded 3x3 with dilation 4 loses 4 pixels on each side; a padded 3x3 of stride 2 stands on every second one;
+    # 4x4 pooling with stride 4 stands in the middle of each four
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, dilation=4), nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.AvgPool2d(4), nn.Conv2d(4, 2, 1)
+    )
+    for layer, rows, columns in (
+        (0, np.arange(4, 28), np.arange(4, 36)),
+        (1, np.arange(4, 28, 2), np.arange(4, 36, 2)),
+        (2, [7, 15, 23], [7, 15, 23, 31]),
+        (3, [7, 15, 23], [7, 15, 23, 31]),
+    ):
+        found = analysis.centres(network, (3, 32, 40), network[layer])
+        assert found is not None
+        assert found[0].tolist() == list(rows)
+        assert found[1].tolist() == list(columns)
+
+
+def test_there_are_no_centres_where_positions_are_lost():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 48), nn.Unflatten(1, (3, 4, 4)), nn.Conv2d(3, 2, 1))
+    assert analysis.centres(network, (3, 4, 4), network[3]) is None
+    assert analysis.centres(network, (3, 4, 4), nn.Conv2d(3, 2, 1)) is None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import explain, model
+from flyweight import analysis, explain, model
 from flyweight.blocks import Residual
 from flyweight.checkpoint import Card, Trained
 from flyweight.config import ModelConfig
@@ -42,6 +42,77 @@ def test_the_map_is_where_the_class_comes_from():
     assert blue == pytest.approx(images[1, :, :, 2] / 200, abs=1e-5)
     # nothing in the second picture speaks for class 0
     assert not explain.gradcam(trained(Colours()), images[1:], [0]).any()
+
+
+class Found(nn.Module):
+    """One class, which the places of a map speak for as strongly as they are red."""
+
+    def __init__(self, *convolutions):
+        super().__init__()
+        self.map = nn.Sequential(*convolutions)
+        for layer in convolutions:
+            # only the middle tap reads: the map is the picture, seen every few pixels or without its border
+            with torch.no_grad():
+                layer.weight.zero_()[:, :, 1, 1] = torch.eye(3)
+        self.head = nn.Linear(3, 1, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0, 0.0, 0.0]]))
+
+    def forward(self, x):
+        return self.head(self.map(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"padding": 1}],
+        # the map is the inner 16 of 24 pixels: stretched over all of them it would lie up to 3 pixels off
+        [{"dilation": 4}],
+        # and here only what lies below and right of the middle is cut off
+        [{"stride": 2, "padding": 1}],
+        [{"stride": 2, "padding": 1}, {"dilation": 2}],
+    ],
+)
+def test_the_map_lies_where_its_pixels_are(options):
+    network = Found(*(nn.Conv2d(3, 3, 3, bias=False, **each) for each in options))
+    images = np.zeros((1, 24, 24, 3), np.uint8)
+    images[0, 8, 12, 0] = 255
+    [seen] = explain.gradcam(trained(network), images, [0])
+    assert np.unravel_index(seen.argmax(), seen.shape) == (8, 12)
+    rows, columns = np.indices(seen.shape)
+    assert (seen * rows).sum() / seen.sum() == pytest.approx(8, abs=1e-4)
+    assert (seen * columns).sum() / seen.sum() == pytest.approx(12, abs=1e-4)
+
+
+def test_beyond_the_outermost_places_the_map_goes_on():
+    network = Found(nn.Conv2d(3, 3, 3, bias=False, dilation=4))
+    images = np.zeros((1, 24, 24, 3), np.uint8)
+    images[0, 4, :, 0] = 255
+    [seen] = explain.gradcam(trained(network), images, [0])
+    assert seen[:5] == pytest.approx(1, abs=1e-5)
+    assert seen[5:] == pytest.approx(0, abs=1e-5)
+
+
+class Strange(nn.Module):
+    """A map whose pixels the analysis cannot follow: its columns are moved by a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Conv2d(3, 3, 3, stride=2, padding=1)
+        self.last = nn.Conv2d(3, 3, 1)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.last(torch.roll(self.map(x), 1, dims=3)).mean((2, 3)))
+
+
+def test_a_map_whose_pixels_are_not_known_is_stretched():
+    network = Strange()
+    assert analysis.centres(network, (3, 8, 8), network.last) is None
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    maps = explain.gradcam(trained(network), images, [0, 1])
+    assert maps.shape == (2, 8, 8)
+    assert maps.max() <= 1
 
 
 def test_the_network_is_given_back_as_it_was():

@@ -1,6 +1,6 @@
 """Facts of any ``nn.Module``: parameters, MACs, receptive field, layer kinds; each with what it rests on."""
 
-from flyweight.analysis.analyzer import analyze
+from flyweight.analysis.analyzer import analyze, centres
 from flyweight.analysis.facts import (
     Convolution,
     ConvolutionLayer,
@@ -28,4 +28,5 @@ __all__ = [
     "UnknownOperator",
     "Unreached",
     "analyze",
+    "centres",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from flyweight.analysis.convolutions import find_convolutions, find_dead_taps, join_separable, used_parameters
@@ -12,7 +14,7 @@ from flyweight.analysis.layout import HEIGHT, WIDTH
 from flyweight.analysis.links import SAME
 from flyweight.analysis.names import Names, friendly
 from flyweight.analysis.oracle import prove
-from flyweight.analysis.receptive_field import Graph, UnknownFieldError, build_graph, field_size
+from flyweight.analysis.receptive_field import Graph, UnknownFieldError, build_graph, field_centres, field_size
 from flyweight.analysis.recorder import record
 from flyweight.analysis.structure import find_head, find_poolings, find_unknown, find_unreached, unknown_work
 from flyweight.analysis.trace import WRITE_THROUGH_VIEW
@@ -61,6 +63,34 @@ def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:
         submodules=tuple(path for path, _ in model.named_modules() if path),
         graph=graph,
     )
+
+
+def centres(
+    model: nn.Module, input_shape: Sequence[int], layer: nn.Module
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Where the places of a layer's map lie on the picture. The network comes back as it was.
+
+    Args:
+        model: any module that takes one float tensor (N, C, H, W); it runs in evaluation mode on its own device.
+        input_shape: (C, H, W).
+        layer: one of its modules, which returns a map (N, c, h, w).
+
+    Returns:
+        the middle of the receptive field of each of the h rows and of each of the w columns, in pixels, the first
+        pixel being 0; None where an operator on the way is not understood or positions are lost.
+
+    Raises:
+        FlyweightError: the network cannot take the shape.
+    """
+    recorded = record(model, tuple(input_shape))
+    ended = [call.output for call in recorded.calls if call.module is layer and call.output is not None]
+    if recorded.leaks or not ended:
+        return None
+    try:
+        found = field_centres(build_graph(recorded), ended[-1])
+    except UnknownFieldError:
+        return None
+    return (found[HEIGHT], found[WIDTH]) if {HEIGHT, WIDTH} <= found.keys() else None
 
 
 def _receptive_field(model: nn.Module, graph: Graph, names: Names, head: Head) -> ReceptiveField:

@@ -226,3 +226,17 @@ def field_size(
     needs = back.needs.get(graph.trace.input, {})
     sizes = {axis: int((need.last - need.first).max()) + 1 for axis, need in needs.items()}
     return {axis: size for axis, size in sizes.items() if size > 0}, back
+
+
+def field_centres(graph: Graph, target: int) -> dict[int, npt.NDArray[np.float64]]:
+    """The middle of the receptive field of each position of a value, by axis, in pixels of the picture.
+
+    The field is the one on the infinite plane, so that a border does not draw its middle inwards (Araujo, Norris and
+    Sim 2019, "Computing receptive fields of convolutional neural networks", section 3, work the same out from strides
+    and paddings). An axis is missing when no local path leads along it.
+
+    Raises:
+        UnknownFieldError: an operator on the way is not understood.
+    """
+    needs = look_back(graph, target, Interval).needs.get(graph.trace.input, {})
+    return {axis: (need.first + need.last) / 2 for axis, need in needs.items() if (need.first <= need.last).all()}
