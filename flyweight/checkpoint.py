@@ -51,7 +51,7 @@ class Card:
         data: name of the data set.
         fingerprint: of the data set that the network was trained on.
         epochs: how long.
-        teacher: whose answers it learnt beside the labels; none: it was not distilled.
+        teacher: network or run folder whose answers it learnt beside the labels; none: it was not distilled.
         sha256: of the file of weights.
     """
 

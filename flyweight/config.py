@@ -66,7 +66,7 @@ class ModelConfig(Section):
 
     network: str
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: the network's own")
-    phases: Phases = Field("one", description="of a dilated map that a training step computes")
+    phases: Phases = Field("one", description="of a built-in network's dilated map that a training step computes")
 
 
 class TrainConfig(Section):

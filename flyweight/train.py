@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -337,7 +338,8 @@ class _Trainer:
             data=self.recipe.data.name,
             fingerprint=self.dataset.fingerprint,
             epochs=self.config.epochs,
-            teacher=self.config.teacher,
+            # of a run the folder's name: a card that ships tells nobody where on a disk it came from
+            teacher=self.config.teacher and Path(self.config.teacher).name,
         )
         network = self.tested.cpu().eval()
         if self.accelerator.is_main_process:

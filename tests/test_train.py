@@ -119,7 +119,7 @@ def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
     fit(recipe, striped, tmp_path / "teacher")
     taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
     whole = fit(taught, striped, tmp_path / "pupil")
-    assert whole.card.teacher == str(tmp_path / "teacher")
+    assert whole.card.teacher == "teacher"
     assert "(distilled from" in checkpoint.load_trained(tmp_path / "pupil").card.title
     assert checkpoint.load_trained(tmp_path / "teacher").card.title == "sprint"
     # only the teacher spoke, and what it says can be learnt from
