@@ -249,13 +249,19 @@ class GlobalAveragePooling(Rule):
 
 
 class ParametersBelow(Rule):
-    """Fewer parameters than `limit`, trainable or not."""
+    """Fewer parameters than `limit`, trainable or not, and none that the network does not know of."""
 
     kind: Literal["parameters_below"]
     limit: int = Field(ge=1)
 
     def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
         """See :class:`Rule`."""
+        if facts.unregistered:
+            hidden = sum(held.parameters for held in facts.unregistered)
+            where = facts.unregistered[0].layer
+            names = _some([held.layer for held in facts.unregistered])
+            detail = f"{facts.parameters:,}, and {hidden:,} in {names} that are neither registered, trained nor saved"
+            return self.fails(detail, where, f"hold layers of {where} in nn.ModuleList, tensors in nn.Parameter")
         margin = self.limit - facts.parameters
         if margin > 0:
             return self.passes(f"{facts.parameters:,}, must be fewer than {self.limit:,}: {margin:,} to spare")

@@ -563,6 +563,56 @@ def test_frozen_parameters_count_too():
     assert facts.parameters - facts.trainable_parameters == 216 + 576 + 1152 + 2 * (8 + 8 + 16)
 
 
+class PlainlyHeld(nn.Module):
+    """Layers in a list, a dictionary and a tuple, and tensors, none of which a network takes for its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = conv(3, 8)
+        self.inner = nn.Identity()
+        self.inner.layers = {"wide": nn.Sequential(conv(8, 8), nn.BatchNorm2d(8))}  # 584 and 16
+        self.frozen = (conv(8, 8, bias=False).requires_grad_(False),)  # 576
+        self.scale = torch.ones(8, 1, 1, requires_grad=True)
+        self.made = torch.ones(8, 8, requires_grad=True) * 2
+        self.constant = torch.ones(8, 1, 1)
+        self.unused = [conv(8, 8)]
+
+    def forward(self, x):
+        x = self.inner.layers["wide"](self.stem(x))
+        return F.linear((self.frozen[0](x) * self.scale * self.constant).mean((2, 3)), self.made) * UNHELD
+
+
+UNHELD = nn.Parameter(torch.ones(8))
+
+
+def test_weights_that_are_not_registered_are_told_apart():
+    network = PlainlyHeld()
+    facts = analysis.analyze(network, (3, 16, 16))
+    assert facts.parameters == 224
+    assert [(held.layer, held.parameters) for held in facts.unregistered] == [
+        ("inner.layers", 600),
+        ("frozen", 576),
+        ("scale", 8),
+        ("made", 64),
+        ("mul_3", 8),
+    ]
+    assert not facts.unknown
+    norm = network.inner.layers["wide"][1]
+    assert norm.training
+    assert not norm.running_mean.any()
+
+
+def test_weights_that_are_made_from_registered_ones_are_registered():
+    def parametrized(net, x):
+        return net.b(net.a(x) * net.scale)
+
+    normed = nn.utils.parametrizations.weight_norm(conv(8, 8))
+    network = Net(parametrized, a=conv(3, 8), b=normed)
+    network.scale = nn.Parameter(torch.ones(8, 1, 1))
+    network.list = [network.a]
+    assert analysis.analyze(network, (3, 16, 16)).unregistered == ()
+
+
 def state_of(network):
     hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in network.modules()]
     modes = [m.training for m in network.modules()]

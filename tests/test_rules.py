@@ -51,6 +51,12 @@ def test_margins_are_told():
     ("network", "rule", "layer", "detail"),
     [
         (faulty.TooManyParameters, "R7", "c4.1.0", "203,856, must be fewer than 200,000: 3,857 too many"),
+        (
+            faulty.PlainList,
+            "R7",
+            "extra",
+            "69,048, and 73,728 in extra that are neither registered, trained nor saved",
+        ),
         (faulty.SmallField, "R2", "c1.2.0", "43x43, must be more than 44: 2 too few"),
         (faulty.MaxPooling, "R1 no max", "pool3", "1 found, 0 allowed: pool3"),
         (faulty.ShortBlock, "R1 three", "c4", "c4 has 2, must have 3: c4.0.0, c4.1.0"),
@@ -119,6 +125,15 @@ def test_cure_for_parameters_depthwise_separable():
         nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False), nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32)
     )
     assert parameters(network) == 199_904
+    assert judge(network).passed
+
+
+def test_cure_for_parameters_that_are_not_registered():
+    network = faulty.PlainList()
+    assert only_failure(network).cure == "hold layers of extra in nn.ModuleList, tensors in nn.Parameter"
+    layers = network.__dict__.pop("extra")
+    network.extra = nn.ModuleList(layers)
+    assert parameters(network) == 69_048 + 73_728
     assert judge(network).passed
 
 

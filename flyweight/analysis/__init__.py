@@ -13,6 +13,7 @@ from flyweight.analysis.facts import (
     ReceptiveField,
     UnknownOperator,
     Unreached,
+    Unregistered,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ReceptiveField",
     "UnknownOperator",
     "Unreached",
+    "Unregistered",
     "analyze",
     "centres",
 ]

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from flyweight.analysis.convolutions import find_convolutions, find_dead_taps, join_separable, used_parameters
+from flyweight.analysis.convolutions import (
+    find_convolutions,
+    find_dead_taps,
+    find_unregistered,
+    join_separable,
+    used_parameters,
+)
 from flyweight.analysis.facts import Convolution, Facts, Head, Layer, ReceptiveField
 from flyweight.analysis.layout import HEIGHT, WIDTH
 from flyweight.analysis.links import SAME
@@ -59,6 +65,7 @@ def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:
         head=head,
         dead_taps=find_dead_taps(graph, convolutions),
         unreached=find_unreached(recorded),
+        unregistered=find_unregistered(recorded, names),
         unknown=find_unknown(graph, names),
         submodules=tuple(path for path, _ in model.named_modules() if path),
         graph=graph,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from flyweight.analysis import layout as lay
-from flyweight.analysis.facts import Convolution, ConvolutionLayer, DeadTaps
+from flyweight.analysis.facts import Convolution, ConvolutionLayer, DeadTaps, Unregistered
 from flyweight.analysis.layout import LostError
 from flyweight.analysis.names import Names
 from flyweight.analysis.operators import operator_for
@@ -19,15 +19,33 @@ from flyweight.analysis.trace import Node, Ref, Trace
 
 def used_parameters(trace: Trace, node: Node) -> dict[str, int]:
     """Sizes of the parameters that a node reads, directly or through computations on parameters alone, by name."""
-    found: dict[str, int] = {}
+    values = (trace.values[index] for index in _constants(trace, node))
+    return {value.parameter: prod(value.shape) for value in values if value.parameter is not None}
+
+
+def _constants(trace: Trace, node: Node) -> Iterator[int]:
+    """Values that no operator made and that a node reads, directly or through computations without the picture."""
     pending = [value for value in node.inputs if not trace.values[value].dependent]
     while pending:
-        value = trace.values[pending.pop()]
-        if value.parameter is not None:
-            found[value.parameter] = prod(value.shape)
-        elif value.producer is not None:
-            pending.extend(trace.nodes[value.producer].inputs)
-    return found
+        index = pending.pop()
+        producer = trace.values[index].producer
+        if producer is None:
+            yield index
+        else:
+            pending.extend(trace.nodes[producer].inputs)
+
+
+def find_unregistered(trace: Trace, names: Names) -> tuple[Unregistered, ...]:
+    """Weights that have a part in the output and that the network does not know of, in order."""
+    numbers: dict[str, int] = {}
+    counted: set[int] = set()
+    for index, node in enumerate(trace.nodes):
+        if any(trace.values[value].dependent for value in node.outputs):
+            for value in (trace.unregistered.keys() & set(_constants(trace, node))) - counted:
+                counted.add(value)
+                layer = trace.unregistered[value] or names.of(index)
+                numbers[layer] = numbers.get(layer, 0) + prod(trace.values[value].shape)
+    return tuple(Unregistered(layer, count) for layer, count in numbers.items())
 
 
 def _per_axis(given: Any, count: int) -> tuple[int, ...]:

@@ -217,6 +217,21 @@ class Unreached:
 
 
 @dataclass(frozen=True)
+class Unregistered:
+    """Weights that have a part in the output and that the network does not know of: neither trained nor saved.
+
+    What a plain list of layers or a plain tensor holds is no parameter of a network.
+
+    Attributes:
+        layer: the attribute that holds them, else the first operator that reads them.
+        parameters: numbers in them, shared ones once.
+    """
+
+    layer: str
+    parameters: int
+
+
+@dataclass(frozen=True)
 class UnknownOperator:
     """An operator that is not understood, or a hole through which values left the graph.
 
@@ -237,10 +252,11 @@ class Facts:
     Attributes:
         network: class name.
         input_shape: (C, H, W).
-        parameters: all parameters, trainable or frozen, shared ones once.
+        parameters: all registered parameters, trainable or frozen, shared ones once.
         trainable_parameters: of these, those with requires_grad.
         macs: multiply-accumulates of convolutions and matrix products for one picture (biases, norms and activations
             are not counted); None when some operator might hide work.
+        unregistered: weights that are no parameters of the network, though it uses them.
         submodules: every module path, parents first.
         convolutions: in the order of execution.
         convolution_layers: the same, depthwise separable pairs joined.
@@ -260,6 +276,7 @@ class Facts:
     head: Head
     dead_taps: tuple[DeadTaps, ...]
     unreached: tuple[Unreached, ...]
+    unregistered: tuple[Unregistered, ...]
     unknown: tuple[UnknownOperator, ...]
     submodules: tuple[str, ...]
     graph: Graph = field(repr=False, compare=False)

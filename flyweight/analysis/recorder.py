@@ -53,6 +53,7 @@ class _Recorder(LightMode):
         self._value_of: dict[int, int] = {}
         self._sharing: dict[int, list[Tensor]] = {}
         self._parameters = {id(p): name for name, p in model.named_parameters()}
+        self._holders = _holders(model)
         self._own = {id(t) for m in model.modules() for t in [*m.buffers(recurse=False), *vars(m).values()]}
         self.trace.input = self._new(sample, None, dependent=True)
 
@@ -76,7 +77,11 @@ class _Recorder(LightMode):
             # a constant of the module's file, or something that went through NumPy: record() finds out which
             self.foreign.append(tensor.detach().clone())
             self.foreign_layers.append(self._layer())
-        return self._new(tensor, None, dependent=False, parameter=parameter)
+        index = self._new(tensor, None, dependent=False, parameter=parameter)
+        # gradients are off, so nothing that this run makes asks for one: such a tensor was there before
+        if parameter is None and (tensor.requires_grad or isinstance(tensor, nn.Parameter)):
+            self.trace.unregistered[index] = self._holders.get(id(tensor), "")
+        return index
 
     def _layer(self) -> str:
         return self.trace.calls[self.stack[-1]].path if self.stack else ""
@@ -156,6 +161,23 @@ class _Recorder(LightMode):
             call.output = self._value_of.get(id(tensors[0]))
 
 
+def _held(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What plain attributes, lists and dictionaries of a network's modules hold, with the path of the attribute."""
+    for path, module in model.named_modules():
+        for name, content in vars(module).items():
+            if name not in ("_parameters", "_modules", "_buffers"):
+                yield from ((f"{path}.{name}" if path else name, leaf) for leaf in tree_leaves(content))
+
+
+def _holders(model: nn.Module) -> dict[int, str]:
+    """For each tensor, by identity, that a plain attribute holds by itself or in a layer: the path of the attribute."""
+    found: dict[int, str] = {}
+    for where, leaf in _held(model):
+        tensors = list(leaf.parameters()) if isinstance(leaf, nn.Module) else [leaf]
+        found.update({id(tensor): where for tensor in tensors if isinstance(tensor, Tensor)})
+    return found
+
+
 def detaches(func: Any) -> bool:
     """Whether an operator only hands a tensor on."""
     return func._schema.name == "aten::detach"
@@ -203,12 +225,15 @@ def _mutated(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a network in evaluation mode without gradients; give back modes, buffers, random state and threads."""
     threads = torch.get_num_threads()
-    modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    # layers in a plain list run too, though the network does not know of them
+    roots = [model, *(leaf for _, leaf in _held(model) if isinstance(leaf, nn.Module))]
+    modes = {module: module.training for root in roots for module in root.modules()}
+    buffers = [(buffer, buffer.detach().clone()) for root in roots for buffer in root.buffers()]
     try:
         # one picture gives two threads little to share; beside a training they wait for each other ten times longer
         torch.set_num_threads(1)
-        model.eval()
+        for root in roots:
+            root.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:

@@ -91,6 +91,8 @@ class Trace:
         events: the order of things for a table: ("call", index of a leaf call) or ("node", index of an operator
             outside any leaf call).
         leaks: layers where values left the graph (numbers read by Python, NumPy), so that the trace has a hole.
+        unregistered: values that are weights which the network does not know of, each with the attribute that holds
+            it (``stage.layers``); empty where none was found.
     """
 
     model: nn.Module
@@ -102,6 +104,7 @@ class Trace:
     input: int = 0
     outputs: list[int] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+    unregistered: dict[int, str] = field(default_factory=dict)
 
     def path(self, node: Node) -> str:
         """Path of the innermost module that the operator ran in; empty for the network itself."""
