@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from dataclasses import replace
 
 import faulty_networks
 import numpy as np
@@ -308,6 +309,48 @@ def test_depthwise_dilation_moved_into_the_batch():
     assert (facts.receptive_field.value, facts.receptive_field.status) == (5, "proved")
     assert facts.convolutions[0].dilation == (2, 2)
     assert facts.convolutions[0].dilated
+
+
+@pytest.mark.parametrize("name", model.NETWORKS)
+def test_channels_last_changes_no_fact(name):
+    def without_places(facts):
+        """A copy into another memory format is an operator more: places in the trace move."""
+        layers = facts.convolution_layers
+        return replace(
+            facts,
+            convolutions=tuple(replace(part, node=0) for part in facts.convolutions),
+            convolution_layers=tuple(replace(e, parts=tuple(replace(p, node=0) for p in e.parts)) for e in layers),
+            poolings=tuple(replace(pooling, node=0) for pooling in facts.poolings),
+            head=replace(facts.head, targets=()),
+        )
+
+    network = model.build(ModelConfig(network=name))
+    plain = analysis.analyze(network, (3, 32, 32))
+    last = analysis.analyze(network.to(memory_format=torch.channels_last), (3, 32, 32))
+    assert last.receptive_field.status == "proved"
+    assert without_places(last) == without_places(plain)
+
+
+def test_normalisation_of_channels_between_two_permutes():
+    # the second permute leaves a map in channels-last behind, as the pooling finds it in a ConvNeXt
+    class Normed(faulty_networks.Sound):
+        def forward(self, x):
+            y = self.features(x).permute(0, 2, 3, 1)
+            return self.fc(self.pool(F.layer_norm(y, (64,)).permute(0, 3, 1, 2)).flatten(1))
+
+    facts = analysis.analyze(Normed(), (3, 32, 32))
+    assert (facts.receptive_field.value, facts.receptive_field.status) == (75, "proved")
+    assert facts.head.pooling == ("pool",)
+    assert not facts.unknown
+    assert facts.macs == analysis.analyze(faulty_networks.Sound(), (3, 32, 32)).macs
+
+
+def test_strides_of_ones_own_are_not_understood():
+    # a map of one pixel that lies in a larger one: other strides read its neighbours
+    facts = analysis.analyze(
+        Net(lambda net, x: net.a(x)[:, :, :1, :1].as_strided((1, 8, 1, 1), (8, 1, 8, 8)), a=conv(3, 8)), (3, 16, 16)
+    )
+    assert [unknown.operator for unknown in facts.unknown] == ["as_strided"]
 
 
 def test_channels_last_and_linear_layers_as_in_convnext():

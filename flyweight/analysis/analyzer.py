@@ -28,7 +28,7 @@ from flyweight.errors import FlyweightError
 
 # operators that move numbers around without making new ones get no row of their own
 _SILENT = {"detach", "alias", "clone", "_to_copy", "lift_fresh", "t", "transpose", "permute", "expand"}
-_SILENT |= {WRITE_THROUGH_VIEW}
+_SILENT |= {"as_strided", "as_strided_", WRITE_THROUGH_VIEW}
 
 
 def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:

@@ -175,6 +175,21 @@ def reduction(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, after, links)
 
 
+def restriding(node: Node, graph: Map) -> Effect:
+    """``as_strided`` where it only renews the strides of a map of one pixel.
+
+    ATen does so to the result of global average pooling in channels-last (``adaptive_avg_pool2d`` in
+    AdaptiveAveragePooling.cpp). Elsewhere it may read any number of the memory, unless that holds the result alone.
+    """
+    value = only_input(node, graph)
+    producer, shape = graph.trace.values[value].producer, graph.shape(value)
+    alone = producer is not None and operator_for(graph.trace.nodes[producer]) is reduction
+    if not alone or tuple(node.args["size"]) != shape or any(size > 1 for size in shape[2:]):
+        raise LostError
+    before = graph.layout(value)
+    return effect_on_input(node, graph, before, unmoved(before))
+
+
 def normalisation_over(over: Callable[[Node, int], set[int]]) -> Operator:
     """An operator that keeps positions but lets a statistic over some dimensions act on each of them."""
 
@@ -257,6 +272,7 @@ _FAMILIES: list[tuple[Operator, str]] = [
         "mean sum amax amin max min var std prod norm linalg_vector_norm logsumexp argmax argmin any all median"
         " var_mean std_mean",
     ),
+    (restriding, "as_strided as_strided_"),
     (
         normalisation_over(_batch_statistics),
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm"
