@@ -235,17 +235,7 @@ class GlobalAveragePooling(Rule):
         if not head.faults:
             return self.fails("no map reaches the output")
         fault = head.faults[0]
-        cure = "end with nn.AdaptiveAvgPool2d(1) and a 1x1 convolution or nn.Linear"
-        if fault.node >= 0 and len(fault.map_shape) == 3:
-            channels, area = fault.map_shape[0], prod(fault.map_shape[1:])
-            before = channels * area * fault.features
-            cure = f"put nn.AdaptiveAvgPool2d(1) before {fault.layer}"
-            if not fault.features:
-                cure = f"replace {fault.layer} by nn.AdaptiveAvgPool2d(1)"
-            elif area > 1:
-                after = channels * fault.features
-                cure += f": it then needs {after:,} weights in place of {before:,}"
-        return self.fails(f"{fault.layer} {fault.detail}", fault.layer, cure)
+        return self.fails(f"{fault.layer} {fault.detail}", fault.layer, cures.average_whole_map(facts, fault))
 
 
 class ParametersBelow(Rule):

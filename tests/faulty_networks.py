@@ -141,6 +141,24 @@ class FlattenedHead(Sound):
         return self.fc(self.features(x).flatten(1))
 
 
+class CroppedHead(Sound):
+    """One place of the 8x8 map is averaged."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x)[:, :, 4:5, 4:5].mean((2, 3)))
+
+
+class SwallowedMap(Sound):
+    """A depthwise kernel as large as the 8x8 map, so that the average is one of a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv2d(64, 64, 8, groups=64, bias=False)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.last(super().features(x))
+
+
 class MaximumHead(Sound):
     """A global maximum in place of the average: no max pooling layer, and no global average pooling."""
 

@@ -740,6 +740,32 @@ def test_second_way_around_the_pooling_is_a_fault():
     assert facts.head.pooling == ("mean",)
 
 
+@pytest.mark.parametrize(
+    ("function", "fault"),
+    [
+        (lambda net, x: F.relu(net.a(x)[:, :, ::2]), "slice leaves 8x16 of a map of 8x16x16 to be averaged"),
+        (lambda net, x: net.point(F.pad(net.a(x), (-1, 0))), "pad leaves 16x15 of a map of 8x16x16 to be averaged"),
+        (lambda net, x: net.a(x).permute(0, 2, 3, 1)[:, 2:].permute(0, 3, 1, 2), "slice leaves 14x16 of a map"),
+        (lambda net, x: F.avg_pool2d(net.a(x), 15), "avg_pool2d leaves one place of a map of 8x16x16: mean has"),
+        # a branch without padding, and the middle of the map that it was made of
+        (lambda net, x: net.b(net.a(x)) + net.a(x)[:, :, 1:-1, 1:-1], "slice leaves 14x14 of a map of 8x16x16"),
+        (lambda net, x: (lambda y: net.b(y) + y[:, :, 1:-1, 1:-1])(net.a(x)), None),
+        (lambda net, x: net.b(net.a(x)[:, :, 2:, 2:]), None),
+        (lambda net, x: F.avg_pool2d(net.a(x), 3), None),
+        (lambda net, x: net.a(x)[:, ::2].repeat(1, 2, 1, 1), None),
+    ],
+)
+def test_an_average_of_a_part_of_the_map_is_a_fault(function, fault):
+    modules = {"a": conv(3, 8), "b": conv(8, 8, padding=0), "point": nn.Conv2d(8, 8, 1)}
+    head = analysis.analyze(Net(function, **modules), (3, 16, 16)).head
+    faults = [f"{found.layer} {found.detail}" for found in head.faults]
+    assert (not faults) if fault is None else (len(faults) == 1 and faults[0].startswith(fault))
+
+
+def test_a_picture_of_one_place_is_averaged_as_far_as_it_can_be():
+    assert not analysis.analyze(Net(lambda net, x: net.a(x), a=conv(3, 8)), (3, 1, 1)).head.faults
+
+
 def test_map_as_output_is_a_fault():
     facts = analysis.analyze(nn.Sequential(conv(3, 8)), (3, 16, 16))
     assert facts.head.faults[0].layer == "the output"

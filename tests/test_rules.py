@@ -70,6 +70,8 @@ def test_margins_are_told():
         (faulty.NoSeparable, "R3", "c4.2.0", "0 found, at least 1 needed"),
         (faulty.NoDilation, "R4", "c4.0.0", "0 found, at least 1 needed"),
         (faulty.FlattenedHead, "R5", "fc", "fc flattens a map of 64x8x8 without averaging it"),
+        (faulty.CroppedHead, "R5", "slice", "slice leaves 1x1 of a map of 64x8x8 to be averaged"),
+        (faulty.SwallowedMap, "R5", "last", "last leaves one place of a map of 64x8x8: pool has nothing to average"),
     ],
 )
 def test_planted_fault_fails_its_rule_alone_and_names_the_layer(network, rule, layer, detail):
@@ -237,6 +239,28 @@ def test_cure_for_a_flattened_head():
     cure = "put nn.AdaptiveAvgPool2d(1) before fc: it then needs 640 weights in place of 40,960"
     assert only_failure(network).cure == cure
     assert parameters(network) - parameters(faulty.Sound()) == 40_960 - 640
+
+
+def test_cure_for_a_map_that_a_kernel_swallows():
+    network = faulty.SwallowedMap()
+    # 8 + 2 * 3 - 7 places are left
+    assert only_failure(network).cure == "give last padding 3x3: a map of 7x7 is left to average"
+    network.last.padding = (3, 3)
+    assert judge(network).passed
+
+
+def test_cure_for_a_map_that_strides_use_up():
+    network = faulty.Sound()
+    network.c4 = nn.Sequential(faulty.conv(32, 32), faulty.conv(32, 32), faulty.conv(32, 64, stride=8))
+    verdict = only_failure(network)
+    assert verdict.detail == "c4.2.0 leaves one place of a map of 32x8x8: pool has nothing to average"
+    assert verdict.cure == "give c4.2.0 stride 1: a map of 8x8 is left to average"
+    network.c4[2][0].stride = (1, 1)
+    assert judge(network).passed
+
+
+def test_cure_for_a_cropped_head():
+    assert only_failure(faulty.CroppedHead()).cure == "leave slice out: the whole map is to be averaged"
 
 
 # --- unknown is not a pass

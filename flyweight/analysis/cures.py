@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from flyweight.analysis.edits import field_if_dilated, narrowing_edit, separable_edits
-from flyweight.analysis.facts import ConvolutionLayer, Facts
+from flyweight.analysis.facts import Convolution, ConvolutionLayer, Facts, HeadFault
 
 
 def fewer_or_more(facts: Facts, block: str, layers: Sequence[ConvolutionLayer], count: int) -> str | None:
@@ -41,6 +42,36 @@ def shrink_or_dilate(facts: Facts, last: ConvolutionLayer) -> str:
     if sizes is not None and part.kernel and max(part.kernel) > 1:
         cure += f"; or dilation 2: receptive field {sizes[0]}x{sizes[1]}; neither costs parameters"
     return cure
+
+
+def average_whole_map(facts: Facts, fault: HeadFault) -> str:
+    """An average in place of what ends the last map, or a map that is left for the average."""
+    if fault.node < 0 or len(fault.map_shape) != 3:
+        return "end with nn.AdaptiveAvgPool2d(1) and a 1x1 convolution or nn.Linear"
+    part = next((c for c in facts.convolutions if c.node == fault.node), None)
+    if part is not None:
+        return _leave_map(part)
+    if facts.graph.trace.nodes[fault.node].name == "slice":
+        return f"leave {fault.layer} out: the whole map is to be averaged"
+    if not fault.features:
+        return f"replace {fault.layer} by nn.AdaptiveAvgPool2d(1)"
+    channels, area = fault.map_shape[0], prod(fault.map_shape[1:])
+    cure = f"put nn.AdaptiveAvgPool2d(1) before {fault.layer}"
+    if area > 1:
+        after, before = channels * fault.features, channels * area * fault.features
+        cure += f": it then needs {after:,} weights in place of {before:,}"
+    return cure
+
+
+def _leave_map(part: Convolution) -> str:
+    """Stride or padding with which a convolution makes a map of more than one place."""
+    spans = [step * (side - 1) for step, side in zip(part.dilation, part.kernel, strict=True)]
+    padding, edits = part.padding, ["stride 1"] if part.strided else []
+    if all(n + 2 * p == s + 1 for n, p, s in zip(part.input_size, padding, spans, strict=True)):
+        padding = tuple(span // 2 for span in spans)
+        edits.append(f"padding {'x'.join(map(str, padding))}")
+    left = (n + 2 * p - s for n, p, s in zip(part.input_size, padding, spans, strict=True))
+    return f"give {part.name} {' and '.join(edits)}: a map of {'x'.join(map(str, left))} is left to average"
 
 
 def lighten(facts: Facts, limit: int) -> tuple[str | None, str | None]:

@@ -159,7 +159,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class HeadFault:
-    """A way from the last map to the output that does not go through global average pooling.
+    """A way from the last map to the output that does not go through global average pooling of the whole map.
 
     Attributes:
         layer: where positions end without being averaged.
