@@ -36,8 +36,8 @@ class Classifier:
     A batch norm that follows a convolution is folded into it (Jacob et al. 2018, "Quantization and training of neural
     networks", section 3.2), the weights lie channels-last, as the pictures do, and small batches, for which Python is
     slower than the arithmetic, run without it. The answers differ from the network's own by the rounding of float32. A
-    network that cannot be traced, or that says something else afterwards, is asked as it is. What it gains stands in
-    docs/performance.md.
+    network that cannot be traced, that chooses its way by what it sees, or that says something else afterwards, is
+    asked as it is. What it gains stands in docs/performance.md.
 
     Args:
         network: (N, C, H, W) -> (N, classes), in eval mode; it is not changed and should not change from here on.
@@ -109,8 +109,8 @@ def _compiled(network: nn.Module, sample: Tensor) -> nn.Module:
     with warnings.catch_warnings():
         # torch would have torch.compile used, which needs a C++ compiler on the user's machine
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        # a network that a trace cannot follow is found out by its answers
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        # a trace keeps the way that these pictures took; where the network may choose another, it is asked as it is
+        warnings.filterwarnings("error", category=torch.jit.TracerWarning)
         return torch.jit.freeze(torch.jit.trace(network, sample))
 
 

@@ -137,6 +137,21 @@ class Untraceable(nn.Module):
         return x.mean((2, 3)) if x.mean() > 0 else x.amax((2, 3))
 
 
+class Choosing(nn.Module):
+    """Says one thing about a bright picture and another about a dark one."""
+
+    def forward(self, x):
+        return x.mean((2, 3)) if x.mean() > 0.25 else -x.amax((2, 3))
+
+
+def test_a_network_that_chooses_its_way_is_not_traced():
+    # pictures of noise, with which a network is tried, are all bright
+    classify = inference.Classifier(Choosing().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    assert not isinstance(classify.compiled, torch.jit.ScriptModule)
+    dark = pictures(1) // 8
+    assert classify(dark).numpy() == pytest.approx(dark.max((1, 2)) / -255, abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", [Watched, Shared, Untraceable])
 def test_what_cannot_be_folded_is_asked_as_it_is(kind):
     torch.manual_seed(0)
