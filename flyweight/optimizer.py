@@ -34,13 +34,17 @@ def build(network: nn.Module, config: TrainConfig) -> Optimizer:
 
 
 def hidden_matrices(network: nn.Module) -> list[Tensor]:
-    """Weights that mix all inputs of a layer into all its outputs, without those of the last layer, the classifier.
+    """Weights that mix all inputs of a layer into all its outputs, without those of the classifier.
 
-    A depthwise or grouped kernel is none: its channels do not see each other.
+    A depthwise or grouped kernel is none: its channels do not see each other. The classifier is the linear layer that
+    the network names last; without any, the last convolution. A weight that several layers share is there once.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    dense = [layer for layer in layers[:-1] if not (isinstance(layer, nn.Conv2d) and layer.groups > 1)]
-    return [layer.weight for layer in dense if layer.weight.requires_grad]
+    classifier = ([layer for layer in layers if isinstance(layer, nn.Linear)] or layers or [None])[-1]
+    dense = [layer for layer in layers if not (isinstance(layer, nn.Conv2d) and layer.groups > 1)]
+    # nn.Module.parameters() leaves out repetitions by identity, and so must this
+    weights = {id(layer.weight): layer.weight for layer in dense if layer is not classifier}
+    return [weight for weight in weights.values() if weight.requires_grad]
 
 
 class Muon(Optimizer):

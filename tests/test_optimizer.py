@@ -104,3 +104,23 @@ def test_rates_and_decays_are_those_of_the_recipe():
 def test_a_network_of_one_layer_has_no_hidden_matrix():
     made = optimizer.build(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), settings(optimizer="muon"))
     assert [group["orthogonal"] for group in made.param_groups] == [False, False]
+
+
+class HeadFirst(nn.Module):
+    """The classifier is registered before the rest, and two layers share a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.first, self.second, self.third = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.third.weight = self.second.weight
+
+
+def test_the_classifier_is_the_linear_layer_and_a_shared_weight_moves_once():
+    network = HeadFirst()
+    found = optimizer.hidden_matrices(network)
+    assert [id(weight) for weight in found] == [id(network.first.weight), id(network.second.weight)]
+    # without a linear layer the last convolution makes the classes
+    convolutions = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+    assert [id(weight) for weight in optimizer.hidden_matrices(convolutions)] == [id(convolutions[0].weight)]
+    assert optimizer.hidden_matrices(nn.Flatten()) == []
