@@ -163,9 +163,12 @@ class Run:
         rows = []
         for number, line in enumerate(self.history_jsonl.read_bytes().splitlines(), start=1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
-                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew") from None
+                row = None
+            if not isinstance(row, dict):
+                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
+            rows.append(row)
         return rows
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
@@ -184,8 +187,14 @@ class Run:
         write_bytes(
             self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", content + hashlib.sha256(content).digest()
         )
-        for old in sorted(self.checkpoints.glob("*.pt"))[:-keep]:
+        for old in self._checkpoints()[:-keep]:
             old.unlink()
+
+    def _checkpoints(self) -> list[Path]:
+        """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise."""
+        return sorted(
+            self.checkpoints.glob("*.pt"), key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)]
+        )
 
     def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that is whole, and a line about each newer one that is not.
@@ -194,7 +203,7 @@ class Run:
             RunError: there are checkpoints and all of them are damaged.
         """
         damaged: list[str] = []
-        files = sorted(self.checkpoints.glob("*.pt"), reverse=True)
+        files = self._checkpoints()[::-1]
         for file in files:
             raw = file.read_bytes()
             content, digest = raw[:-32], raw[-32:]
@@ -237,7 +246,10 @@ class Run:
 
 def save_model(folder: Path, network: nn.Module, card: Card) -> None:
     """Write ``model.safetensors`` and ``config.json`` into a folder."""
-    content = safetensors.torch.save({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
+    # copies, for safetensors refuses tensors that share memory, as those of a layer that is used twice do
+    content = safetensors.torch.save(
+        {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    )
     write_bytes(folder / WEIGHTS, content)
     fields = {**asdict(card), "sha256": hashlib.sha256(content).hexdigest()}
     write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
@@ -283,12 +295,16 @@ def load_trained(folder: Path) -> Trained:
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
     channels = card.input_shape[0]
-    if len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
-        raise RunError(f"{folder / CARD} is damaged: mean and std must be {channels} numbers each, std above 0")
+    if min(card.input_shape) < 1 or len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
+        raise RunError(
+            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std {channels} numbers"
+            " each, std above 0"
+        )
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
-        network = model.build(ModelConfig(network=card.network, dropout=card.dropout), len(card.classes))
+        described = config.parse(ModelConfig, {"network": card.network, "dropout": card.dropout}, "the network's card")
+        network = model.build(described, len(card.classes))
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None
     try:

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,38 @@ def test_the_newest_checkpoint_counts_and_old_ones_go(tmp_path):
         "epoch-0011-step-000000.pt",
         "epoch-0011-step-000005.pt",
     ]
+
+
+def test_the_newest_is_so_by_its_number_and_not_by_its_name(tmp_path):
+    run = Run(tmp_path)
+    for number in (9998, 9999, 10000, 10001):
+        run.save_checkpoint(state(number), number, 0, keep=2)
+    assert run.load_checkpoint()[0]["epoch"] == 10001
+    assert {file.stem[:11] for file in run.checkpoints.iterdir()} == {"epoch-10000", "epoch-10001"}
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "{"])
+def test_a_history_of_something_else_is_damaged(tmp_path, line):
+    run = Run(tmp_path)
+    run.history_jsonl.write_text(f'{{"epoch": 1}}\n{line}\n')
+    with pytest.raises(RunError, match="damaged in line 2"):
+        run.history()
+
+
+def test_a_layer_that_is_used_twice_can_be_saved_and_loaded(tmp_path, monkeypatch):
+    (tmp_path / "twice.py").write_text(
+        "from torch import nn\n"
+        "class Twice(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        layer = nn.Conv2d(3, 3, 3)\n"
+        "        super().__init__(layer, layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    reference = f"{tmp_path / 'twice.py'}:Twice"
+    network = model.build(ModelConfig(network=reference))
+    checkpoint.save_model(tmp_path, network, replace(CARD, network=reference))
+    loaded = checkpoint.load_trained(tmp_path).model
+    assert loaded[0] is loaded[1]
+    assert torch.equal(loaded[0].weight, network[0].weight)
 
 
 @pytest.mark.parametrize("position", [0, 100, 2000, -33, -1])
@@ -162,7 +195,7 @@ def test_weights_of_another_network_are_refused(shipped):
     "fields",
     [
         {"network": None}, {"dropout": "x"}, {"classes": 3}, {"input_shape": [1]}, {"mean": [0.5]}, {"std": [0, 0, 0]},
-        {"mean": "abc"}, {"network": "nope"},
+        {"mean": "abc"}, {"network": "nope"}, {"dropout": 1.5}, {"input_shape": [0, 32, 32], "mean": [], "std": []},
     ],
 )  # fmt: skip
 def test_a_damaged_card_is_one_line(shipped, fields):
