@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a rule failed; 2 the call was wrong; 3 data; 4 a run folde
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
@@ -105,7 +106,7 @@ def train(
 ) -> int:
     """Train a network by a recipe, with a test pass after each epoch, and write the report.
 
-    Ctrl-C saves the state; --resume goes on from there, to the same weights as an unbroken run.
+    Ctrl-C saves the state; --resume goes on from there, on the same machine to the same weights as an unbroken run.
 
     Args:
         recipe: A built-in recipe or a YAML file of yours.
@@ -135,7 +136,7 @@ def train(
         dataset, note = job.load_data(plan.data, fallback)
         if note is not None:
             plan = plan.model_copy(update={"data": DataConfig(name="digits")})
-        check_trainable(network, dataset, plan.train)
+        check_trainable(network, dataset, plan)
         folder = job.create_run(out, plan)
     return _train(folder, plan, dataset, note, with_report)
 
@@ -154,7 +155,8 @@ def evaluate(
     *,
     data: DataOption = None,
     out: Annotated[
-        Path | None, Parameter(help="Where evaluation.json and mistakes.csv go; a run's own folder.")
+        Path | None,
+        Parameter(help="Where evaluation.json and mistakes.csv go; by default a run's folder, with --data nowhere."),
     ] = None,
     damaged: Annotated[
         bool, Parameter(negative="", help="Also on damaged pictures: JPEG, blur, noise, shift (a minute).")
@@ -186,7 +188,8 @@ def evaluate(
             for result in robustness.measure(trained, dataset):
                 say(f"{result.damage.label}: {result.accuracy:.2f} %")
                 results.append(result)
-    if out is None and source.parent != checkpoint.ZOO:
+    # what a run's report speaks of stays; what ships is not ours to write beside
+    if out is None and data is None and source.resolve().parent != checkpoint.ZOO.resolve():
         out = source
     if out is not None:
         try:
@@ -352,6 +355,9 @@ def _json(content: object) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name that the terminal's encoding lacks is told with escapes, and ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run_command(arguments))
 
 

@@ -18,19 +18,39 @@ if TYPE_CHECKING:
 
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with paths that hold from anywhere: of a user's network, beside the recipe or here; data; teacher."""
+    """The recipe with paths that hold from anywhere: of its data; of a network, rules and a teacher of the user's own.
+
+    Those three lie beside the recipe or here.
+
+    Raises:
+        DataError: the data lies in the home of a user who does not exist.
+    """
+    from flyweight.checkpoint import ZOO
+    from flyweight.data.arrays import expanded
+    from flyweight.rules import known_rulesets
+
     file, colon, name = plan.model.network.rpartition(":")
     if colon:
-        beside = folder / file
-        path = (beside if beside.is_file() else Path(file)).resolve()
-        plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": f"{path}:{name}"})})
+        network = f"{_beside(folder, file).resolve()}:{name}"
+        plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": network})})
+    # a name that ships wins over a file or folder of that name, as where it is read
+    if plan.rules is not None and plan.rules not in known_rulesets():
+        path = _beside(folder, plan.rules)
+        plan = plan.model_copy(update={"rules": str(path.resolve()) if path.is_file() else plan.rules})
     if plan.data.path is not None:
-        path = plan.data.path.expanduser().absolute()
+        path = expanded(plan.data.path, "data.path")
         plan = plan.model_copy(update={"data": plan.data.model_copy(update={"path": path})})
-    if plan.train.teacher is not None and Path(plan.train.teacher).is_dir():
-        teacher = str(Path(plan.train.teacher).resolve())
+    teacher = plan.train.teacher
+    if teacher is not None and not (ZOO / teacher).is_dir():
+        path = _beside(folder, teacher)
+        teacher = str(path.resolve()) if path.is_dir() else teacher
         plan = plan.model_copy(update={"train": plan.train.model_copy(update={"teacher": teacher})})
     return plan
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """A file or folder beside the recipe where there is one, else here."""
+    return folder / name if (folder / name).exists() else Path(name)
 
 
 def with_data(plan: Recipe, option: str | None) -> Recipe:

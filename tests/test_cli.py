@@ -48,6 +48,7 @@ def command(capsys, monkeypatch, tmp_path):
         (["train", "sprint", "--set", "train.epoch=3"], 2, "did you mean 'epochs'?"),
         (["train", "sprint", "--epochs", "0"], 2, "train.epochs"),
         (["train", "sprint", "--data", "/nowhere/at/all"], 3, "/nowhere/at/all does not exist"),
+        (["train", "sprint", "--data", "~nosuchuser/x"], 3, "~nosuchuser is nobody's home here"),
         (["train", "--resume", "nowhere"], 4, "not a run folder"),
         (["train", "--resume", "nowhere", "--epochs", "3"], 2, "leave out"),
         (["evaluate", "nothing"], 4, "neither a run folder nor a shipped network"),
@@ -208,6 +209,10 @@ def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     code, out, _ = command("evaluate", "run", "--data", "digits", "--out", "elsewhere", "--json")
     assert (code, json.loads(out)["n"]) == (0, 360)
     assert json.loads((run / "evaluation.json").read_text())["n"] == 100
+    # nor without --out: the report speaks of those 100
+    code, out, _ = command("evaluate", "run", "--data", "digits", "--json")
+    assert (code, json.loads(out)["n"]) == (0, 360)
+    assert json.loads((run / "evaluation.json").read_text())["n"] == 100
     (run / "report.html").unlink()
     assert command("report", "run")[0] == 0
     assert (run / "report.html").exists()
@@ -275,6 +280,9 @@ def test_shipped_networks_evaluate_by_name(command, tmp_path, monkeypatch):
     assert code == 0, err
     assert "360" in out
     assert sorted(path.name for path in (tmp_path / "zoo" / "sprint").iterdir()) == ["config.json", "model.safetensors"]
+    # by its path, too
+    assert command("evaluate", os.path.relpath(tmp_path / "zoo" / "sprint"))[0] == 0
+    assert sorted(path.name for path in (tmp_path / "zoo" / "sprint").iterdir()) == ["config.json", "model.safetensors"]
     code, _, err = command("evaluate", "strided")
     assert code == 4
     assert "flyweight train strided" in err
@@ -291,3 +299,15 @@ def test_help_does_not_import_torch():
     code = "import sys; from flyweight import cli; cli.run_command(['--help']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_name_that_the_terminal_cannot_write_is_told_with_escapes(tmp_path):
+    Image.new("RGB", (32, 32), "navy").save(tmp_path / "\u00e9\u65e5.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "flyweight", "predict", "sprint", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\xe9\\u65e5.png")

@@ -28,9 +28,9 @@ FORMAT = 1  # raise it when the same files would give other arrays, or the manif
 def cache_folder(cache: Path | None = None) -> Path:
     """Return `cache`, else FLYWEIGHT_CACHE, else `flyweight` in the user's cache folder of this platform."""
     if cache is not None:
-        return Path(cache).expanduser().absolute()
+        return expanded(Path(cache), "the cache")
     if chosen := os.environ.get("FLYWEIGHT_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return expanded(Path(chosen), "FLYWEIGHT_CACHE")
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "flyweight" / "Cache"
     if sys.platform == "darwin":
@@ -38,6 +38,22 @@ def cache_folder(cache: Path | None = None) -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification says to ignore a relative path
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "flyweight"
+
+
+def expanded(path: Path, place: str) -> Path:
+    """The path, absolute, with the home folder in place of ~.
+
+    Args:
+        path: as the user wrote it.
+        place: where.
+
+    Raises:
+        DataError: it begins with the ~name of somebody whose home is not known.
+    """
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise DataError(f"{place} {path}: {path.parts[0]} is nobody's home here; write the folder out") from None
 
 
 def cached(cache: Path, key: str, make: Callable[[], Dataset], progress: Progress) -> Dataset:

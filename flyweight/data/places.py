@@ -70,7 +70,7 @@ def checkout() -> Path | None:
 
 
 def _named(path: Path, place: str) -> sources.Source:
-    path = path.expanduser().absolute()
+    path = arrays.expanded(path, place)
     if not path.exists():
         raise DataError(f"{place} {path} does not exist: name {sources.LAYOUTS}")
     source = sources.find(path)
