@@ -1,7 +1,8 @@
 """One training loop for every recipe: accelerate for the devices, a short loop of our own for the rest.
 
 All that a step depends on is its position (seed, epoch, step) and the state in the checkpoint, so a resumed run is
-equal to the unbroken one to the bit (one process, same machine, same build, same number of threads).
+equal to the unbroken one to the bit (one process, same machine, same build, same number of threads). Of several
+processes the first one's random state is kept; the others draw anew after a resume.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from flyweight.augment import Augmenter
 from flyweight.batches import Batches, Positions, loader
 from flyweight.blocks import normalize
 from flyweight.checkpoint import Card, Run
-from flyweight.config import Recipe, TrainConfig
+from flyweight.config import Recipe
 from flyweight.data import Dataset
 from flyweight.device import processes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.history import Epoch, Observer
 from flyweight.interrupt import Stop, stop_on_signal
 from flyweight.objective import Objective, load_teacher
+from flyweight.text import one_line
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def fit(
         KeyboardInterrupt: the user asked to stop; unless it says "at once", nothing is lost.
     """
     keep_freed_memory()
-    check_trainable(network, dataset, recipe.train)
+    check_trainable(network, dataset, recipe)
     if not processes().is_main_process:
         return _fit(_Trainer(network, dataset, recipe, run, observer), note)
     with run.locked():
@@ -89,31 +91,58 @@ def _fit(trainer: _Trainer, note: str | None) -> Result:
     return result
 
 
-def check_trainable(network: nn.Module, dataset: Dataset, config: TrainConfig) -> None:
-    """Refuse what could only fail after the training has begun.
+def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse what could only fail after the training has begun, or would be lost after it.
 
     Raises:
-        FlyweightError: a batch is larger than the training set, the output is not one logit a class, or there is
-            nothing to learn, or the teacher has seen other data.
+        FlyweightError: a batch is larger than the training set, the hole larger than a picture, the network cannot
+            take the pictures, its output is not one logit a class, there is nothing to learn, or something that
+            nobody would train and save, or the teacher has seen other data.
         RunError: there is no such teacher.
     """
+    config, name = recipe.train, type(network).__name__
     count, classes = len(dataset.train.labels), len(dataset.classes)
     if config.batch_size > count:
         raise FlyweightError(
             f"train.batch_size: {config.batch_size} is more than the {count} training images; lower it"
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise FlyweightError(f"{type(network).__name__} has no parameter that can be trained")
+        raise FlyweightError(f"{name} has no parameter that can be trained")
     if config.teacher is not None:
         load_teacher(config.teacher, dataset)
-    with inference.evaluating(network), torch.no_grad():
-        images = torch.from_numpy(np.array(dataset.train.images[:2]))
-        output = network(normalize(images, dataset.mean, dataset.std))
-    if not isinstance(output, Tensor) or output.shape != (len(images), classes):
+    pictures = Augmenter(recipe.augment, dataset.mean, config.seed)(np.array(dataset.train.images[:2]), [0, 1], 0)
+    with inference.evaluating(network):
+        inputs = normalize(torch.from_numpy(pictures), dataset.mean, dataset.std)
+        try:
+            output = network(inputs)
+        except Exception as error:  # a user's network may raise anything
+            shape = "x".join(str(size) for size in inputs.shape)
+            raise FlyweightError(f"{name} cannot take a batch of {shape} numbers: {one_line(error)}") from error
+    if not isinstance(output, Tensor) or output.shape != (len(inputs), classes):
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise FlyweightError(f"{name} returns {got} for a batch of 2: it must be (2, {classes}), one logit a class")
+    registered = {id(parameter) for parameter in network.parameters()}
+    strangers = [tensor for tensor in _leaves(output) if id(tensor) not in registered]
+    if strangers:
         raise FlyweightError(
-            f"{type(network).__name__} returns {got} for a batch of 2: it must be (2, {classes}), one logit a class"
+            f"{name} computes with {sum(tensor.numel() for tensor in strangers):,} weights that are not among its"
+            " parameters, so that nobody would train or save them: keep layers in an nn.ModuleList and not in a plain"
+            " list, tensors in an nn.Parameter"
         )
+
+
+def _leaves(output: Tensor) -> list[Tensor]:
+    """The tensors that a gradient of the output would be gathered in."""
+    seen, waiting, found = set(), [output.grad_fn], []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [before for before, _ in node.next_functions]
+    return found
 
 
 class _Trainer:
@@ -256,24 +285,31 @@ class _Trainer:
         return "held-out set" if self.recipe.data.hold_out else "test set"
 
     def _save(self) -> None:
+        # of all processes: each has counted its own pictures
+        totals = self.accelerator.reduce(self.totals)
         if not self.accelerator.is_main_process:
             return
+        generator = _generator(self.device)
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": torch.get_rng_state(),
+            "device_random": generator.get_rng_state() if generator is not None else None,
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
-            "totals": self.totals,
+            "totals": totals,
             "history": [vars(row) for row in self.history],
             "fingerprint": self.dataset.fingerprint,
             "teacher": self.objective.teacher_sha256,
             "recipe": _decisive(self.recipe),
         }
         self.run.save_checkpoint(state, self.epoch, self.step, self.config.keep)
+        self._write_history()
+
+    def _write_history(self) -> None:
         self.run.write_history(
             [vars(row) for row in self.history], [row.line(self.config.epochs, self.split) for row in self.history]
         )
@@ -309,10 +345,20 @@ class _Trainer:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
-        self.totals.copy_(state["totals"])
         self.history = [Epoch(**row) for row in state["history"]]
+        if not self.accelerator.is_main_process:
+            # the state is the main process's: with it, all would draw the same dropout and count its pictures again
+            done = self.epoch * self.steps + self.step
+            torch.manual_seed(self.config.seed + 1 + self.accelerator.process_index + 1_000_003 * done)
+            return
+        torch.set_rng_state(state["random"])
+        generator, device_random = _generator(self.device), state.get("device_random")
+        if generator is not None and device_random is not None:
+            generator.set_rng_state(device_random)
+        self.totals.copy_(state["totals"])
+        # a run that was killed between checkpoint and history, or whose history was damaged, gets it here
+        self._write_history()
 
     def record(self, note: str | None) -> None:
         """Write down on what machine and data the run was made; a resumed run keeps its first record."""
@@ -352,6 +398,11 @@ class _Trainer:
             }
             self.run.write_json(self.run.environment, self._record | ending)
         return Result(network, card, self.history)
+
+
+def _generator(device: torch.device) -> Any:
+    """What knows the random state of a device other than the CPU; None for the CPU."""
+    return None if device.type == "cpu" else torch.get_device_module(device)
 
 
 def _decisive(recipe: Recipe) -> dict[str, Any]:

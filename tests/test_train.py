@@ -132,11 +132,37 @@ def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
         fit(taught, striped, tmp_path / "pupil")
 
 
-def test_a_rate_that_is_too_high_is_one_line_and_keeps_the_last_checkpoint(striped, recipe, tmp_path):
+def test_a_rate_that_is_too_high_is_one_line(striped, recipe, tmp_path):
     with pytest.raises(
         FlyweightError, match=r"the loss became (nan|inf) in epoch 1.*lower train.peak_rate \(it is 1e\+30"
     ):
         fit(change(recipe, peak_rate=1e30), striped, tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_leaves_the_checkpoint_before_it(striped, recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe)
+    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    trainer.run_epoch(Stop())
+    with torch.no_grad():
+        trainer.network.classifier.weight.fill_(torch.nan)
+    with pytest.raises(FlyweightError, match="the loss became nan in epoch 2"):
+        trainer.run_epoch(Stop())
+    state, _ = run.load_checkpoint()
+    assert state["epoch"] == 1
+    assert all(value.isfinite().all() for value in state["network"].values())
+
+
+def test_resuming_writes_the_history_that_a_kill_or_an_accident_took(striped, recipe, tmp_path):
+    fit(recipe, striped, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    whole = {file: file.read_bytes() for file in (run.history_csv, run.history_jsonl, run.log)}
+    run.history_jsonl.write_bytes(whole[run.history_jsonl][:-20])
+    run.history_csv.unlink()
+    run.log.write_text("")
+    with pytest.raises(RunError, match="damaged in line 3; --resume writes it anew"):
+        run.history()
+    fit(recipe, striped, run.folder)
+    assert {file: file.read_bytes() for file in whole} == whole
 
 
 def test_a_batch_larger_than_the_data_is_one_line(striped, recipe, tmp_path):
@@ -227,18 +253,42 @@ class Flat(nn.Module):
         return self.output(x * self.weight)
 
 
+class Unregistered(nn.Module):
+    """Layers in a plain list and a bare tensor: torch knows of none of them. What needs no gradient is no weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Conv2d(3, 3, 3)]
+        self.scale, self.constant = torch.ones(2, requires_grad=True), torch.ones(2)
+        self.output = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.output(self.layers[0](x).mean((2, 3))) * self.scale + self.constant
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
         (Flat(lambda x: x.mean((2, 3))), r"returns \(2, 3\) for a batch of 2: it must be \(2, 2\)"),
         (Flat(lambda x: x), r"returns \(2, 3, 32, 32\)"),
         (Flat(lambda x: (x, x)), "returns tuple"),
+        (
+            Flat(lambda x: x.reshape(7, -1)),
+            r"Flat cannot take a batch of 2x3x32x32 numbers: shape '\[7, -1\]' is invalid",
+        ),
+        (Unregistered(), r"Unregistered computes with 86 weights that are not among its parameters.*nn.ModuleList"),
         (nn.Flatten(), "has no parameter that can be trained"),
     ],
 )
 def test_a_network_that_could_not_learn_is_refused_before_it_starts(striped, recipe, network, words):
     with pytest.raises(FlyweightError, match=words):
-        train.check_trainable(network, striped, recipe.train)
+        train.check_trainable(network, striped, recipe)
+
+
+def test_a_hole_larger_than_the_pictures_is_refused_before_there_is_a_run(striped, recipe):
+    large = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout": 1, "cutout_size": 64})})
+    with pytest.raises(FlyweightError, match="cutout_size: 64 is more than the side of the pictures, 32x32"):
+        train.check_trainable(fresh(recipe, striped), striped, large)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 5])
