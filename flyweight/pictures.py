@@ -77,8 +77,8 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
         return Image.fromarray((np.array(picture).astype(np.uint16) >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
         values = np.array(picture).astype(np.float64)
-        # 16-bit greys in a wider type, or a scale of their own
-        high = 65535.0 if values.max() > 255 else 255.0
+        # 16-bit greys in a wider type, shares of white, as scientific images have them, or a scale of their own
+        high = 65535.0 if values.max() > 255 else 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0
         return Image.fromarray(np.clip(values * (255 / high), 0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

@@ -172,7 +172,7 @@ def _context(
         "mistakes": scores.mistakes[:10],
         "pictures": [(name, *CAPTIONS[name]) for name in pictures],
         "commands": [
-            f"flyweight check {shlex.quote(recipe.model.network)}",
+            f"flyweight check {shlex.quote(recipe.model.network)}{_rules_option(recipe)}",
             f"flyweight train {folder}/{run.config.name}",
             f"flyweight evaluate {folder}",
             f"flyweight report {folder}",
@@ -225,7 +225,7 @@ def _notes(scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
         notes.append(
             f"The last epoch's test pass counted {history[-1]['test_correct']} of {history[-1]['test_total']};"
             f" the evaluation for this report, {scores.correct} of {scores.n}."
-            " Another device or number of threads rounds differently."
+            " Another device or number of threads rounds differently, by a few pictures and no more."
         )
     return notes
 
@@ -254,9 +254,14 @@ def _row(verdict: rules.Verdict, passed: str, failed: str) -> dict[str, str]:
     }
 
 
+def _rules_option(recipe: Recipe) -> str:
+    return "" if recipe.rules in (None, "brief") else f" --rules {shlex.quote(str(recipe.rules))}"
+
+
 def _augmentation_row(recipe: Recipe) -> dict[str, str]:
     chosen = recipe.augment
-    off = [name for name in ("flip", "shift_scale_rotate", "cutout") if getattr(chosen, name) == 0]
+    settings = ("flip", "shift_scale_rotate", "shift", "scale", "rotate", "cutout")
+    off = [name for name in settings if getattr(chosen, name) == 0]
     detail = (
         f"with probability {chosen.flip:g}, {chosen.shift_scale_rotate:g} and {chosen.cutout:g};"
         f" the hole is {chosen.cutout_size}x{chosen.cutout_size} pixels of the data set's mean"

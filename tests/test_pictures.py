@@ -67,6 +67,13 @@ def test_every_mode_becomes_what_the_network_takes(tmp_path, mode):
         assert result.std() > 10
 
 
+def test_greys_of_floating_point_are_shares_of_white(tmp_path):
+    path = tmp_path / "a.tif"
+    ramp = np.linspace(0, 1, 32, dtype=np.float32)[None].repeat(32, 0)
+    Image.fromarray(ramp).save(path)
+    assert (pictures.read(path, (1, 32, 32))[..., 0] == (ramp * 255).astype(np.uint8)).all()
+
+
 def test_a_network_of_grey_pictures_gets_grey(tmp_path):
     pixels = colours()
     grey = np.array(Image.fromarray(pixels).convert("L"))

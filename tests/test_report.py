@@ -287,3 +287,27 @@ def test_the_table_of_the_machine_shows_what_is_recorded():
     recorded = set(environment.describe()) | {"precision"}  # the training adds how it calculated
     assert set(report.ENVIRONMENT) <= recorded
     assert {"albumentations", "opencv", "numpy", "accelerate"} <= set(report.ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "words"),
+    [
+        ({}, "pass", "with probability"),
+        ({"flip": 0}, "FAIL", "off in the recipe: flip"),
+        # drawn as often as it likes, it would change nothing
+        ({"shift": 0, "scale": 0, "rotate": 0}, "FAIL", "off in the recipe: shift, scale, rotate"),
+        ({"cutout_size": 8}, "FAIL", "it must be 16x16"),
+    ],
+)
+def test_the_three_augmentations_count_where_they_do_something(settings, verdict, words):
+    recipe = config.load("sprint", [f"augment.{key}={value}" for key, value in settings.items()])
+    row = report._augmentation_row(recipe)
+    assert row["verdict"] == verdict
+    assert words in row["detail"]
+
+
+def test_the_commands_name_the_rules_of_the_run(odd):
+    assert "flyweight check" in words(odd[0])
+    assert report._rules_option(config.load("sprint")) == ""
+    assert report._rules_option(config.load("sprint", ["rules=null"])) == ""
+    assert report._rules_option(config.load("sprint", ["rules='my rules.yaml'"])) == " --rules 'my rules.yaml'"
