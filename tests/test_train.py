@@ -335,9 +335,9 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
 @pytest.mark.long
 def test_two_processes_share_a_training(tmp_path):
     """Torchrun with gloo: one run folder, one log, each picture once an epoch."""
+    both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight"]
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight",
-        "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",
+        *both, "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",
         "--set", "train.batch_size=64", "--set", "train.peak_rate=0.2",
     ]  # fmt: skip
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
@@ -348,3 +348,14 @@ def test_two_processes_share_a_training(tmp_path):
     assert history[-1]["test_accuracy"] > 50
     assert history[-1]["train_accuracy"] > 40
     assert checkpoint.load_trained(tmp_path / "run").card.data == "digits"
+    # both go on together from the checkpoint before the last
+    run = Run.open(tmp_path / "run")
+    sorted(run.checkpoints.iterdir())[-1].unlink()
+    run.weights.unlink()
+    resume = [*both, "train", "--resume", str(run.folder), "--no-report"]
+    done = subprocess.run(resume, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr.count("Epoch 2/3"), done.stderr.count("Epoch 3/3")) == (0, 1)
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
+    assert run.history()[:2] == history[:2]
+    assert run.history()[-1]["test_accuracy"] > 50
