@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from flyweight.analysis import ConvolutionLayer, Facts, cures
-from flyweight.analysis.edits import dilation_edits, field_edit, separable_edits
+from flyweight.analysis.edits import dilation_edits, field_edit, reviving_edit, separable_edits
 from flyweight.config import Section, is_file, parse, read_yaml, suggestion
 from flyweight.errors import FlyweightError
 from flyweight.text import short
@@ -150,6 +150,9 @@ class BlocksEndStridedOrDilated(BlockRule):
             last = layers[-1]
             if not (last.strided or last.dilated):
                 detail = f"the last convolution of {block}, {last.name}, has stride 1 and dilation 1"
+                steps = max((max(part.dilation) for part in last.parts if prod(part.kernel) > 1), default=1)
+                if steps > 1:
+                    detail = f"{detail[:-1]}{steps}, with which all taps but one see only padding"
                 return self.fails(detail, last.name, cures.shrink_or_dilate(facts, last))
             ends.append(f"{block} {'stride' if last.strided else 'dilated'}")
         return self.passes(", ".join(ends))
@@ -167,18 +170,21 @@ class ReceptiveFieldAbove(Rule):
         if field.height is None or field.width is None:
             where = facts.unknown[0].layer if facts.unknown else field.before or None
             return self.fails(f"unknown: {field.detail}", where, "write that layer with operators of torch.nn")
-        size, margin = f"{field.height}x{field.width}", min(field.height, field.width) - self.minimum
+        high, wide = field.live or (field.height, field.width)
+        size, margin = f"{high}x{wide}", min(high, wide) - self.minimum
+        if field.live:
+            size += f" ({field.height}x{field.width} with kernels of which one tap alone sees more than padding)"
         if field.status != "proved":
             return self.fails(f"{size}, but {field.status}: {field.detail}", field.before or None)
         if margin > 0:
             return self.passes(f"{size}, must be more than {self.minimum}: {margin} more")
-        edit = field_edit(facts, self.minimum)
+        edit = field_edit(facts, self.minimum) or reviving_edit(facts, self.minimum)
         detail = f"{size}, must be more than {self.minimum}: {1 - margin} too few"
         last = _last_on_map(facts)
         if edit is None or edit.receptive_field is None:
             return self.fails(detail, last, "no single dilation is enough: add a 3x3 convolution in each block")
-        high, wide = edit.receptive_field
-        return self.fails(detail, edit.layer, f"{edit.text}: {size} becomes {high}x{wide}, no parameters")
+        grown = "x".join(map(str, edit.receptive_field))
+        return self.fails(detail, edit.layer, f"{edit.text}: {high}x{wide} becomes {grown}, no parameters")
 
 
 class DepthwiseSeparableLayers(Rule):

@@ -79,6 +79,29 @@ class SmallField(Sound):
         self.c4 = nn.Sequential(conv(32, 32, kernel=1), conv(32, 32, kernel=1), conv(32, 64, kernel=1))
 
 
+class FalseSeparable(Sound):
+    """C3 begins with a 1x1 that scales each channel and a 1x1 over all: two convolutions, neither sees a neighbour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = nn.Conv2d(32, 32, 1, groups=32, bias=False)
+        self.c3 = nn.Sequential(scale, nn.Conv2d(32, 32, 1, bias=False), conv(32, 32, dilation=2))
+
+
+class DeadDilation(Sound):
+    """C1 to C3 end with dilation 32 on 32x32 pictures, of which the middle tap alone sees the map.
+
+    The receptive field is 1 + 3 * 64 + 2 = 195 on an endless picture, 3 on this one, through the depthwise layer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Sequential(conv(3, 8, kernel=1), conv(8, 8, kernel=1), conv(8, 16, dilation=32))
+        self.c2 = nn.Sequential(conv(16, 16, kernel=1), conv(16, 16, kernel=1), conv(16, 32, dilation=32))
+        self.c3 = nn.Sequential(separable(32, 32), conv(32, 32, kernel=1), conv(32, 32, dilation=32))
+        self.c4 = nn.Sequential(conv(32, 32, kernel=1), conv(32, 32, kernel=1), conv(32, 64, kernel=1))
+
+
 class MaxPooling(Sound):
     """A max pooling after C3."""
 

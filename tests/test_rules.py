@@ -68,6 +68,7 @@ def test_margins_are_told():
             "the last convolution of c2, c2.2.0, has stride 1 and dilation 1",
         ),
         (faulty.NoSeparable, "R3", "c4.2.0", "0 found, at least 1 needed"),
+        (faulty.FalseSeparable, "R3", "c4.2.0", "0 found, at least 1 needed"),
         (faulty.NoDilation, "R4", "c4.0.0", "0 found, at least 1 needed"),
         (faulty.FlattenedHead, "R5", "fc", "fc flattens a map of 64x8x8 without averaging it"),
         (faulty.CroppedHead, "R5", "slice", "slice leaves 1x1 of a map of 64x8x8 to be averaged"),
@@ -178,6 +179,38 @@ def test_cure_for_the_field():
     report = judge(network)
     assert report.passed
     assert parameters(network) == parameters(faulty.SmallField())
+
+
+def test_taps_that_see_only_padding_are_no_dilation_and_no_field():
+    found = {verdict.name: verdict for verdict in judge(faulty.DeadDilation()).verdicts if not verdict.passed}
+    assert [name[:2] for name in found] == ["R1", "R2", "R4"]
+    end, size, _ = found.values()
+    assert end.detail == (
+        "the last convolution of c1, c1.2.0, has stride 1 and dilation 32, with which all taps but one see only padding"
+    )
+    assert end.cure.endswith("or dilation 2 and padding 2: receptive field 7x7; neither costs parameters")
+    assert size.detail == (
+        "3x3 (195x195 with kernels of which one tap alone sees more than padding), must be more than 44: 42 too few"
+    )
+    # 3 + 2 * 21 = 45
+    assert size.cure == "give c1.2.0 dilation 21 and padding 21: 3x3 becomes 45x45, no parameters"
+
+
+def test_cure_for_taps_that_see_only_padding():
+    network = faulty.DeadDilation()
+    network.c1[2] = faulty.conv(8, 16, dilation=2)
+    assert failed(judge(network))["R2"].detail.startswith("7x7 (135x135")  # 195 - 64 + 4
+    network.c1[2] = faulty.conv(8, 16, dilation=21)
+    assert judge(network).verdicts[3].detail.startswith("45x45 (173x173")  # 195 - 64 + 42
+    assert judge(network).verdicts[3].passed
+
+
+def test_a_field_that_is_large_without_dead_taps_passes():
+    network = faulty.Sound()
+    network.c4[2] = faulty.conv(32, 64, dilation=8)  # on 8x8: 4 * 16 in place of 4 * 2, of which nothing is seen
+    report = judge(network)
+    assert report.passed
+    assert report.verdicts[3].detail.startswith("67x67 (131x131 with")
 
 
 def test_cure_for_max_pooling():

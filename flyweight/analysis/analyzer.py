@@ -13,8 +13,10 @@ from flyweight.analysis.convolutions import (
     find_dead_taps,
     find_unregistered,
     join_separable,
+    live_links,
     used_parameters,
 )
+from flyweight.analysis.effects import Links
 from flyweight.analysis.facts import Convolution, Facts, Head, Layer, ReceptiveField
 from flyweight.analysis.head import find_head
 from flyweight.analysis.layout import HEIGHT, WIDTH
@@ -58,13 +60,13 @@ def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=None if uncounted else sum(work),
-        receptive_field=_receptive_field(model, graph, names, head),
+        receptive_field=_receptive_field(model, graph, names, head, live_links(graph, convolutions)),
         layers=_layers(graph, names, convolutions),
         convolutions=convolutions,
         convolution_layers=join_separable(graph, convolutions),
         poolings=find_poolings(graph, names),
         head=head,
-        dead_taps=find_dead_taps(graph, convolutions),
+        dead_taps=find_dead_taps(convolutions),
         unreached=find_unreached(recorded),
         unregistered=find_unregistered(recorded, names),
         unknown=find_unknown(graph, names),
@@ -101,7 +103,9 @@ def centres(
     return (found[HEIGHT], found[WIDTH]) if {HEIGHT, WIDTH} <= found.keys() else None
 
 
-def _receptive_field(model: nn.Module, graph: Graph, names: Names, head: Head) -> ReceptiveField:
+def _receptive_field(
+    model: nn.Module, graph: Graph, names: Names, head: Head, live: dict[int, dict[int, Links]]
+) -> ReceptiveField:
     """The largest field among the last maps, proved."""
     before = ", ".join(head.pooling) or ", ".join(fault.layer for fault in head.faults)
     if graph.trace.leaks:
@@ -110,7 +114,7 @@ def _receptive_field(model: nn.Module, graph: Graph, names: Names, head: Head) -
     if not head.targets:
         reason = "; ".join(f"{fault.layer} {fault.detail}" for fault in head.faults)
         return ReceptiveField(None, None, "unknown", reason or "no map reaches the output", before)
-    found = [_field_of(model, graph, names, target, before) for target in head.targets]
+    found = [_field_of(model, graph, names, target, before, live) for target in head.targets]
     for worst in ("unknown", "contradicted", "unproved"):
         for field in found:
             if field.status == worst:
@@ -118,7 +122,9 @@ def _receptive_field(model: nn.Module, graph: Graph, names: Names, head: Head) -
     return max(found, key=lambda field: (field.height or 0) * (field.width or 0))
 
 
-def _field_of(model: nn.Module, graph: Graph, names: Names, target: int, before: str) -> ReceptiveField:
+def _field_of(
+    model: nn.Module, graph: Graph, names: Names, target: int, before: str, live: dict[int, dict[int, Links]]
+) -> ReceptiveField:
     try:
         sizes, back = field_size(graph, target)
     except UnknownFieldError as error:
@@ -131,9 +137,17 @@ def _field_of(model: nn.Module, graph: Graph, names: Names, target: int, before:
         detail = f"positions are lost in {', '.join(gathered) or before}: no local path leads to the map"
         return ReceptiveField(None, None, "unknown", detail, before, gathered)
     proof = prove(model, graph, target, sizes)
+    left = field_size(graph, target, live)[0]
     # a signal of one dimension has a height of one pixel
+    height, width = sizes.get(HEIGHT, 1), sizes[WIDTH]
     return ReceptiveField(
-        sizes.get(HEIGHT, 1), sizes[WIDTH], proof.status, proof.detail, before=before, gathered=gathered
+        height,
+        width,
+        proof.status,
+        proof.detail,
+        before=before,
+        gathered=gathered,
+        live=None if left == sizes else (left.get(HEIGHT, 1), left.get(WIDTH, 1)),
     )
 
 

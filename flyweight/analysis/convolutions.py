@@ -7,10 +7,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flyweight.analysis import layout as lay
+from flyweight.analysis.effects import Links
 from flyweight.analysis.facts import Convolution, ConvolutionLayer, DeadTaps, Unregistered
 from flyweight.analysis.layout import LostError
+from flyweight.analysis.links import Window, of_window
 from flyweight.analysis.names import Names
 from flyweight.analysis.operators import operator_for
 from flyweight.analysis.receptive_field import Graph
@@ -76,6 +79,7 @@ def find_convolutions(graph: Graph, names: Names) -> tuple[Convolution, ...]:
                 stride=_per_axis(node.args["stride"], count),
                 padding=_per_axis(node.args["padding"], count),
                 dilation=tuple(step * scale for step, scale in zip(dilation, scales, strict=True)),
+                live=tuple(int(taps.sum()) for taps in _live_taps(graph, node)),
                 groups=groups,
                 inputs=before[1],
                 outputs=after[1],
@@ -114,7 +118,7 @@ def join_separable(graph: Graph, convolutions: Iterable[Convolution]) -> tuple[C
     readers = graph.trace.consumers()
     partner: dict[int, Convolution] = {}
     for convolution in all_of_them:
-        if convolution.depthwise:
+        if convolution.depthwise and prod(convolution.kernel) > 1:  # a 1x1 only scales each channel
             ends = _ends(graph, convolution.node, readers)
             end = by_node.get(ends.pop()) if len(ends) == 1 else None
             if end is not None and end.pointwise and not end.transposed:
@@ -154,30 +158,38 @@ def _keeps_channels(graph: Graph, index: int) -> bool:
     return name == "elementwise" or "batch_norm" in node.name
 
 
-def find_dead_taps(graph: Graph, convolutions: Iterable[Convolution]) -> tuple[DeadTaps, ...]:
+def find_dead_taps(convolutions: Iterable[Convolution]) -> tuple[DeadTaps, ...]:
     """Taps that see only padding wherever the kernel stands, counting zeros padded before the convolution too."""
     found = []
     for convolution in convolutions:
-        node = graph.trace.nodes[convolution.node]
-        if convolution.transposed:
-            continue
-        sizes, padding = _before_padding(graph, node.args["input"].value, convolution)
-        alive = 1
-        for axis, kernel in enumerate(convolution.kernel):
-            taps = np.arange(kernel) * _per_axis(node.args["dilation"], len(convolution.kernel))[axis]
-            steps = np.arange(convolution.output_size[axis]) * convolution.stride[axis]
-            reads = steps[:, None] + taps[None, :] - padding[axis]
-            alive *= int(((reads >= 0) & (reads < sizes[axis])).any(axis=0).sum())
-        taps_of, dead = prod(convolution.kernel), prod(convolution.kernel) - alive
+        taps = prod(convolution.kernel)
+        dead = taps - prod(convolution.live)
         if dead:
             wasted = dead * convolution.inputs // convolution.groups * convolution.outputs
-            found.append(DeadTaps(convolution.name, dead, taps_of, wasted))
+            found.append(DeadTaps(convolution.name, dead, taps, wasted))
     return tuple(found)
 
 
-def _before_padding(graph: Graph, value: int, convolution: Convolution) -> tuple[list[int], list[int]]:
+def _live_taps(graph: Graph, node: Node) -> list[npt.NDArray[np.bool_]]:
+    """For each spatial dimension of a convolution the taps that see more than padding at some place."""
+    trace, value = graph.trace, node.args["input"].value
+    kernel = trace.values[node.args["weight"].value].shape[2:]
+    if node.args["transposed"]:
+        return [np.ones(side, dtype=bool) for side in kernel]
+    count, after = len(kernel), trace.values[node.outputs[0]].shape[2:]
+    stride, dilation = (_per_axis(node.args[name], count) for name in ("stride", "dilation"))
+    sizes, padding = _before_padding(graph, value, _per_axis(node.args["padding"], count))
+    live = []
+    for axis, side in enumerate(kernel):
+        steps = np.arange(after[axis]) * stride[axis]
+        reads = steps[:, None] + (np.arange(side) * dilation[axis])[None, :] - padding[axis]
+        live.append(((reads >= 0) & (reads < sizes[axis])).any(axis=0))
+    return live
+
+
+def _before_padding(graph: Graph, value: int, padded: tuple[int, ...]) -> tuple[list[int], list[int]]:
     """Sizes of the map without zeros that an operator before the convolution put around it, and all padding."""
-    sizes, padding = list(convolution.input_size), list(convolution.padding)
+    sizes, padding = list(graph.trace.values[value].shape[2:]), list(padded)
     producer = graph.trace.values[value].producer
     node = graph.trace.nodes[producer] if producer is not None else None
     if node is not None and node.name == "constant_pad_nd" and not node.args.get("value"):
@@ -187,3 +199,22 @@ def _before_padding(graph: Graph, value: int, convolution: Convolution) -> tuple
             sizes[axis] -= pad[2 * index] + pad[2 * index + 1]
             padding[axis] += pad[2 * index]
     return sizes, padding
+
+
+def live_links(graph: Graph, convolutions: Iterable[Convolution]) -> dict[int, dict[int, Links]]:
+    """What convolutions read whose kernel has one tap on some axis that sees more than padding: that tap, by node."""
+    found: dict[int, dict[int, Links]] = {}
+    for convolution in convolutions:
+        effect = graph.effects[convolution.node]
+        if effect is None or convolution.live == convolution.kernel:
+            continue
+        [(value, links)] = effect.links.items()
+        changed = dict(links)
+        dims = graph.map.layout(value)[2:]
+        for dim, taps in zip(dims, _live_taps(graph, graph.trace.nodes[convolution.node]), strict=True):
+            atom = lay.single(dim)
+            if atom is not None and len(taps) > 1 and taps.sum() == 1:
+                changed[atom.axis] = of_window(changed[atom.axis], Window.tap, int(taps.argmax()))
+        if changed != links:
+            found[convolution.node] = {value: changed}
+    return found

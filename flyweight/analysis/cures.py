@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from flyweight.analysis.edits import field_if_dilated, narrowing_edit, separable_edits
+from flyweight.analysis.edits import dilates_alike, field_if_dilated, narrowing_edit, reaches, separable_edits
 from flyweight.analysis.facts import Convolution, ConvolutionLayer, Facts, HeadFault
 
 
@@ -38,9 +38,13 @@ def shrink_or_dilate(facts: Facts, last: ConvolutionLayer) -> str:
     part = last.parts[0]
     halved = "x".join(str((size + 1) // 2) for size in part.output_size)
     cure = f"give {part.name} stride 2: its map becomes {halved}"
-    sizes = field_if_dilated(facts, part, 1)
-    if sizes is not None and part.kernel and max(part.kernel) > 1:
-        cure += f"; or dilation 2: receptive field {sizes[0]}x{sizes[1]}; neither costs parameters"
+    if max(part.kernel) == 1 or not dilates_alike(facts, part) or not reaches(part, 2):
+        return cure
+    dead = part.dilation[0] > 1
+    sizes = field_if_dilated(facts, part, 2 - part.dilation[0])
+    if sizes is not None:
+        cure += f"; or dilation 2{' and padding 2' * dead}: receptive field {sizes[0]}x{sizes[1]}"
+        cure += "; neither costs parameters"
     return cure
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
-from flyweight.analysis.convolutions import used_parameters
+from flyweight.analysis.convolutions import live_links, used_parameters
 from flyweight.analysis.effects import Links
 from flyweight.analysis.facts import Convolution, Facts
 from flyweight.analysis.layout import HEIGHT, WIDTH
-from flyweight.analysis.links import Coarse, Link, Window
+from flyweight.analysis.links import Window, of_window
 from flyweight.analysis.operators import elementwise, operator_for
 from flyweight.analysis.receptive_field import UnknownFieldError, field_size
 
@@ -120,28 +119,34 @@ def _passes_channels(facts: Facts, index: int) -> bool:
 def field_if_dilated(facts: Facts, convolution: Convolution, extra: int) -> tuple[int, int] | None:
     """Receptive field (height, width) before the global pooling if a convolution's dilation were larger by `extra`.
 
-    By the same backward arithmetic with that one link changed, so it is exact on branches as well.
+    By the same backward arithmetic with that one link changed, so it is exact on branches as well. Of other
+    convolutions only what sees more than padding counts.
     """
     effect = facts.graph.effects[convolution.node]
     if effect is None or convolution.transposed:
         return None
     changed: dict[int, Links] = {}
     for value, links in effect.links.items():
-        changed[value] = {axis: _dilate(link, extra) for axis, link in links.items()}
+        changed[value] = {axis: of_window(link, Window.dilated, extra) for axis, link in links.items()}
+    others = live_links(facts.graph, (other for other in facts.convolutions if other is not convolution))
     try:
-        sizes = [field_size(facts.graph, t, {convolution.node: changed})[0] for t in facts.head.targets]
+        sizes = [field_size(facts.graph, t, others | {convolution.node: changed})[0] for t in facts.head.targets]
     except UnknownFieldError:
         return None
     largest = max(sizes, key=lambda size: prod(size.values()), default={})
     return (largest.get(HEIGHT, 1), largest[WIDTH]) if WIDTH in largest else None
 
 
-def _dilate(link: Link | Literal["whole"], extra: int) -> Link | Literal["whole"]:
-    if isinstance(link, Window):
-        return replace(link, dilation=link.dilation + extra)
-    if isinstance(link, Coarse):
-        return replace(link, window=replace(link.window, dilation=link.window.dilation + extra))
-    return link
+def reaches(convolution: Convolution, dilation: int) -> bool:
+    """Whether the outer taps see the map with a dilation and the padding that keeps its size."""
+    pairs = zip(convolution.kernel, convolution.input_size, strict=True)
+    return all(dilation * (side - 1) // 2 < size for side, size in pairs)
+
+
+def dilates_alike(facts: Facts, convolution: Convolution) -> bool:
+    """Whether a convolution has one dilation, on a map that is not split: then a sum with it means what it says."""
+    own = set(facts.graph.trace.nodes[convolution.node].args["dilation"])
+    return not convolution.transposed and own == set(convolution.dilation) and len(own) == 1
 
 
 def dilation_edits(facts: Facts, extra: int = 1) -> list[Edit]:
@@ -151,11 +156,8 @@ def dilation_edits(facts: Facts, extra: int = 1) -> list[Edit]:
     """
     edits = []
     for convolution in facts.convolutions:
-        if prod(convolution.kernel) == 1 or convolution.transposed or len(set(convolution.dilation)) > 1:
-            continue
         dilation = convolution.dilation[0] + extra
-        reach = [dilation * (side - 1) // 2 for side in convolution.kernel]
-        if any(r >= size for r, size in zip(reach, convolution.input_size, strict=True)):
+        if prod(convolution.kernel) == 1 or not dilates_alike(facts, convolution) or not reaches(convolution, dilation):
             continue
         sizes = field_if_dilated(facts, convolution, extra)
         if sizes is None:
@@ -179,4 +181,17 @@ def field_edit(facts: Facts, minimum: int) -> Edit | None:
         enough = [e for e in dilation_edits(facts, extra) if e.receptive_field and min(e.receptive_field) > minimum]
         if enough:
             return enough[-1]
+    return None
+
+
+def reviving_edit(facts: Facts, minimum: int) -> Edit | None:
+    """The smallest dilation, of one convolution of which one tap alone sees the map, that takes both axes above it."""
+    for convolution in facts.convolutions:
+        if prod(convolution.live) > 1 or prod(convolution.kernel) == 1 or not dilates_alike(facts, convolution):
+            continue
+        for dilation in range(1, max(convolution.dilation)):
+            sizes = field_if_dilated(facts, convolution, dilation - max(convolution.dilation))
+            if sizes is not None and min(sizes) > minimum and reaches(convolution, dilation):
+                text = f"give {convolution.name} dilation {dilation} and padding {_padding(convolution, dilation)}"
+                return Edit(convolution.name, text, facts.parameters, sizes)
     return None

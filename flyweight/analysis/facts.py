@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from flyweight.analysis.receptive_field import Graph
@@ -23,6 +24,8 @@ class ReceptiveField:
         before: the layer that ends the map (the global pooling, or what stands in its place).
         gathered: layers through which every position sees the whole map besides (squeeze and excite, statistics of a
             normalisation). They are not counted in the size.
+        live: (height, width) when kernels of which one tap alone sees more than padding on an axis count as 1 there;
+            None when there are none such.
     """
 
     height: int | None
@@ -31,6 +34,7 @@ class ReceptiveField:
     detail: str
     before: str = ""
     gathered: tuple[str, ...] = ()
+    live: tuple[int, int] | None = None
 
     @property
     def value(self) -> int | tuple[int, int] | None:
@@ -74,6 +78,7 @@ class Convolution:
         path: of the module it ran in.
         node: its index in the trace.
         dilation: in pixels of its map, also where the dilation was moved into the batch.
+        live: taps on each axis that somewhere see more than padding; less than the kernel where others never do.
         parameters: weights and biases, whoever owns them.
     """
 
@@ -84,6 +89,7 @@ class Convolution:
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
+    live: tuple[int, ...]
     groups: int
     inputs: int
     outputs: int
@@ -106,8 +112,8 @@ class Convolution:
 
     @property
     def dilated(self) -> bool:
-        """Taps further apart than one pixel on some axis that has more than one."""
-        return any(step > 1 and side > 1 for step, side in zip(self.dilation, self.kernel, strict=True))
+        """Taps further apart than one pixel on some axis on which more than one sees the map."""
+        return any(step > 1 and taps > 1 for step, taps in zip(self.dilation, self.live, strict=True))
 
     @property
     def strided(self) -> bool:
@@ -128,8 +134,8 @@ class ConvolutionLayer:
 
     @property
     def separable(self) -> bool:
-        """A depthwise separable layer."""
-        return len(self.parts) == 2
+        """A depthwise separable layer, of whose depthwise part more than one tap sees the map."""
+        return len(self.parts) == 2 and prod(self.parts[0].live) > 1
 
     @property
     def strided(self) -> bool:

@@ -6,8 +6,9 @@ The formulas are those of Araujo, Norris and Sim 2019, "Computing Receptive Fiel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,15 @@ class Window:
         taps = np.arange(self.kernel, dtype=np.int64) * self.dilation
         return outputs[:, None] * self.stride + (taps - self.padding)[None, :] * self.unit
 
+    def tap(self, index: int) -> Window:
+        """The window of one of its taps."""
+        return replace(self, kernel=1, padding=self.padding - index * self.dilation, dilation=1)
+
+    def dilated(self, extra: int) -> Window:
+        """The window with a larger dilation and as much more padding as keeps its middle where it is."""
+        padding = self.padding + extra * (self.kernel - 1) // 2
+        return replace(self, dilation=self.dilation + extra, padding=padding)
+
 
 SAME = Window()
 
@@ -88,6 +98,15 @@ class Coarse:
         coarse = self.window.reads(outputs)
         fine = coarse[:, :, None] * self.step + np.arange(self.step, dtype=np.int64)
         return fine.reshape(len(outputs), -1)
+
+
+def of_window(
+    link: Link | Literal["whole"], change: Callable[[Window, int], Window], by: int
+) -> Link | Literal["whole"]:
+    """A link whose window, if it has one, was changed."""
+    if isinstance(link, Window):
+        return change(link, by)
+    return replace(link, window=change(link.window, by)) if isinstance(link, Coarse) else link
 
 
 @dataclass(frozen=True)
