@@ -121,16 +121,16 @@ class NoMaxPooling(Rule):
 
     def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
         """See :class:`Rule`."""
-        found = [pooling for pooling in facts.poolings if pooling.kind == "max"]
+        found = [pooling for pooling in facts.poolings if pooling.kind == "max" and pooling.known]
         if found:
-            first = found[0]
             detail = f"{len(found)} found, 0 allowed: {', '.join(pooling.name for pooling in found)}"
-            before = [c for c in facts.convolutions if c.node < first.node and not c.strided]
-            cure = f"replace {first.name} by nn.AdaptiveAvgPool2d(1), which has no parameters"
-            if not first.whole and before:
-                cure = f"delete {first.name} and give {before[-1].name} before it stride 2"
-            return self.fails(detail, first.name, cure)
-        return self.opaque(facts) or self.passes("none found")
+            return self.fails(detail, found[0].name, cures.no_maximum(facts, found[0]))
+        unsure = [pooling for pooling in facts.poolings if pooling.kind == "max"]
+        unknown = self.opaque(facts)
+        if unsure and not unknown:
+            detail = f"unknown: whether {unsure[0].name} takes a maximum over space"
+            return self.fails(detail, unsure[0].name, cures.no_maximum(facts, unsure[0]))
+        return unknown or self.passes("none found")
 
 
 class BlocksEndStridedOrDilated(BlockRule):
@@ -297,14 +297,17 @@ class NoDownSampling(Rule):
         steps += [
             (pooling.node, pooling.name, f"{pooling.kind} pooling" if pooling.kind != "subsampling" else pooling.kind)
             for pooling in facts.poolings
-            if not (pooling.whole and pooling.kind == "average")
+            if pooling.known and not (pooling.whole and pooling.kind == "average")
         ]
         if steps:
             detail = ", ".join(f"{name} ({what})" for _, name, what in sorted(steps))
-            first = min(steps)[1]
-            cure = f"give {first} stride 1 and a larger dilation without padding, which shrinks the map as well"
-            return self.fails(detail, first, cure)
-        return self.opaque(facts) or self.passes("none found")
+            node, first, _ = min(steps)
+            return self.fails(detail, first, cures.dilate_instead(facts, node, first))
+        if facts.unknown:  # wherever positions are lost, some may have been left out
+            unknown = facts.unknown[0]
+            detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could pool or drop pixels"
+            return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
+        return self.passes("none found")
 
 
 KINDS: dict[str, type[Rule]] = {

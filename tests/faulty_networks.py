@@ -7,6 +7,7 @@ C2 7 + 4 + 4 + 4 = 19, C3 19 + 8 + 8 + 16 = 51, C4 51 + 8 + 8 + 8 = 75.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -113,6 +114,41 @@ class MaxPooling(Sound):
         return self.c4(self.pool3(self.c3(self.c2(self.c1(x)))))
 
 
+class StrideOnePooling(Sound):
+    """A max pooling after C3 that keeps the size of the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool3 = nn.MaxPool2d(3, stride=1, padding=1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.c4(self.pool3(self.c3(self.c2(self.c1(x)))))
+
+
+class ShiftedMaximum(Sound):
+    """The larger of two neighbours after C3: a max pooling by another name."""
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.c3(self.c2(self.c1(x)))
+        return self.c4(torch.maximum(x[..., 1:], x[..., :-1]))
+
+
+class AveragePooling(Sound):
+    """Dilation ends C1 and C2; a 2x2 average pooling after C2 shrinks the map. Every rule holds, the bonus does not.
+
+    C1 1 + 2 + 2 + 4 = 9, C2 9 + 2 + 2 + 4 = 17, 18 with the pooling, C3 18 + 4 + 4 + 8 = 34, C4 34 + 12 = 46.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1[2] = conv(8, 16, dilation=2)
+        self.c2[2] = conv(16, 32, dilation=2)
+        self.pool2 = nn.AvgPool2d(2)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.c4(self.c3(self.pool2(self.c2(self.c1(x)))))
+
+
 class ShortBlock(Sound):
     """C4 has two convolutions."""
 
@@ -127,6 +163,15 @@ class LongBlock(Sound):
     def __init__(self) -> None:
         super().__init__()
         self.c2 = nn.Sequential(conv(16, 16), conv(16, 16), conv(16, 16), conv(16, 32, stride=2))
+
+
+class LongestBlock(Sound):
+    """C2 has five convolutions, three of which keep the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        same = [separable(16, 16), conv(16, 16), conv(16, 16), conv(16, 16)]
+        self.c2 = nn.Sequential(*same, conv(16, 32, stride=2))
 
 
 class BlockEndsPlain(Sound):

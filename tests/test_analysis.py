@@ -538,6 +538,67 @@ def test_pooling_kinds():
     assert found == [("max", False), ("average", False), ("subsampling", False), ("average", True)]
 
 
+def split(x):
+    return x.reshape(1, 3, x.shape[2] // 2, 2, x.shape[3] // 2, 2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: torch.maximum(x[..., 1:], x[..., :-1]),
+        lambda net, x: torch.max(x[..., 1:], x[..., :-1]),
+        lambda net, x: torch.minimum(-x[:, :, ::2], -x[:, :, 1::2]),
+        lambda net, x: x[:, :, 1:].clamp(min=x[:, :, :-1]),
+        lambda net, x: torch.maximum(x, F.pad(x[..., 1:], (0, 1))),
+        lambda net, x: torch.maximum(x, x.flip(3)),
+        lambda net, x: torch.maximum(net.point(x)[..., 1:], net.point(x)[..., :-1]),
+        lambda net, x: torch.stack([x[..., 1:], x[..., :-1]]).amax(0),
+        lambda net, x: torch.cat([x[..., 1:], x[..., :-1]], 1).view(1, 2, 3, 32, 31).max(1).values,
+        lambda net, x: x * torch.sigmoid(-(-x).amin((2, 3), keepdim=True)),
+        lambda net, x: F.max_pool1d(x.flatten(2), 2).view(1, 3, 32, 16),
+    ],
+)
+def test_a_maximum_over_space_is_found_however_it_is_written(function):
+    network = Net(lambda net, x: net.a(function(net, x)), a=conv(3, 8), point=conv(3, 3, 1))
+    facts = analysis.analyze(network, (3, 32, 32))
+    assert ("max", True) in [(pooling.kind, pooling.known) for pooling in facts.poolings]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: split(x).amax((3, 5)),
+        lambda net, x: F.pixel_unshuffle(x, 2).view(1, 3, 4, 16, 16).amax(2),
+        lambda net, x: torch.maximum(*x.chunk(2, 3)),
+        lambda net, x: torch.maximum(x, x.roll(1, 3)),
+        lambda net, x: x * x.roll(1, 3).amax((2, 3), keepdim=True),
+        lambda net, x: x.roll(1, 3).unbind(3)[0].amax(2)[:, :, None, None] * x,
+    ],
+)
+def test_a_maximum_over_what_is_not_known_is_not_sure(function):
+    facts = analysis.analyze(Net(lambda net, x: net.a(function(net, x)), a=conv(3, 8)), (3, 32, 32))
+    assert ("max", False) in [(pooling.kind, pooling.known) for pooling in facts.poolings]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: torch.maximum(*net.a(x).chunk(2, 1)),  # maxout
+        lambda net, x: net.a(x).view(1, 4, 2, 32, 32).amax(2),
+        lambda net, x: torch.maximum(net.b(x), net.c(x)),
+        lambda net, x: torch.maximum(net.d(x), net.d(x) + net.e(net.d(x))),
+        lambda net, x: torch.maximum(net.d(x), 0.1 * net.d(x)),
+        lambda net, x: torch.maximum(net.d(x)[..., 1:], 0.1 * net.d(x)[..., 1:]),
+        lambda net, x: net.d(x).clamp(0, 6),
+        lambda net, x: torch.cat([net.d(x), net.e(net.d(x))], 1).amax(1, keepdim=True).repeat(1, 4, 1, 1),
+    ],
+)
+def test_a_maximum_over_features_is_no_pooling(function):
+    modules = {"a": conv(3, 8), "b": conv(3, 4), "c": conv(3, 4, 5), "d": conv(3, 4), "e": conv(4, 4)}
+    facts = analysis.analyze(Net(function, channels=4, **modules), (3, 32, 32))
+    assert [(pooling.kind, pooling.whole) for pooling in facts.poolings] == [("average", True)]
+
+
 # --- dead weight
 
 

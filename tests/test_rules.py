@@ -59,6 +59,8 @@ def test_margins_are_told():
         ),
         (faulty.SmallField, "R2", "c1.2.0", "43x43, must be more than 44: 2 too few"),
         (faulty.MaxPooling, "R1 no max", "pool3", "1 found, 0 allowed: pool3"),
+        (faulty.StrideOnePooling, "R1 no max", "pool3", "1 found, 0 allowed: pool3"),
+        (faulty.ShiftedMaximum, "R1 no max", "maximum", "1 found, 0 allowed: maximum"),
         (faulty.ShortBlock, "R1 three", "c4", "c4 has 2, must have 3: c4.0.0, c4.1.0"),
         (faulty.LongBlock, "R1 three", "c2", "c2 has 4, must have 3: c2.0.0, c2.1.0, c2.2.0, c2.3.0"),
         (
@@ -221,6 +223,33 @@ def test_cure_for_max_pooling():
     assert judge(network).passed
 
 
+def test_cure_for_max_pooling_takes_the_same_steps():
+    network = faulty.MaxPooling()
+    network.pool3 = nn.MaxPool2d(3)
+    assert only_failure(network).cure == "delete pool3 and give c3.2.0 before it stride 3"
+
+
+def test_cure_for_max_pooling_without_steps():
+    network = faulty.StrideOnePooling()
+    assert only_failure(network).cure == "delete pool3: it drops no pixels, so nothing has to stand in for it"
+    network.pool3 = nn.Identity()
+    assert judge(network).passed
+
+
+def test_cure_for_the_bonus_where_an_average_shrinks_the_map():
+    network = faulty.AveragePooling()
+    report = judge(network)
+    assert report.passed
+    assert report.verdicts[3].detail.startswith("46x46")
+    [bonus] = report.bonuses
+    assert bonus.cure == (
+        "delete pool2 and give c2.2.0 before it a larger dilation without padding, which shrinks the map as well"
+    )
+    network.pool2 = nn.Identity()
+    network.c2[2][0].dilation, network.c2[2][0].padding = (8, 8), (0, 0)  # 32 - 16 = 16, as with the pooling
+    assert judge(network).bonuses[0].passed
+
+
 def test_cure_for_a_short_block():
     network = faulty.ShortBlock()
     # 9 * 32 + 32 * 32 depthwise separable, 9 * 32 * 32 dense
@@ -233,6 +262,14 @@ def test_cure_for_a_long_block():
     network = faulty.LongBlock()
     assert only_failure(network).cure == "take c2.0.0 away, which keeps the width: 2,304 weights fewer"
     network.c2 = network.c2[1:]
+    assert judge(network).passed
+
+
+def test_cure_for_a_block_that_is_two_too_long():
+    network = faulty.LongestBlock()
+    cure = "take c2.1.0 and c2.2.0 away, which keep the width: 4,608 weights fewer"
+    assert only_failure(network).cure == cure
+    network.c2 = nn.Sequential(network.c2[0], network.c2[3], network.c2[4])
     assert judge(network).passed
 
 
@@ -309,6 +346,33 @@ def test_unknown_operator_fails_what_it_could_hide():
     assert found["R2"].detail == "unknown: fft_c2c (_fft_c2c) is not understood"
     assert found["R2"].layer == "fft_c2c"
     assert "R7" not in found
+
+
+@pytest.mark.parametrize(
+    ("function", "layer", "maximum"),
+    [
+        (lambda x: x.reshape(1, 32, 16, 2, 16, 2).amax((3, 5)), "amax", True),
+        (lambda x: torch.maximum(*x.chunk(2, 3)), "split", True),
+        (lambda x: x.reshape(1, 32, 16, 2, 16, 2).mean((3, 5)), "mean", False),
+        (lambda x: x.reshape(1, 32, 16, 2, 16, 2)[:, :, :, 0, :, 0], "select", False),
+    ],
+)
+def test_positions_that_are_lost_may_have_been_pooled(function, layer, maximum):
+    class Lost(faulty.AveragePooling):
+        def __init__(self):
+            super().__init__()
+            self.pool2 = nn.Identity()
+
+        def features(self, x):
+            return self.c4(function(self.c3(self.c2(self.c1(x)))))
+
+    report = judge(Lost())
+    rule = report.verdicts[1]
+    assert rule.passed is not maximum
+    assert rule.detail == ("unknown: whether {} takes a maximum over space" if maximum else "none found").format(
+        rule.layer
+    )
+    assert report.bonuses[0].detail == f"unknown: {layer} in {layer} is not understood and could pool or drop pixels"
 
 
 def test_unproved_field_fails(monkeypatch):

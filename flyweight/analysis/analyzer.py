@@ -23,9 +23,10 @@ from flyweight.analysis.layout import HEIGHT, WIDTH
 from flyweight.analysis.links import SAME
 from flyweight.analysis.names import Names, friendly
 from flyweight.analysis.oracle import prove
+from flyweight.analysis.pooling import find_poolings
 from flyweight.analysis.receptive_field import Graph, UnknownFieldError, build_graph, field_centres, field_size
 from flyweight.analysis.recorder import record
-from flyweight.analysis.structure import find_poolings, find_unknown, find_unreached, unknown_work
+from flyweight.analysis.structure import find_unknown, find_unreached, unknown_work
 from flyweight.analysis.trace import WRITE_THROUGH_VIEW
 from flyweight.errors import FlyweightError
 

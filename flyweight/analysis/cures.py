@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from flyweight.analysis.edits import dilates_alike, field_if_dilated, narrowing_edit, reaches, separable_edits
-from flyweight.analysis.facts import Convolution, ConvolutionLayer, Facts, HeadFault
+from flyweight.analysis.facts import Convolution, ConvolutionLayer, Facts, HeadFault, Pooling
 
 
 def fewer_or_more(facts: Facts, block: str, layers: Sequence[ConvolutionLayer], count: int) -> str | None:
@@ -27,10 +27,39 @@ def fewer_or_more(facts: Facts, block: str, layers: Sequence[ConvolutionLayer], 
         for layer in layers
         if layer.parts[0].inputs == layer.parts[-1].outputs and not layer.strided and not layer.dilated
     ]
-    if len(spare) < len(layers) - count:
-        return f"take {len(layers) - count} of them away and let {last.name} take over its channels"
-    weights = sum(part.parameters for part in spare[0].parts)
-    return f"take {spare[0].name} away, which keeps the width: {weights:,} weights fewer"
+    many = len(layers) - count
+    if len(spare) < many:
+        return f"take {many} of them away and let {last.name} take over {'its' if many == 1 else 'their'} channels"
+    # a rule may ask for a separable layer
+    chosen = sorted(spare, key=lambda layer: layer.separable)[:many]
+    names = " and ".join(", ".join(layer.name for layer in chosen).rsplit(", ", 1))
+    weights = sum(part.parameters for layer in chosen for part in layer.parts)
+    return f"take {names} away, which keep{'s' * (many == 1)} the width: {weights:,} weights fewer"
+
+
+def no_maximum(facts: Facts, pooling: Pooling) -> str:
+    """What to put in the place of a maximum over space."""
+    if not pooling.known:
+        return f"write {pooling.name}, and what comes before it, with operators of torch.nn"
+    if pooling.whole:
+        return f"replace {pooling.name} by nn.AdaptiveAvgPool2d(1), which has no parameters"
+    before = [c for c in facts.convolutions if c.node < pooling.node and not c.strided]
+    if pooling.stride > 1 and before:
+        return f"delete {pooling.name} and give {before[-1].name} before it stride {pooling.stride}"
+    return f"delete {pooling.name}" + ": it drops no pixels, so nothing has to stand in for it" * (pooling.stride == 1)
+
+
+def dilate_instead(facts: Facts, node: int, name: str) -> str:
+    """A dilated convolution that shrinks the map in place of a stride, a pooling or a step that drops pixels."""
+    without = "a larger dilation without padding, which shrinks the map as well"
+    before = [c for c in facts.convolutions if c.node <= node and max(c.kernel) > 1 and not c.transposed]
+    part = next((c for c in facts.convolutions if c.node == node), None)
+    if part is not None:
+        return f"give {name} stride 1" + f" and {without}" * (max(part.kernel) > 1)
+    whole = any(pooling.whole for pooling in facts.poolings if pooling.node == node)
+    if whole:
+        return f"replace {name} by nn.AdaptiveAvgPool2d(1), which has no parameters"
+    return f"delete {name}" + (f" and give {before[-1].name} before it {without}" if before else "")
 
 
 def shrink_or_dilate(facts: Facts, last: ConvolutionLayer) -> str:

@@ -154,13 +154,18 @@ class Pooling:
 
     Attributes:
         node: its index in the trace.
+        kind: a minimum is a maximum of the negated, and so is the larger of two numbers of different places.
         whole: it covers the whole of an axis.
+        stride: positions from one that it reads to the next, the largest where axes differ.
+        known: False for a maximum over what is no longer known to be space or features.
     """
 
     name: str
     node: int
     kind: Literal["max", "average", "subsampling"]
     whole: bool
+    stride: int = 1
+    known: bool = True
 
 
 @dataclass(frozen=True)

@@ -312,6 +312,11 @@ def operator_for(node: Node) -> Operator | None:
     return elementwise if node.pointwise else None
 
 
+def moves(node: Node) -> bool:
+    """Whether a node only moves numbers around."""
+    return getattr(operator_for(node), "__module__", None) == move.__name__
+
+
 def does_no_macs(node: Node) -> bool:
     """Whether a node without a MAC formula is known to do no convolution or matrix product."""
     return operator_for(node) is not None

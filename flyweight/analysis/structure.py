@@ -1,50 +1,14 @@
-"""What a traced graph is made of: pooling, dead weight, what is not understood."""
+"""What of a traced graph leads nowhere, and what of it is not understood."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
 
-from flyweight.analysis.effects import WHOLE
-from flyweight.analysis.facts import Pooling, UnknownOperator, Unreached
-from flyweight.analysis.links import Bins, Coarse, Nearest, Window
+from flyweight.analysis.facts import UnknownOperator, Unreached
 from flyweight.analysis.names import Names
-from flyweight.analysis.operators import adaptive_pooling, does_no_macs, operator_for, pooling
+from flyweight.analysis.operators import does_no_macs, operator_for
 from flyweight.analysis.receptive_field import Graph
 from flyweight.analysis.trace import Trace
-
-_MAXIMA = ("max", "amax", "max_pool")
-
-
-def find_poolings(graph: Graph, names: Names) -> tuple[Pooling, ...]:
-    """Everything that pools or drops pixels, in order."""
-    found = []
-    for index, node in enumerate(graph.trace.nodes):
-        effect, operator = graph.effects[index], operator_for(node)
-        is_pool = operator in (pooling, adaptive_pooling) or "max_pool" in node.name
-        links = [link for by_axis in (effect.links.values() if effect else []) for link in by_axis.values()]
-        dependent = any(graph.trace.values[v].dependent for v in node.inputs)
-        if not dependent or not (is_pool or links):
-            continue
-        whole = any(link == WHOLE for link in links)
-        kind: Literal["max", "average", "subsampling"] | None = None
-        if is_pool or (whole and node.name in ("max", "amax", "mean")):
-            kind = (
-                "max"
-                if node.name.removeprefix("adaptive_").startswith(_MAXIMA) or "max_pool" in node.name
-                else "average"
-            )
-        elif node.name != "convolution" and any(_drops(link) for link in links):
-            kind = "subsampling"
-        if kind is not None:
-            found.append(Pooling(names.of(index), index, kind, whole))
-    return tuple(found)
-
-
-def _drops(link: Any) -> bool:
-    if isinstance(link, Window):
-        return link.stride > 1
-    return isinstance(link, (Bins, Coarse)) or (isinstance(link, Nearest) and link.after < link.before)
 
 
 def find_unreached(trace: Trace) -> tuple[Unreached, ...]:
