@@ -843,6 +843,24 @@ def test_an_average_of_a_part_of_the_map_is_a_fault(function, fault):
     assert (not faults) if fault is None else (len(faults) == 1 and faults[0].startswith(fault))
 
 
+@pytest.mark.parametrize(("last", "fault"), [(slice(None), None), (slice(3, 5), "leaves 2 of a map of 8x16")])
+def test_an_average_in_two_steps_is_one_of_the_whole_map(last, fault):
+    class TwoSteps(Net):
+        def forward(self, x):
+            return self.fc(self.a(x).mean(3)[:, :, last].mean(2))
+
+    head = analysis.analyze(TwoSteps(None, a=conv(3, 8)), (3, 16, 16)).head
+    assert [found.detail[: len(fault or "")] for found in head.faults] == ([fault] if fault else [])
+
+
+def test_a_map_of_one_row_is_a_map():
+    class OneRow(Net):
+        def forward(self, x):
+            return self.fc(self.a(x).mean(3).mean(2))
+
+    assert not analysis.analyze(OneRow(None, a=conv(3, 8, (16, 3))), (3, 16, 16)).head.faults
+
+
 def test_a_picture_of_one_place_is_averaged_as_far_as_it_can_be():
     assert not analysis.analyze(Net(lambda net, x: net.a(x), a=conv(3, 8)), (3, 1, 1)).head.faults
 

@@ -52,7 +52,7 @@ def no_maximum(facts: Facts, pooling: Pooling) -> str:
 def dilate_instead(facts: Facts, node: int, name: str) -> str:
     """A dilated convolution that shrinks the map in place of a stride, a pooling or a step that drops pixels."""
     without = "a larger dilation without padding, which shrinks the map as well"
-    before = [c for c in facts.convolutions if c.node <= node and max(c.kernel) > 1 and not c.transposed]
+    before = [c for c in facts.convolutions if c.node < node and max(c.kernel) > 1 and not c.transposed]
     part = next((c for c in facts.convolutions if c.node == node), None)
     if part is not None:
         return f"give {name} stride 1" + f" and {without}" * (max(part.kernel) > 1)

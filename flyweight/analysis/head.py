@@ -41,8 +41,8 @@ def find_head(graph: Graph, names: Names) -> Head:
             continue
         seen.add(value)
         _step_back(graph, names, value, pending, (poolings, faults, targets, averaged))
-    for target, index in averaged.items():
-        fault = _partial(graph, names, target, index)
+    for value, index in averaged.items():
+        fault = _partial(graph, names, value, index)
         if fault is not None:
             faults[fault.node] = fault
     return Head(
@@ -75,12 +75,11 @@ def _step_back(graph: Graph, names: Names, value: int, pending: list[int], found
         else:
             if _averages(node):
                 poolings[index] = None
+                averaged[_unflattened(graph, source)] = index
             else:
                 faults[index] = _fault(graph, names, index, source)
             if len(before) == len(graph.axes(trace.input) or ()):
                 targets[_unflattened(graph, source)] = None
-                if _averages(node):
-                    averaged[_unflattened(graph, source)] = index
             else:  # the other axis ended before: go on to where
                 pending.append(source)
 
@@ -93,7 +92,7 @@ def _fault(graph: Graph, names: Names, index: int, source: int) -> HeadFault:
     return HeadFault(names.of(index), detail, index, shape, features)
 
 
-def _partial(graph: Graph, names: Names, target: int, pooling: int) -> HeadFault | None:
+def _partial(graph: Graph, names: Names, value: int, pooling: int) -> HeadFault | None:
     """What keeps an average from being one of the whole last map, None when it is.
 
     It is not global where an operator before it leaves positions of the last map out. Nor where the map has one place
@@ -101,13 +100,14 @@ def _partial(graph: Graph, names: Names, target: int, pooling: int) -> HeadFault
     one number changes nothing, so the operator that left it stands where the average should. A max pooling that ends
     the map before the average is a fault for the same reason.
     """
-    step = _cropping(graph, target)
+    step = _cropping(graph, value)
     if step is not None:
         shape = _map_shape(graph, step[1])
-        left = "x".join(str(graph.extent(target, axis)) for axis in sorted(graph.axes(target) or ()))
+        left = "x".join(str(graph.extent(value, axis)) for axis in sorted(graph.axes(value) or ()))
         detail = f"leaves {left} of a map of {'x'.join(map(str, shape))} to be averaged"
         return HeadFault(names.of(step[0]), detail, step[0], shape)
-    step = _narrowing(graph, target) if _places(graph, target) == 1 else None
+    complete = graph.axes(value) == graph.axes(graph.trace.input)  # no axis was averaged before
+    step = _narrowing(graph, value) if complete and _places(graph, value) == 1 else None
     if step is not None:
         shape = _map_shape(graph, step[1])
         detail = f"leaves one place of a map of {'x'.join(map(str, shape))}: {names.of(pooling)} has nothing to average"
