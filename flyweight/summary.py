@@ -77,6 +77,10 @@ def render_totals(facts: Facts) -> str:
         f"unreached        {unreached.layer}: {unreached.reason}, {unreached.parameters:,} parameters"
         for unreached in facts.unreached
     ]
+    lines += [
+        f"unregistered     {stranger.layer}: {stranger.parameters:,} weights that nobody counts, trains or saves"
+        for stranger in facts.unregistered
+    ]
     lines += [f"not understood   {unknown.operator} in {unknown.layer}" for unknown in facts.unknown]
     return "\n".join(lines)
 
@@ -128,6 +132,7 @@ def as_json(facts: Facts, report: Report) -> dict[str, Any]:
         "layers": [_layer_json(layer) for layer in facts.layers],
         "dead_taps": [vars(dead) for dead in facts.dead_taps],
         "unreached": [vars(unreached) for unreached in facts.unreached],
+        "unregistered": [vars(stranger) for stranger in facts.unregistered],
         "unknown": [vars(unknown) for unknown in facts.unknown],
     }
 

@@ -64,10 +64,11 @@ class Odd(faulty.Sound):
         self.never = nn.Conv2d(3, 2, 1, bias=False)
         self.c1.requires_grad_(False)
         self.c4[0] = faulty.conv(32, 32, dilation=8)
+        self.scale = torch.ones(64, 1, 1, requires_grad=True)
 
     def features(self, x):
         x = self.c4(self.c3(self.c2(self.c1(x))))
-        return x * torch.sigmoid(x.mean((2, 3), keepdim=True))
+        return x * torch.sigmoid(x.mean((2, 3), keepdim=True)) * self.scale
 
 
 def test_findings():
@@ -78,6 +79,8 @@ def test_findings():
     assert "dead weight      c4.0.0: 8 of 9 taps see only padding, 8,192 weights" in text
     assert "unreached        never: it never ran, 6 parameters" in text
     assert "every position also sees the whole map through mean" in text
+    assert "unregistered     scale: 64 weights that nobody counts, trains or saves" in text
+    assert summary.as_json(facts, report)["unregistered"] == [{"layer": "scale", "parameters": 64}]
 
 
 def test_json(course):
