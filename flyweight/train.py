@@ -95,9 +95,9 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
     """Refuse what could only fail after the training has begun, or would be lost after it.
 
     Raises:
-        FlyweightError: a batch is larger than the training set, the hole larger than a picture, the network cannot
-            take the pictures, its output is not one logit a class, there is nothing to learn, or something that
-            nobody would train and save, or the teacher has seen other data.
+        FlyweightError: a batch is larger than the training set or the hole than a picture; the network cannot take the
+            pictures, does not return one logit a class, has nothing to learn, or weights that are not its parameters;
+            the teacher has seen other data.
         RunError: there is no such teacher.
     """
     config, name = recipe.train, type(network).__name__
@@ -132,7 +132,11 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
 
 
 def _leaves(output: Tensor) -> list[Tensor]:
-    """The tensors that a gradient of the output would be gathered in."""
+    """The tensors that a gradient of the output would be gathered in.
+
+    The analysis finds unregistered weights as well, for the rules; a training may have none, and its network may be one
+    that the analysis refuses to watch, such as TorchScript.
+    """
     seen, waiting, found = set(), [output.grad_fn], []
     while waiting:
         node = waiting.pop()
