@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from flyweight.blocks import Order, Phase, Residual, convolution_layer
+from flyweight.blocks import GlobalAvgPool2d, Order, Phase, Residual, convolution_layer
 from flyweight.config import ModelConfig, Phases, suggestion
 from flyweight.errors import FlyweightError
 
@@ -173,7 +173,7 @@ class TableNetwork(nn.Module):
                 channels = row.width
             blocks.append(nn.Sequential(layers))
         self.c1, self.c2, self.c3, self.c4 = blocks
-        self.pool = nn.AvgPool2d(network.pool) if network.pool else nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AvgPool2d(network.pool) if network.pool else GlobalAvgPool2d()
         self.classifier = nn.Conv2d(channels, classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,16 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight.blocks import DepthwiseSeparable, Dropout, Phase, PhaseConv2d, Residual, convolution_layer, normalize
+from flyweight.blocks import (
+    DepthwiseSeparable,
+    Dropout,
+    GlobalAvgPool2d,
+    Phase,
+    PhaseConv2d,
+    Residual,
+    convolution_layer,
+    normalize,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,24 @@ def test_a_separable_layer_equals_its_dense_equivalent():
 def test_a_residual_adds_its_input():
     x = torch.randn(2, 3, 5, 5)
     torch.testing.assert_close(Residual(nn.Identity())(x), 2 * x)
+
+
+def test_global_average_pooling_is_the_mean_in_training_and_in_eval_mode():
+    x = torch.randn(3, 5, 7, 4)
+    for pool in (GlobalAvgPool2d(), GlobalAvgPool2d().eval()):
+        torch.testing.assert_close(pool(x), x.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(GlobalAvgPool2d()(torch.ones(2, 3, 8, 8)), torch.ones(2, 3, 1, 1))
+
+
+def test_before_global_average_pooling_the_gradient_stays_channels_last():
+    norm, pool = nn.BatchNorm2d(6), GlobalAvgPool2d()
+    x = torch.randn(4, 6, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    rectified = torch.relu(norm(x))
+    pool(rectified).square().sum().backward()
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+    through_torch = x.detach().clone().requires_grad_()
+    torch.relu(norm(through_torch)).mean((2, 3)).square().sum().backward()
+    torch.testing.assert_close(x.grad, through_torch.grad)
 
 
 def test_normalize_gives_mean_zero_and_standard_deviation_one_in_channels_last():
