@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from random_networks import random_network
 from torch import nn
 
 from flyweight import inference
 from flyweight.config import ModelConfig
 from flyweight.model import NETWORKS, build
+
+with_fuser = pytest.mark.skipif(
+    not hasattr(torch._C, "_jit_llga_enabled"), reason="this torch was built without oneDNN Graph"
+)
 
 
 class Channels(nn.Module):
@@ -88,6 +93,40 @@ def test_small_batches_are_compiled_and_say_the_same():
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     for size in (1, 2, 15):
         torch.testing.assert_close(classify(images[:size]), classify(images)[:size], atol=1e-5, rtol=1e-4)
+
+
+@with_fuser
+def test_a_single_picture_runs_fused_and_the_switch_is_put_back():
+    torch.manual_seed(0)
+    network = build(ModelConfig(network="nano")).eval()
+    classify = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    single = torch.cat([classify(images[at : at + 1]) for at in range(20)])
+    assert "oneDNNFusionGroup" in str(torch.jit.last_executed_optimized_graph())
+    torch.testing.assert_close(single, classify(images), atol=1e-5, rtol=1e-4)
+    assert not torch.jit.onednn_fusion_enabled()
+
+
+@with_fuser
+@pytest.mark.parametrize("seed", [0, 3, 6, 8, 10, 12, 13, 14])
+def test_random_networks_of_what_it_was_tried_with_say_the_same_fused(seed):
+    network, shape = random_network(seed)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            network.set_submodule(name, nn.Identity())
+    classify = inference.Classifier(network.eval(), shape, (0.5,) * shape[0], (0.5,) * shape[0])
+    images = np.random.default_rng(0).integers(0, 256, (20, *shape[1:], shape[0]), dtype=np.uint8)
+    single = torch.cat([classify(images[at : at + 1]) for at in range(20)])
+    assert "oneDNNFusionGroup" in str(torch.jit.last_executed_optimized_graph())
+    torch.testing.assert_close(single, classify(images), atol=1e-4, rtol=1e-3)
+
+
+def test_what_the_fuser_was_not_tried_with_runs_unfused():
+    # of `x + batch_norm(x)` it would never come back
+    classify = inference.Classifier(Watched().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    assert isinstance(classify.compiled, torch.jit.ScriptModule)
+    classify(pictures(1))
+    assert "oneDNNFusionGroup" not in str(torch.jit.last_executed_optimized_graph())
 
 
 class OfTwo(nn.Module):
