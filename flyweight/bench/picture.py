@@ -113,8 +113,17 @@ def _macs(axes: Axes, result: Benchmark) -> None:
     _points(axes, places, list(growth.networks.values()))
     for number, (name, place) in enumerate(zip(growth.networks, places, strict=True)):
         at = (place, median(growth.networks[name]))
-        # below and above in turn: networks of equal cost lie side by side
-        axes.annotate(name, at, (-4, (-16, 16)[number % 2]), textcoords="offset points", ha="right", fontsize=8)
+        # left above and right below in turn: networks of equal cost lie side by side
+        above = number % 2
+        offset, side = ((-6, 6), "right") if above else ((6, -12), "left")
+        axes.annotate(name, at, offset, textcoords="offset points", ha=side, fontsize=8)
+    # networks may lie a factor of ten apart; a slope of one is a cost in proportion to the MACs
+    axes.loglog()
+    axes.set_xlim(0.5 * min(places), 2 * max(places))
+    axes.set_ylim(0.5 * axes.dataLim.ymin, 2 * axes.dataLim.ymax)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.set_xlabel("million MACs")
     axes.set_title("µs an image by network", loc="left")
 
