@@ -122,7 +122,7 @@ def _compiled(network: nn.Module, sample: Tensor) -> nn.Module:
 
 
 # the fuser never comes back from `x + batch_norm(x)`, so it is given only what it has been tried with
-_FUSED_MODULES = (
+_FUSED_MODULES = {
     nn.Conv2d,
     nn.ReLU,
     nn.Identity,
@@ -132,7 +132,7 @@ _FUSED_MODULES = (
     nn.AdaptiveAvgPool2d,
     nn.Flatten,
     nn.Linear,
-)
+}
 _FUSED_FUNCTIONS = {
     operator.add,
     operator.iadd,
@@ -153,7 +153,7 @@ def _simple(network: nn.Module) -> bool:
     if not isinstance(network, fx.GraphModule):
         return False
     known: dict[str, Callable[[Any], bool]] = {
-        "call_module": lambda target: isinstance(network.get_submodule(target), _FUSED_MODULES),
+        "call_module": lambda target: type(network.get_submodule(target)) in _FUSED_MODULES,
         "call_function": lambda target: target in _FUSED_FUNCTIONS,
         "call_method": lambda target: target in _FUSED_METHODS,
         "get_attr": lambda target: False,
