@@ -143,8 +143,9 @@ def _dropout_mask(x: Tensor, p: float) -> Tensor:
 class GlobalAvgPool2d(nn.AdaptiveAvgPool2d):
     """The mean of each channel over the whole map, whose gradient leaves the map's layout alone.
 
-    Torch's own mean hands back a gradient that is no longer channels-last, and the batch norm and ReLU before it then
-    take four times as long on a CPU. That of a sum, divided afterwards, takes the layout that it meets.
+    Torch's own mean hands back a gradient that is no longer channels-last, so that the ReLU before it reads it
+    crosswise: the way back through pooling, ReLU and batch norm takes four times as long on a CPU as with a sum,
+    divided afterwards, whose gradient is one number a channel and lies in no order.
     """
 
     def __init__(self) -> None:
