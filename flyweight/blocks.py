@@ -56,7 +56,7 @@ class PhaseConv2d(nn.Conv2d):
             top, left = torch.randint(stride, (2,)).tolist()
             x = nn.functional.pad(x, (padding - left, padding, padding - top, padding))
             padding = 0
-        return nn.functional.conv2d(x, self.weight, None, stride, padding, dilation, self.groups)
+        return _strided(x, self.weight, stride, padding, dilation, self.groups)
 
     def whole(self) -> nn.Conv2d:
         """A plain convolution with these weights: all phases in either mode."""
@@ -71,10 +71,40 @@ class PhaseConv2d(nn.Conv2d):
         return f"{super().extra_repr()}, {self.phase}"
 
 
+class StridedDepthwiseConv2d(nn.Conv2d):
+    """A depthwise 3x3 convolution with a stride, which trains in a fraction of the time on a CPU.
+
+    oneDNN takes 208 ms forwards and backwards for 128 channels of 18x18 with stride 2 and a batch of 256 in bfloat16,
+    and 30 ms with stride 1 and every second place of the result: torch 2.13.0, two cores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H', W')."""
+        if not self.training:
+            return super().forward(x)
+        return _strided(x, self.weight, self.stride[0], int(self.padding[0]), self.dilation[0], self.groups)
+
+    def whole(self) -> nn.Conv2d:
+        """A plain convolution with these weights."""
+        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, stride, padding, dilation, self.groups, bias=False)
+        plain.weight = self.weight
+        return plain.train(self.training)
+
+
+def _strided(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
+    """A convolution; of a depthwise one with a stride all places are computed and those between left out."""
+    if stride > 1 and groups == x.shape[1] > 1 and x.device.type == "cpu":
+        return nn.functional.conv2d(x, weight, None, 1, padding, dilation, groups)[:, :, ::stride, ::stride]
+    return nn.functional.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+
 def _convolution(
     inputs: int, outputs: int, stride: int, padding: int, dilation: int, phase: Phase, groups: int = 1
 ) -> nn.Conv2d:
     if phase == Phase():
+        if stride > 1 and groups == inputs == outputs > 1:
+            return StridedDepthwiseConv2d(inputs, outputs, 3, stride, padding, dilation, groups, bias=False)
         return nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, groups, bias=False)
     if stride > 1:
         raise ValueError(f"a layer with stride {stride} has no phases: they are those of a map that nothing thins out")

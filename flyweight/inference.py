@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from flyweight.blocks import PhaseConv2d, normalize
+from flyweight.blocks import PhaseConv2d, StridedDepthwiseConv2d, normalize
 from flyweight.device import gains_from_bfloat16
 
 
@@ -179,7 +179,7 @@ def _fusing() -> Iterator[None]:
 def _folded(network: nn.Module, _sample: Tensor) -> nn.Module:
     network = copy.deepcopy(network)
     for name, module in list(network.named_modules()):
-        if isinstance(module, PhaseConv2d):
+        if isinstance(module, (PhaseConv2d, StridedDepthwiseConv2d)):
             network.set_submodule(name, module.whole())
     traced = fx.symbolic_trace(network)
     for norm in list(traced.graph.nodes):

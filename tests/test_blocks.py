@@ -10,6 +10,7 @@ from flyweight.blocks import (
     Phase,
     PhaseConv2d,
     Residual,
+    StridedDepthwiseConv2d,
     convolution_layer,
     normalize,
 )
@@ -51,6 +52,20 @@ def test_a_separable_layer_equals_its_dense_equivalent():
     dense = layer.pointwise.weight * layer.depthwise.weight[:, 0][None]
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, dense, padding=1))
+
+
+@pytest.mark.parametrize(("size", "dilation"), [((9, 12), 1), ((8, 8), 2)])
+def test_a_depthwise_stride_answers_and_learns_as_torchs_own(size, dilation):
+    layer = StridedDepthwiseConv2d(6, 6, 3, 2, dilation, dilation, 6, bias=False)
+    plain = layer.whole()
+    assert type(plain) is nn.Conv2d
+    x = torch.randn(2, 6, *size)
+    for mode in (True, False):
+        layer.train(mode)
+        torch.testing.assert_close(layer(x), plain(x))
+    (ours,) = torch.autograd.grad(layer.train()(x).square().sum(), layer.weight)
+    (of_torch,) = torch.autograd.grad(plain(x).square().sum(), plain.weight)
+    torch.testing.assert_close(ours, of_torch)
 
 
 def test_a_residual_adds_its_input():
