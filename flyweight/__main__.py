@@ -1,5 +1,5 @@
 """`python -m flyweight` is the command `flyweight`."""
 
-from flyweight.cli import main
+from flyweight.cli.app import main
 
 main()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from flyweight import checkpoint, config, model, train
+from flyweight import schema
 from flyweight.data import Dataset, Split
+from flyweight.networks.build import build
+from flyweight.recipes import sections
+from flyweight.training import loop
 
 
 class Silent:
@@ -55,10 +58,10 @@ def striped() -> Dataset:
 
 
 @pytest.fixture
-def recipe() -> config.Recipe:
+def recipe() -> sections.Recipe:
     """Three short epochs of a network with dropout, so that the random state matters."""
-    return config.parse(
-        config.Recipe,
+    return schema.parse(
+        sections.Recipe,
         {
             "name": "tiny",
             "data": {"name": "digits"},
@@ -71,10 +74,10 @@ def recipe() -> config.Recipe:
 
 def fresh(recipe, dataset):
     torch.manual_seed(recipe.train.seed)
-    return model.build(recipe.model, len(dataset.classes))
+    return build(recipe.model, len(dataset.classes))
 
 
 def fit(recipe, dataset, folder, observer=None):
     """Train in a run folder, new or not."""
-    run = checkpoint.Run.open(folder) if folder.exists() else checkpoint.Run.create(folder, recipe)
-    return train.fit(fresh(recipe, dataset), dataset, recipe, run, observer or Silent())
+    run = folder.Run.open(folder) if folder.exists() else folder.Run.create(folder, recipe)
+    return loop.fit(fresh(recipe, dataset), dataset, recipe, run, observer or Silent())

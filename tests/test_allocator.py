@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flyweight import allocator
+from flyweight.machine import allocator
 
 FAULTS = """
 import resource, sys

@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from random_networks import gradient_field, random_network
 from torch import nn
 
-from flyweight import analysis, model
+from flyweight import analysis
 from flyweight.analysis import operators, oracle
 from flyweight.analysis.layout import HEIGHT, WIDTH
 from flyweight.analysis.links import Window
 from flyweight.analysis.probe import _poisoned_convolution
 from flyweight.analysis.receptive_field import build_graph, field_size
 from flyweight.analysis.recorder import record
-from flyweight.config import ModelConfig
 from flyweight.errors import FlyweightError
+from flyweight.networks import builtin
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
 
 
 class Net(nn.Module):
@@ -57,7 +59,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def course():
-    return analysis.analyze(model.build(ModelConfig(network="course")), (3, 32, 32))
+    return analysis.analyze(build(ModelConfig(network="course")), (3, 32, 32))
 
 
 # --- the brief's own network
@@ -311,7 +313,7 @@ def test_depthwise_dilation_moved_into_the_batch():
     assert facts.convolutions[0].dilated
 
 
-@pytest.mark.parametrize("name", model.NETWORKS)
+@pytest.mark.parametrize("name", builtin.NETWORKS)
 def test_channels_last_changes_no_fact(name):
     def without_places(facts):
         """A copy into another memory format is an operator more: places in the trace move."""
@@ -324,7 +326,7 @@ def test_channels_last_changes_no_fact(name):
             head=replace(facts.head, targets=()),
         )
 
-    network = model.build(ModelConfig(network=name))
+    network = build(ModelConfig(network=name))
     plain = analysis.analyze(network, (3, 32, 32))
     last = analysis.analyze(network.to(memory_format=torch.channels_last), (3, 32, 32))
     assert last.receptive_field.status == "proved"

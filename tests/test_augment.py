@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from flyweight import augment
-from flyweight.augment import Augmenter
-from flyweight.config import AugmentConfig
 from flyweight.errors import FlyweightError
-from flyweight.train import Batches
+from flyweight.images import augment
+from flyweight.images.augment import Augmenter
+from flyweight.recipes.sections import AugmentConfig
+from flyweight.training.batches import Batches
 
 MEAN = (0.4914, 0.4822, 0.4465)
 

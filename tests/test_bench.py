@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from flyweight import figures
 from flyweight.bench import benchmark, comparisons, costs, picture, sides
-from flyweight.config import ModelConfig
 from flyweight.errors import FlyweightError
-from flyweight.model import build
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.report import figures
 
 COMPARISON = comparisons.Comparison("training, course, dropout", peer=(100.0, 300.0, 200.0), ours=(800.0, 900.0, 100.0))
 TARGET = comparisons.TimeToTarget((100.0, 200.0, 300.0), (85.0, 85.1, 85.2), 100.0, 50.0)

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight.blocks import (
+from flyweight.images.preprocess import normalize
+from flyweight.networks.layers import (
     DepthwiseSeparable,
     Dropout,
     GlobalAvgPool2d,
@@ -12,7 +13,6 @@ from flyweight.blocks import (
     Residual,
     StridedDepthwiseConv2d,
     convolution_layer,
-    normalize,
 )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from flyweight import checkpoint, config, model
-from flyweight.checkpoint import Card, Run
-from flyweight.config import ModelConfig
+from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import Card, find_trained, load_trained, save_model
+from flyweight.runs.folder import Run
 
 CARD = Card(
     network="sprint", dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
@@ -23,7 +25,7 @@ CARD = Card(
 @pytest.fixture
 def shipped(tmp_path):
     torch.manual_seed(0)
-    checkpoint.save_model(tmp_path, model.build(ModelConfig(network="sprint")), CARD)
+    save_model(tmp_path, build(ModelConfig(network="sprint")), CARD)
     return tmp_path
 
 
@@ -32,14 +34,14 @@ def state(number):
 
 
 def test_a_run_folder_keeps_its_recipe(tmp_path):
-    recipe = config.load("sprint", ["train.seed=7"])
+    recipe = recipes.load("sprint", ["train.seed=7"])
     run = Run.create(tmp_path / "a" / "b", recipe)
     assert Run.open(run.folder).recipe() == recipe
 
 
 def test_the_default_folder_has_the_recipes_name_and_is_never_reused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = config.load("sprint").model_copy(update={"name": "../my $recipe"})
+    recipe = recipes.load("sprint").model_copy(update={"name": "../my $recipe"})
     first, second = Run.create(None, recipe), Run.create(None, recipe)
     assert first.folder != second.folder
     assert first.folder.parent == Path("runs")
@@ -49,7 +51,7 @@ def test_the_default_folder_has_the_recipes_name_and_is_never_reused(tmp_path, m
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FlyweightError, match="not empty.*--resume.*--out"):
-        Run.create(tmp_path, config.load("sprint"))
+        Run.create(tmp_path, recipes.load("sprint"))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -97,9 +99,9 @@ def test_a_layer_that_is_used_twice_can_be_saved_and_loaded(tmp_path, monkeypatc
         "        super().__init__(layer, layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
     )
     reference = f"{tmp_path / 'twice.py'}:Twice"
-    network = model.build(ModelConfig(network=reference))
-    checkpoint.save_model(tmp_path, network, replace(CARD, network=reference))
-    loaded = checkpoint.load_trained(tmp_path).model
+    network = build(ModelConfig(network=reference))
+    save_model(tmp_path, network, replace(CARD, network=reference))
+    loaded = load_trained(tmp_path).model
     assert loaded[0] is loaded[1]
     assert torch.equal(loaded[0].weight, network[0].weight)
 
@@ -131,14 +133,14 @@ def test_when_no_checkpoint_is_whole_the_run_stops(tmp_path):
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "file"
-    checkpoint.write_text(file, "old")
+    files.write_text(file, "old")
 
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="No space left on device; the file that was there before is unchanged"):
-        checkpoint.write_text(file, "new")
+        files.write_text(file, "new")
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -147,7 +149,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path):
     code = (
         "import sys, torch\n"
         "from pathlib import Path\n"
-        "from flyweight.checkpoint import Run\n"
+        "from flyweight.runs.folder import Run\n"
         "run = Run(Path(sys.argv[1])); number = 0\n"
         "while True:\n"
         "    number += 1\n"
@@ -169,7 +171,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path):
 
 
 def test_weights_and_card_come_back(shipped):
-    trained = checkpoint.load_trained(shipped)
+    trained = load_trained(shipped)
     assert trained.card.classes == CARD.classes
     assert not trained.model.training
     assert len(trained.card.sha256) == 64
@@ -181,14 +183,14 @@ def test_weights_that_do_not_match_their_hash_are_refused(shipped):
     content[-5] ^= 1
     file.write_bytes(content)
     with pytest.raises(RunError, match="damaged or of another run"):
-        checkpoint.load_trained(shipped)
+        load_trained(shipped)
 
 
 def test_weights_of_another_network_are_refused(shipped):
     card = json.loads((shipped / "config.json").read_text())
     (shipped / "config.json").write_text(json.dumps({**card, "network": "strided"}))
     with pytest.raises(RunError, match="does not fit the network strided"):
-        checkpoint.load_trained(shipped)
+        load_trained(shipped)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_a_damaged_card_is_one_line(shipped, fields):
     file = shipped / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
     with pytest.raises(RunError, match=r"config\.json") as error:
-        checkpoint.load_trained(shipped)
+        load_trained(shipped)
     assert "\n" not in str(error.value)
 
 
@@ -210,7 +212,7 @@ def test_a_damaged_card_is_one_line(shipped, fields):
 def test_a_card_that_is_none_is_one_line(shipped, content):
     (shipped / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"config\.json is damaged"):
-        checkpoint.load_trained(shipped)
+        load_trained(shipped)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
@@ -227,10 +229,10 @@ def test_a_torn_history_is_one_line(tmp_path):
 
 def test_finding_a_network_says_what_is_missing(tmp_path):
     with pytest.raises(RunError, match="neither a run folder nor a shipped network"):
-        checkpoint.find_trained("nothing")
-    run = Run.create(tmp_path / "run", config.load("sprint"))
+        find_trained("nothing")
+    run = Run.create(tmp_path / "run", recipes.load("sprint"))
     with pytest.raises(RunError, match="has not ended; go on with: flyweight train --resume"):
-        checkpoint.find_trained(str(run.folder))
+        find_trained(str(run.folder))
 
 
 def test_history_is_a_table_objects_and_lines(tmp_path):

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from flyweight import checkpoint, cli, model
-from flyweight.config import ModelConfig
+from flyweight.cli import app
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import Card, save_model
 
 TINY = ["--set", "data.train_images=512", "--set", "data.test_images=100", "--set", "train.batch_size=64"]
 
@@ -23,7 +25,7 @@ def command(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
 
     def run(*arguments):
-        code = cli.run_command(arguments)
+        code = app.run_command(arguments)
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -269,13 +271,13 @@ def test_ctrl_c_tells_how_to_go_on(tmp_path):
 
 def test_shipped_networks_evaluate_by_name(command, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(checkpoint, "ZOO", tmp_path / "zoo")
+    monkeypatch.setattr("flyweight.runs.card.ZOO", tmp_path / "zoo")
     (tmp_path / "zoo" / "sprint").mkdir(parents=True)
-    card = checkpoint.Card(
+    card = Card(
         network="sprint", dropout=None, classes=tuple("0123456789"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
         std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
     )  # fmt: skip
-    checkpoint.save_model(tmp_path / "zoo" / "sprint", model.build(ModelConfig(network="sprint")), card)
+    save_model(tmp_path / "zoo" / "sprint", build(ModelConfig(network="sprint")), card)
     code, out, err = command("evaluate", "sprint")
     assert code == 0, err
     assert "360" in out
@@ -296,7 +298,7 @@ def test_help_has_examples(command, name):
 
 
 def test_help_does_not_import_torch():
-    code = "import sys; from flyweight import cli; cli.run_command(['--help']); print('torch' in sys.modules)"
+    code = "import sys; from flyweight import cli; app.run_command(['--help']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 

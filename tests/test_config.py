@@ -1,29 +1,29 @@
 import pytest
 
-from flyweight import config
+from flyweight import recipes, schema
 from flyweight.errors import FlyweightError
 
 
-@pytest.mark.parametrize("name", config.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_loads_and_comes_back_the_same_from_its_own_text(name, tmp_path):
-    recipe = config.load(name)
+    recipe = recipes.load(name)
     assert recipe.name == name
     assert recipe.rules == "brief"
     copy = tmp_path / "copy.yaml"
-    copy.write_text(config.write(recipe))
-    assert config.load(copy) == recipe
+    copy.write_text(recipes.write(recipe))
+    assert recipes.load(copy) == recipe
 
 
-@pytest.mark.parametrize("name", config.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_turns_all_three_augmentations_on(name):
-    augment = config.load(name).augment
+    augment = recipes.load(name).augment
     assert min(augment.flip, augment.shift_scale_rotate, augment.cutout) > 0
     assert min(augment.shift, augment.scale, augment.rotate) > 0
     assert augment.cutout_size == 16
 
 
 def test_overrides_are_yaml():
-    recipe = config.load("sprint", ["train.epochs=3", "train.ema=0.99", "rules=null", "data.path=/x y"])
+    recipe = recipes.load("sprint", ["train.epochs=3", "train.ema=0.99", "rules=null", "data.path=/x y"])
     assert (recipe.train.epochs, recipe.train.ema, recipe.rules, str(recipe.data.path)) == (3, 0.99, None, "/x y")
 
 
@@ -51,7 +51,7 @@ def test_overrides_are_yaml():
 )
 def test_a_wrong_value_is_one_line_with_its_key(changes, words):
     with pytest.raises(FlyweightError) as error:
-        config.load("sprint", changes)
+        recipes.load("sprint", changes)
     message = str(error.value)
     assert "\n" not in message
     for word in words:
@@ -65,18 +65,18 @@ def test_a_wrong_file_is_named_whatever_was_set_elsewhere_in_it(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: x\nmodel: {network: sprint}\ntrain: {epochs: 0}")
     with pytest.raises(FlyweightError, match=r"mine\.yaml: train\.epochs"):
-        config.load(file, ["train.seed=1"])
+        recipes.load(file, ["train.seed=1"])
 
 
 @pytest.mark.parametrize(("text", "rate"), [("1e-3", 0.001), ("3", 3.0), ("0.5", 0.5)])
 def test_a_rate_may_be_written_as_people_write_it(text, rate):
-    assert config.load("sprint", [f"train.peak_rate={text}"]).train.peak_rate == rate
+    assert recipes.load("sprint", [f"train.peak_rate={text}"]).train.peak_rate == rate
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "x" * 5000 + ".yaml", "a\0b.yaml", "a\nb.yaml"])
 def test_a_path_that_cannot_be_is_one_short_line(source):
     with pytest.raises(FlyweightError, match="no recipe") as error:
-        config.load(source)
+        recipes.load(source)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 400
 
@@ -84,7 +84,7 @@ def test_a_path_that_cannot_be_is_one_short_line(source):
 def test_a_merged_key_may_be_written_again(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("{a: &a {b: 1, c: 1}, d: {<<: *a, b: 2}}")
-    assert config.read_yaml(file)["d"] == {"b": 2, "c": 1}
+    assert schema.read_yaml(file)["d"] == {"b": 2, "c": 1}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_broken_file_is_one_line_with_its_name(tmp_path, text, words):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(FlyweightError) as error:
-        config.load(file)
+        recipes.load(file)
     message = str(error.value)
     assert "\n" not in message
     for word in ["mine.yaml", *words]:
@@ -114,10 +114,10 @@ def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(
         FlyweightError, match="did you mean 'sprint'.*course, course-tuned, dilated, nano, sprint, strided"
     ):
-        config.load("sprnt")
+        recipes.load("sprnt")
 
 
 def test_a_recipe_cannot_change_after_it_was_checked():
-    recipe = config.load("sprint")
+    recipe = recipes.load("sprint")
     with pytest.raises(ValueError, match="frozen"):
         recipe.train.epochs = 1

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from flyweight.console import DataBar, TrainingBar
+from flyweight.cli.console import DataBar, TrainingBar
 
 
 def console(terminal):

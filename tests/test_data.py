@@ -31,7 +31,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flyweight import data
-from flyweight.data import arrays, batches, digits, download, places, sources
+from flyweight.data import cache, digits
+from flyweight.data.cifar10 import download, find, formats, official
 from flyweight.data.dataset import Split, fingerprint, in_canonical_order, pixel_statistics, stratified
 from flyweight.errors import DataError, FlyweightError
 
@@ -46,7 +47,7 @@ def own_places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         return
     monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FLYWEIGHT_DATA", raising=False)
-    monkeypatch.setattr(places, "checkout", lambda: None)
+    monkeypatch.setattr(find, "checkout", lambda: None)
     monkeypatch.setattr(download, "CIFAR10", replace(download.CIFAR10, urls=(f"{NOBODY}/a", f"{NOBODY}/b")))
     monkeypatch.setattr(download, "hub_address", lambda: NOBODY)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -96,7 +97,7 @@ def write_python(folder: Path, train: Split, test: Split, protocol: int | None =
         modern = {b"data": planes(split), b"labels": split.labels.tolist()}
         content = python2_pickle(split) if protocol is None else pickle.dumps(modern, protocol)
         (folder / name).write_bytes(content)
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(sources.CLASSES)}, 2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(formats.CLASSES)}, 2))
     return folder
 
 
@@ -105,7 +106,7 @@ def write_binary(folder: Path, train: Split, test: Split) -> Path:
     for name, split in in_batches(train, test).items():
         records = np.concatenate([split.labels.astype(np.uint8)[:, None], planes(split)], axis=1)
         (folder / f"{name}.bin").write_bytes(records.tobytes())
-    (folder / "batches.meta.txt").write_text("\n".join(sources.CLASSES) + "\n\n")
+    (folder / "batches.meta.txt").write_text("\n".join(formats.CLASSES) + "\n\n")
     return folder
 
 
@@ -146,7 +147,7 @@ def rewrite(file: Path, change: Callable[[list[dict]], None]) -> None:
 
 LAYOUTS: dict[str, Callable[[Path, Split, Split], Path]] = {
     "parquet": write_parquet,
-    "parquet, named": lambda at, a, b: write_parquet(at, a, b, names=sources.CLASSES),
+    "parquet, named": lambda at, a, b: write_parquet(at, a, b, names=formats.CLASSES),
     "parquet in plain_text": lambda at, a, b: write_parquet(at / "plain_text", a, b, shards=1).parent,
     "parquet in data": lambda at, a, b: write_parquet(at / "data", a, b).parent,
     "python folder": write_python,
@@ -165,10 +166,10 @@ LAYOUTS: dict[str, Callable[[Path, Split, Split], Path]] = {
 
 def take_for_cifar10(monkeypatch: pytest.MonkeyPatch, train: Split, test: Split) -> None:
     """From here on these few pictures are the real CIFAR-10."""
-    monkeypatch.setattr(sources, "TRAIN_PER_CLASS", 10)
-    monkeypatch.setattr(sources, "TEST_PER_CLASS", 2)
+    monkeypatch.setattr(formats, "TRAIN_PER_CLASS", 10)
+    monkeypatch.setattr(formats, "TEST_PER_CLASS", 2)
     ordered = [in_canonical_order(split) for split in (train, test)]
-    monkeypatch.setattr(sources, "FINGERPRINT", fingerprint(*ordered, sources.CLASSES))
+    monkeypatch.setattr(formats, "FINGERPRINT", fingerprint(*ordered, formats.CLASSES))
 
 
 def as_counter(split: Split) -> Counter[tuple[int, bytes]]:
@@ -184,7 +185,7 @@ def test_every_layout_gives_the_same_arrays(layout: str, tmp_path: Path) -> None
     assert as_counter(dataset.test) == as_counter(test)
     assert np.array_equal(dataset.train.images, reference.train.images)
     assert dataset.fingerprint == reference.fingerprint
-    assert dataset.classes == sources.CLASSES
+    assert dataset.classes == formats.CLASSES
     assert (dataset.shape, dataset.name) == ((3, 32, 32), "cifar10-modified")
     assert str(tmp_path / "set") in dataset.source
 
@@ -231,7 +232,7 @@ def test_name_says_whether_it_is_cifar10_to_the_last_byte(tmp_path: Path, monkey
     for name, (split, reason) in sets.items():
         dataset = data.load(path=write_binary(tmp_path / name, split, test))
         assert dataset.name == ("cifar10" if reason is None else "cifar10-modified")
-        assert (sources.difference(dataset) or "").endswith(reason or "")
+        assert (formats.difference(dataset) or "").endswith(reason or "")
 
 
 # --- places --------------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_order_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     option, variable, beside = tmp_path / "option", tmp_path / "variable", tmp_path / "work" / "shared" / "cifar10"
     for seed, folder in enumerate((option, variable, beside)):
         write_binary(folder, *pictures(seed))
-    monkeypatch.setattr(places, "checkout", lambda: checkout)
+    monkeypatch.setattr(find, "checkout", lambda: checkout)
     monkeypatch.setenv("FLYWEIGHT_DATA", str(variable))
     assert data.load(path=option, cache=tmp_path / "a").source == f"binary batches {option}"
     assert data.load(cache=tmp_path / "b").source == f"binary batches {variable}"
@@ -264,9 +265,11 @@ def test_a_modified_set_in_the_cache_never_stands_for_cifar10(tmp_path: Path) ->
 
 def test_checkout_is_the_folder_with_pyproject(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
-    assert places.checkout() == Path(__file__).resolve().parents[1]
-    monkeypatch.setattr(places, "__file__", str(tmp_path / "site-packages" / "flyweight" / "data" / "places.py"))
-    assert places.checkout() is None
+    assert find.checkout() == Path(__file__).resolve().parents[1]
+    monkeypatch.setattr(
+        find, "__file__", str(tmp_path / "site-packages" / "flyweight" / "data" / "cifar10" / "find.py")
+    )
+    assert find.checkout() is None
 
 
 @pytest.mark.parametrize("place", ["--data", "FLYWEIGHT_DATA"])
@@ -285,7 +288,7 @@ def test_a_named_place_without_data_is_an_error(
 
 
 def test_nothing_anywhere_is_one_line_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "checkout", lambda: tmp_path / "checkout")
+    monkeypatch.setattr(find, "checkout", lambda: tmp_path / "checkout")
     start = time.monotonic()
     with pytest.raises(data.NoDataError) as caught:
         data.load()
@@ -325,14 +328,14 @@ def test_import_does_no_work() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each platform has its own folder")
 def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert arrays.cache_folder(Path("mine")) == Path.cwd() / "mine"
-    assert arrays.cache_folder() == tmp_path / "cache"
+    assert cache.cache_folder(Path("mine")) == Path.cwd() / "mine"
+    assert cache.cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("FLYWEIGHT_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert arrays.cache_folder() == tmp_path / "xdg" / "flyweight"
+    assert cache.cache_folder() == tmp_path / "xdg" / "flyweight"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert arrays.cache_folder() == tmp_path / ".cache" / "flyweight"
+    assert cache.cache_folder() == tmp_path / ".cache" / "flyweight"
 
 
 # --- damaged and hostile sources -----------------------------------------------------------------------------------
@@ -380,7 +383,7 @@ def test_a_malicious_pickle_is_refused(name: str, tmp_path: Path, monkeypatch: p
 
 def test_a_codec_is_not_an_open_door() -> None:
     with pytest.raises(ValueError, match="unexpected encoding"):
-        batches._unpickle(b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "batch")
+        official._unpickle(b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "batch")
 
 
 def test_nothing_is_extracted_from_an_archive(tmp_path: Path) -> None:
@@ -463,7 +466,7 @@ def test_damaged_parquet_is_refused(damage: str, tmp_path: Path) -> None:
 
 
 def test_other_class_names_are_refused(tmp_path: Path) -> None:
-    folder = write_parquet(tmp_path / "set", *pictures(), names=sources.CLASSES[::-1])
+    folder = write_parquet(tmp_path / "set", *pictures(), names=formats.CLASSES[::-1])
     assert "its classes are truck, ship" in refused(lambda: data.load(path=folder))
     folder = write_binary(tmp_path / "binary", *pictures())
     (folder / "batches.meta.txt").write_text("apple\nbanana\n")
@@ -533,7 +536,7 @@ def test_truncated_binary_batch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_member_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MEMBER_LIMIT", 1000)
+    monkeypatch.setattr(official, "MEMBER_LIMIT", 1000)
     archive = pack(write_binary(tmp_path / "x", *pictures()), tmp_path / "cifar-10-binary.tar.gz")
     assert "larger than a batch" in refused(lambda: data.load(path=archive))
 
@@ -557,8 +560,8 @@ def test_conversion_happens_once_and_follows_the_bytes(
 ) -> None:
     first = data.load(path=source)
     calls = []
-    real = sources.read
-    monkeypatch.setattr(sources, "read", lambda *args: calls.append(1) or real(*args))
+    real = formats.read
+    monkeypatch.setattr(formats, "read", lambda *args: calls.append(1) or real(*args))
     shutil.copytree(source, tmp_path / "copy")
     os.utime(source / "test_batch.bin", (1, 1))
     assert data.load(path=source).fingerprint == first.fingerprint
@@ -571,7 +574,7 @@ def test_conversion_happens_once_and_follows_the_bytes(
     assert calls
 
 
-@pytest.mark.parametrize("name", [*(f"{array}.npy" for array in arrays.ARRAYS), arrays.MANIFEST])
+@pytest.mark.parametrize("name", [*(f"{array}.npy" for array in cache.ARRAYS), cache.MANIFEST])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_arrays_are_noticed_and_made_again(name: str, damage: str, source: Path, tmp_path: Path) -> None:
     before = data.load(path=source)
@@ -583,13 +586,13 @@ def test_damaged_arrays_are_noticed_and_made_again(name: str, damage: str, sourc
         os.truncate(file, file.stat().st_size - 1)
     else:
         file.unlink()
-    refused(lambda: arrays.read(folder))
+    refused(lambda: cache.read(folder))
     heard: list[str] = []
     again = data.load(path=source, progress=lambda what, *_: heard.append(what))
     assert heard[0] == "the cached arrays are damaged: making them again"
     assert (again.fingerprint, again.mean) == (before.fingerprint, before.mean)
     assert only_folder(tmp_path / "cache") == folder
-    assert arrays.read(folder).fingerprint == before.fingerprint
+    assert cache.read(folder).fingerprint == before.fingerprint
 
 
 CHILD = """
@@ -630,8 +633,8 @@ def test_processes_that_convert_at_once_agree(source: Path, tmp_path: Path) -> N
 
 def test_waiting_for_another_process_is_reported(source: Path, tmp_path: Path) -> None:
     heard: list[str] = []
-    key = sources.find(source).key()
-    with arrays.locked(tmp_path / "cache" / f"{key}.lock", silent):
+    key = formats.find(source).key()
+    with cache.locked(tmp_path / "cache" / f"{key}.lock", silent):
         waiter = threading.Thread(target=data.load, kwargs={"path": source, "progress": lambda w, *_: heard.append(w)})
         waiter.start()
         until(lambda: heard)
@@ -662,14 +665,14 @@ def test_arrays_of_another_version_are_made_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data.load(path=source)
-    monkeypatch.setattr(arrays, "FORMAT", arrays.FORMAT + 1)
-    assert "another version" in refused(lambda: arrays.read(only_folder(tmp_path / "cache")))
+    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
+    assert "another version" in refused(lambda: cache.read(only_folder(tmp_path / "cache")))
     assert len(data.load(path=source).train) == 100
 
 
 def test_a_complete_cache_is_never_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = data.load(path=source).fingerprint
-    monkeypatch.setattr(arrays, "locked", None)
+    monkeypatch.setattr(cache, "locked", None)
     assert data.load(path=source).fingerprint == known
 
 
@@ -981,8 +984,8 @@ def test_the_real_cifar10() -> None:
     assert dataset.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=1e-8)
     assert dataset.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=1e-8)
     # the same from every layout; another value means another order, and other weights from the same seed
-    assert dataset.fingerprint == sources.FINGERPRINT
-    assert sources.FINGERPRINT == "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
+    assert dataset.fingerprint == formats.FINGERPRINT
+    assert formats.FINGERPRINT == "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
     held = data.hold_out(dataset, 5000)
     assert np.bincount(held.train.labels).tolist() == [4500] * 10
     assert np.bincount(held.test.labels).tolist() == [500] * 10

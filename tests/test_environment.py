@@ -9,7 +9,8 @@ from importlib import metadata
 import numpy as np
 import torch
 
-from flyweight import __version__, environment
+from flyweight import __version__
+from flyweight.machine import environment
 
 
 def test_versions_are_those_that_run():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import evaluate, scores
-from flyweight.checkpoint import Card, Trained
 from flyweight.data import Dataset, Split
 from flyweight.errors import FlyweightError, RunError
+from flyweight.evaluation import evaluate, scores
+from flyweight.runs.card import Card, Trained
 
 ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "日本")
 

@@ -5,10 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import analysis, explain, model
-from flyweight.blocks import Residual
-from flyweight.checkpoint import Card, Trained
-from flyweight.config import ModelConfig
+from flyweight import analysis
+from flyweight.evaluation import explain
+from flyweight.networks import builtin
+from flyweight.networks.build import build
+from flyweight.networks.layers import Residual
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import Card, Trained
 
 
 class Colours(nn.Module):
@@ -116,7 +119,7 @@ def test_a_map_whose_pixels_are_not_known_is_stretched():
 
 
 def test_the_network_is_given_back_as_it_was():
-    network = model.build(ModelConfig(network="course"))
+    network = build(ModelConfig(network="course"))
     network.c2.eval()
     modes = [module.training for module in network.modules()]
     state = {key: value.clone() for key, value in network.state_dict().items()}
@@ -140,9 +143,9 @@ def test_hooks_go_when_the_network_fails():
     assert network.training
 
 
-@pytest.mark.parametrize("name", model.NETWORKS)
+@pytest.mark.parametrize("name", builtin.NETWORKS)
 def test_in_a_table_network_it_is_the_last_block(name):
-    network = model.build(ModelConfig(network=name))
+    network = build(ModelConfig(network=name))
     assert explain.last_map(network, torch.zeros(2, 3, 32, 32)) is network.c4
 
 

@@ -6,9 +6,10 @@ import pytest
 from matplotlib import _pylab_helpers
 from PIL import Image
 
-from flyweight import figures, scores
-from flyweight.augment import Augmenter
-from flyweight.config import AugmentConfig
+from flyweight.evaluation import scores
+from flyweight.images.augment import Augmenter
+from flyweight.recipes.sections import AugmentConfig
+from flyweight.report import figures
 
 ODD = (
     "$x_1$",

@@ -6,9 +6,10 @@ import torch
 from random_networks import random_network
 from torch import nn
 
-from flyweight import inference
-from flyweight.config import ModelConfig
-from flyweight.model import NETWORKS, build
+from flyweight.inference import classifier
+from flyweight.networks.build import build
+from flyweight.networks.builtin import NETWORKS
+from flyweight.recipes.sections import ModelConfig
 
 with_fuser = pytest.mark.skipif(
     not hasattr(torch._C, "_jit_llga_enabled"), reason="this torch was built without oneDNN Graph"
@@ -37,13 +38,13 @@ def test_pixels_are_scaled_to_one_and_standardised():
     images = pictures(3)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
     expected = ((images / 255 - mean) / std).mean((1, 2))
-    assert inference.logits(Channels(), images, mean, std).numpy() == pytest.approx(expected, abs=1e-5)
+    assert classifier.logits(Channels(), images, mean, std).numpy() == pytest.approx(expected, abs=1e-5)
 
 
 def test_batches_cover_every_picture_in_order():
     images, network = pictures(7), Channels()
-    whole = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3)
-    parts = inference.logits(network, images, (0.0,) * 3, (1.0,) * 3, batch_size=3)
+    whole = classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3)
+    parts = classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3, batch_size=3)
     # row by row what each picture alone gets
     assert whole.numpy() == pytest.approx(images.mean((1, 2)) / 255, abs=1e-5)
     assert (whole.shape, whole.dtype) == ((7, 3), torch.float32)
@@ -53,7 +54,7 @@ def test_batches_cover_every_picture_in_order():
 def test_the_network_is_evaluated_without_gradients_and_gets_its_modes_back():
     network = Channels().train()
     network.part.eval()
-    inference.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
+    classifier.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
     assert set(network.modes) == {(False, False, torch.float32)}
     assert (network.training, network.part.training) == (True, False)
 
@@ -65,7 +66,7 @@ def test_modes_come_back_after_an_error_too():
 
     network = Failing().train()
     with pytest.raises(ValueError, match="no"):
-        inference.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
+        classifier.logits(network, pictures(2), (0.0,) * 3, (1.0,) * 3)
     assert network.training
 
 
@@ -77,7 +78,7 @@ def test_a_prepared_network_says_the_same_with_fewer_layers(name):
     network(x)  # so that the norms have statistics of their own
     network.eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    ready = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3).network
+    ready = classifier.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3).network
     norms = [module for module in ready.modules() if isinstance(module, nn.BatchNorm2d)]
     # where the norm comes after the ReLU there is no convolution to fold it into
     assert len(norms) == (12 if NETWORKS[name].order == "relu-norm" else 0)
@@ -88,7 +89,7 @@ def test_a_prepared_network_says_the_same_with_fewer_layers(name):
 def test_small_batches_are_compiled_and_say_the_same():
     torch.manual_seed(0)
     network = build(ModelConfig(network="sprint")).eval()
-    classify = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
+    classify = classifier.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
     assert isinstance(classify.compiled, torch.jit.ScriptModule)
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     for size in (1, 2, 15):
@@ -99,7 +100,7 @@ def test_small_batches_are_compiled_and_say_the_same():
 def test_a_single_picture_runs_fused_and_the_switch_is_put_back():
     torch.manual_seed(0)
     network = build(ModelConfig(network="nano")).eval()
-    classify = inference.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
+    classify = classifier.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     single = torch.cat([classify(images[at : at + 1]) for at in range(20)])
     assert "oneDNNFusionGroup" in str(torch.jit.last_executed_optimized_graph())
@@ -114,7 +115,7 @@ def test_random_networks_of_what_it_was_tried_with_say_the_same_fused(seed):
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             network.set_submodule(name, nn.Identity())
-    classify = inference.Classifier(network.eval(), shape, (0.5,) * shape[0], (0.5,) * shape[0])
+    classify = classifier.Classifier(network.eval(), shape, (0.5,) * shape[0], (0.5,) * shape[0])
     images = np.random.default_rng(0).integers(0, 256, (20, *shape[1:], shape[0]), dtype=np.uint8)
     single = torch.cat([classify(images[at : at + 1]) for at in range(20)])
     assert "oneDNNFusionGroup" in str(torch.jit.last_executed_optimized_graph())
@@ -123,7 +124,7 @@ def test_random_networks_of_what_it_was_tried_with_say_the_same_fused(seed):
 
 def test_what_the_fuser_was_not_tried_with_runs_unfused():
     # of `x + batch_norm(x)` it would never come back
-    classify = inference.Classifier(Watched().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    classify = classifier.Classifier(Watched().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
     assert isinstance(classify.compiled, torch.jit.ScriptModule)
     classify(pictures(1))
     assert "oneDNNFusionGroup" not in str(torch.jit.last_executed_optimized_graph())
@@ -137,7 +138,7 @@ class OfTwo(nn.Module):
 
 
 def test_what_depends_on_the_size_of_the_batch_is_not_compiled():
-    classify = inference.Classifier(OfTwo().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    classify = classifier.Classifier(OfTwo().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
     images = pictures(4)
     assert classify(images).numpy() == pytest.approx(4 * images.mean((1, 2)) / 255, abs=1e-4)
     assert classify(images[:1]).numpy() == pytest.approx(images[:1].mean((1, 2)) / 255, abs=1e-4)
@@ -185,7 +186,7 @@ class Choosing(nn.Module):
 
 def test_a_network_that_chooses_its_way_is_not_traced():
     # pictures of noise, with which a network is tried, are all bright
-    classify = inference.Classifier(Choosing().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    classify = classifier.Classifier(Choosing().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
     assert not isinstance(classify.compiled, torch.jit.ScriptModule)
     dark = pictures(1) // 8
     assert classify(dark).numpy() == pytest.approx(dark.max((1, 2)) / -255, abs=1e-5)
@@ -202,7 +203,7 @@ def test_what_cannot_be_folded_is_asked_as_it_is(kind):
     images = pictures(4)
     expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
     torch.testing.assert_close(
-        inference.logits(network, images, (0.0,) * 3, (1.0,) * 3), expected.detach(), atol=1e-5, rtol=1e-5
+        classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3), expected.detach(), atol=1e-5, rtol=1e-5
     )
 
 
@@ -210,7 +211,7 @@ def test_bfloat16_is_for_large_batches_and_on_request():
     torch.manual_seed(0)
     network = build(ModelConfig(network="sprint")).eval()
     about = (network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
-    exact, quick = inference.Classifier(*about), inference.Classifier(*about, precision="auto")
+    exact, quick = classifier.Classifier(*about), classifier.Classifier(*about, precision="auto")
     quick.bfloat16 = True  # on whatever processor the tests run
     images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
     assert not exact.bfloat16
@@ -224,5 +225,5 @@ def test_read_only_pictures_are_neither_changed_nor_warned_about():
     images = pictures(2)
     images.setflags(write=False)
     before = images.copy()
-    inference.logits(Channels(), images, (0.0,) * 3, (1.0,) * 3)
+    classifier.logits(Channels(), images, (0.0,) * 3, (1.0,) * 3)
     assert (images == before).all()

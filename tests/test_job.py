@@ -2,7 +2,8 @@
 
 import pytest
 
-from flyweight import config, job
+from flyweight import schema
+from flyweight.cli import job
 from flyweight.errors import DataError
 
 
@@ -20,7 +21,7 @@ def places(tmp_path, monkeypatch):
 
 def absolute(folder, **sections):
     return job.absolute(
-        config.parse(config.Recipe, {"name": "a", "model": {"network": "sprint"}, **sections}, "test"), folder
+        schema.parse(sections.Recipe, {"name": "a", "model": {"network": "sprint"}, **sections}, "test"), folder
     )
 
 

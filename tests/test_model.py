@@ -2,17 +2,22 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import analysis, checkpoint, model, rules
-from flyweight.blocks import PhaseConv2d
-from flyweight.config import ModelConfig
+from flyweight import analysis
 from flyweight.errors import FlyweightError
+from flyweight.networks import build as builder
+from flyweight.networks import builtin, table
+from flyweight.networks.build import TableNetwork
+from flyweight.networks.layers import PhaseConv2d
+from flyweight.recipes.sections import ModelConfig
+from flyweight.rules import kinds
+from flyweight.runs.card import Card, load_trained, save_model
 
-NAMES = list(model.NETWORKS)
+NAMES = list(builtin.NETWORKS)
 
 
 def build(name, classes=10):
     torch.manual_seed(0)
-    return model.build(ModelConfig(network=name), classes)
+    return builder.build(ModelConfig(network=name), classes)
 
 
 # The contract: what holds for every network in the table, and must hold for the next one.
@@ -46,12 +51,12 @@ def test_pictures_of_a_batch_do_not_see_each_other_in_eval_mode(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_survive_saving_and_loading(name, tmp_path):
     network = build(name).eval()
-    card = checkpoint.Card(
+    card = Card(
         network=name, dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
         std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
     )  # fmt: skip
-    checkpoint.save_model(tmp_path, network, card)
-    loaded = checkpoint.load_trained(tmp_path)
+    save_model(tmp_path, network, card)
+    loaded = load_trained(tmp_path)
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded.model(x), network(x))
     assert loaded.card.mean == card.mean
@@ -65,14 +70,14 @@ def test_the_same_seed_builds_the_same_weights(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_brief_holds(name):
     """R1 to R5 and the parameters of R7; R6 is in test_config and test_augment, the accuracy in docs/results.md."""
-    report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
+    report = kinds.check(analysis.analyze(build(name), (3, 32, 32)), kinds.load_ruleset("brief"))
     assert [verdict.name for verdict in report.verdicts if not verdict.passed] == []
     assert report.passed
 
 
 def test_the_bonus_holds_for_dilated_alone():
     def bonus(name):
-        report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
+        report = kinds.check(analysis.analyze(build(name), (3, 32, 32)), kinds.load_ruleset("brief"))
         return all(verdict.passed for verdict in report.bonuses)
 
     assert [name for name in NAMES if bonus(name)] == ["dilated"]
@@ -93,8 +98,8 @@ def test_dilateds_phases_are_those_of_a_network_with_stride_four_and_their_mean_
 
 
 def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
-    row = model.Row
-    network = model.Network(
+    row = table.Row
+    network = table.Network(
         blocks=(
             (row(8, stride=2), row(8, residual=True), row(8, residual=True)),
             (row(8, dilation=2, residual=True), row(8, dilation=2), row(8, dilation=2, residual=True)),
@@ -103,7 +108,7 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
         )
     )
     torch.manual_seed(0)
-    built = model.TableNetwork(network).eval()
+    built = TableNetwork(network).eval()
     x = torch.randn(2, 3, 32, 32)
     whole = built(x)
     phased = {name: module for name, module in built.named_modules() if isinstance(module, PhaseConv2d)}
@@ -117,7 +122,7 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
 
 def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
     def phased(name, **options):
-        network = model.build(ModelConfig(network=name, **options))
+        network = build(ModelConfig(network=name, **options))
         return any(isinstance(module, PhaseConv2d) for module in network.modules())
 
     assert [name for name in NAMES if phased(name)] == ["dilated"]
@@ -134,7 +139,7 @@ def test_parameters_by_hand():
 
 def test_dropout_of_the_recipe_replaces_the_networks_own():
     def probabilities(dropout):
-        network = model.build(ModelConfig(network="course", dropout=dropout))
+        network = build(ModelConfig(network="course", dropout=dropout))
         return {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
 
     assert probabilities(None) == {0.1}
@@ -155,7 +160,7 @@ class Other:
 def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "neighbour.py").write_text("WIDTH = 5\n")
-    network = model.build(ModelConfig(network=f"{tmp_path}/mine.py:Net"))
+    network = build(ModelConfig(network=f"{tmp_path}/mine.py:Net"))
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 10)
 
 
@@ -177,6 +182,6 @@ def test_a_wrong_network_is_one_line(tmp_path, reference, words):
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
     )
     with pytest.raises(FlyweightError) as error:
-        model.build(ModelConfig(network=reference.format(folder=tmp_path)))
+        build(ModelConfig(network=reference.format(folder=tmp_path)))
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -5,9 +5,9 @@ import torch
 from conftest import fit
 from torch.nn import functional as F
 
-from flyweight.config import TrainConfig
 from flyweight.errors import FlyweightError
-from flyweight.objective import Objective, distillation, load_teacher
+from flyweight.recipes.sections import TrainConfig
+from flyweight.training.objective import Objective, distillation, load_teacher
 
 CPU = torch.device("cpu")
 

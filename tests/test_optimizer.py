@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import config, optimizer
-from flyweight.config import ModelConfig
-from flyweight.model import build
+from flyweight.networks.build import build
+from flyweight.recipes import sections
+from flyweight.recipes.sections import ModelConfig
+from flyweight.training import optimizer
 
 
 def settings(**values):
-    return config.TrainConfig(**values)
+    return sections.TrainConfig(**values)
 
 
 def quadratic_steps(optimizers, parameters, steps=5):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from flyweight import pages
+from flyweight.report import pages
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ import torch
 from PIL import Image
 
 import flyweight
-from flyweight import checkpoint, predict
 from flyweight.errors import RunError
-from flyweight.inference import logits
+from flyweight.inference import predict
+from flyweight.inference.classifier import logits
+from flyweight.runs.card import find_trained, load_trained
 
 
 @pytest.fixture(scope="module")
 def sprint():
-    return checkpoint.load_trained(checkpoint.find_trained("sprint"))
+    return load_trained(find_trained("sprint"))
 
 
 @pytest.fixture

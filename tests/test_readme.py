@@ -7,24 +7,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from flyweight import analysis, checkpoint, model, rules, summary
-from flyweight.config import ModelConfig
+import flyweight
+from flyweight import analysis
+from flyweight.networks import builtin
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.rules import kinds, summary
+from flyweight.runs.card import ZOO, load_trained
 
-PACKAGE = Path(model.__file__).parent
+PACKAGE = Path(flyweight.__file__).parent
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def facts(name):
     torch.manual_seed(0)
-    return analysis.analyze(model.build(ModelConfig(network=name)), (3, 32, 32))
+    return analysis.analyze(build(ModelConfig(network=name)), (3, 32, 32))
 
 
 def test_the_summary_is_the_one_that_check_prints():
     found = facts("sprint")
-    assert summary.render(found, rules.check(found, rules.load_ruleset("brief"))).rstrip() in README
+    assert summary.render(found, kinds.check(found, kinds.load_ruleset("brief"))).rstrip() in README
 
 
-@pytest.mark.parametrize("name", model.NETWORKS)
+@pytest.mark.parametrize("name", builtin.NETWORKS)
 def test_the_table_of_networks(name):
     found = facts(name)
     row = re.search(rf"^\| `{name}` \|.*\| ([\d,]+) \| ([\d.]+) M \| (\d+) \|$", README, re.MULTILINE)
@@ -87,6 +92,6 @@ def test_the_pictures_are_there():
 
 
 def test_the_networks_that_ship_are_the_ones_in_the_table():
-    for folder in checkpoint.ZOO.iterdir():
-        trained = checkpoint.load_trained(folder)
-        assert trained.card.network in model.NETWORKS
+    for folder in ZOO.iterdir():
+        trained = load_trained(folder)
+        assert trained.card.network in builtin.NETWORKS

@@ -10,10 +10,15 @@ import torch
 from conftest import fit
 from markdown_it import MarkdownIt
 
-from flyweight import checkpoint, config, environment, pages, report
-from flyweight.checkpoint import Card, Run
+from flyweight import recipes, schema
 from flyweight.data import Dataset, Split
 from flyweight.errors import FlyweightError, RunError
+from flyweight.machine import environment
+from flyweight.networks.build import build
+from flyweight.recipes import sections
+from flyweight.report import pages, report
+from flyweight.runs.card import Card, load_trained
+from flyweight.runs.folder import Run
 
 ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "[日本](http://x.y)")
 
@@ -59,14 +64,14 @@ def odd(tmp_path_factory):
     images = generator.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
     split = Split(images, np.array([0, 1, 2, 3, 5] * 6, np.int64))
     dataset = Dataset("cifar10", split, split, ODD, (0.5,) * 3, (0.25,) * 3, "0" * 64, "made by the <b>tests</b>")
-    recipe = config.parse(
-        config.Recipe,
+    recipe = schema.parse(
+        sections.Recipe,
         {"name": "<i>odd</i> | `$run$`", "description": "a_b_c", "model": {"network": f"{file}:Tiny"}},
         "the tests",
     )
     run = Run.create(folder / "run", recipe)
     torch.manual_seed(0)
-    network = checkpoint.model.build(recipe.model)
+    network = build(recipe.model)
     run.save_model(
         network, Card(f"{file}:Tiny", None, ODD, (3, 32, 32), (0.5,) * 3, (0.25,) * 3, "cifar10", "0" * 64, 1)
     )
@@ -77,8 +82,8 @@ def odd(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(striped, tmp_path_factory):
     """A run of a network of the table, trained for two epochs on stripes that pose as digits."""
-    recipe = config.parse(
-        config.Recipe,
+    recipe = schema.parse(
+        sections.Recipe,
         {
             "name": "stripes",
             "data": {"name": "digits"},
@@ -222,7 +227,7 @@ def test_without_rules_there_are_no_verdicts(odd, tmp_path):
 
 def test_what_must_not_be_mistaken_is_said_loudly(odd):
     run, dataset = odd
-    card = checkpoint.load_trained(run.folder)
+    card = load_trained(run.folder)
 
     def banners(environment=None, **changes):
         return report._banners(environment or {}, card, Dataset(**{**vars(dataset), **changes}))
@@ -300,7 +305,7 @@ def test_the_table_of_the_machine_shows_what_is_recorded():
     ],
 )
 def test_the_three_augmentations_count_where_they_do_something(settings, verdict, words):
-    recipe = config.load("sprint", [f"augment.{key}={value}" for key, value in settings.items()])
+    recipe = recipes.load("sprint", [f"augment.{key}={value}" for key, value in settings.items()])
     row = report._augmentation_row(recipe)
     assert row["verdict"] == verdict
     assert words in row["detail"]
@@ -308,6 +313,6 @@ def test_the_three_augmentations_count_where_they_do_something(settings, verdict
 
 def test_the_commands_name_the_rules_of_the_run(odd):
     assert "flyweight check" in words(odd[0])
-    assert report._rules_option(config.load("sprint")) == ""
-    assert report._rules_option(config.load("sprint", ["rules=null"])) == ""
-    assert report._rules_option(config.load("sprint", ["rules='my rules.yaml'"])) == " --rules 'my rules.yaml'"
+    assert report._rules_option(recipes.load("sprint")) == ""
+    assert report._rules_option(recipes.load("sprint", ["rules=null"])) == ""
+    assert report._rules_option(recipes.load("sprint", ["rules='my rules.yaml'"])) == " --rules 'my rules.yaml'"

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from test_evaluate import by_hand
 
-from flyweight import evaluate, robustness
-from flyweight.robustness import DAMAGES, Damage, damaged
+from flyweight.evaluation import evaluate, robustness
+from flyweight.images import damage
+from flyweight.images.damage import DAMAGES, Damage, damaged
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_all_damages_are_measured_and_told(tmp_path, monkeypatch):
     trained, dataset = by_hand(tmp_path)
     clean = evaluate.evaluate(trained, dataset)
     # this network reads a picture's number off its first pixel: swapped pictures are swapped answers
-    monkeypatch.setattr(robustness, "damaged", lambda images, damage: images[::-1])
+    monkeypatch.setattr(damage, "damaged", lambda images, damage: images[::-1])
     results = list(robustness.measure(trained, dataset))
     assert [result.damage for result in results] == list(DAMAGES)
     assert {result.accuracy for result in results} == {40}  # it says 0 3 2 1 0, true are 0 1 2 0 5

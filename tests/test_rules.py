@@ -6,16 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flyweight import analysis, rules
+from flyweight import analysis
 from flyweight.analysis import analyzer
 from flyweight.analysis.oracle import Proof
 from flyweight.errors import FlyweightError
+from flyweight.rules import kinds
 
 SHAPE = (3, 32, 32)
 
 
 def judge(network, source="brief"):
-    return rules.check(analysis.analyze(network, SHAPE), rules.load_ruleset(source))
+    return kinds.check(analysis.analyze(network, SHAPE), kinds.load_ruleset(source))
 
 
 def failed(report):
@@ -455,7 +456,7 @@ RULES = "title: t\nrules:\n"
 )
 def test_wrong_rule_set_is_one_line(tmp_path, text, message):
     with pytest.raises(FlyweightError, match=message) as caught:
-        rules.load_ruleset(write(tmp_path, text))
+        kinds.load_ruleset(write(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "mine.yaml" in str(caught.value)
 
@@ -464,11 +465,11 @@ def test_unknown_rule_set_names_the_known_ones():
     with pytest.raises(
         FlyweightError, match=r"no rule set 'breif' \(did you mean 'brief'\?\): the built-in ones are brief"
     ):
-        rules.load_ruleset("breif")
+        kinds.load_ruleset("breif")
 
 
 def test_every_kind_has_its_own_name():
-    for kind, rule in rules.KINDS.items():
+    for kind, rule in kinds.KINDS.items():
         assert rule.model_fields["kind"].annotation.__args__ == (kind,)
 
 
@@ -503,19 +504,19 @@ def test_a_rule_about_blocks_needs_some(tmp_path, rule, part):
     for blocks, top in (("", ""), (", blocks: []", ""), ("", "blocks: []\n")):
         path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
         with pytest.raises(FlyweightError, match=r"mine\.yaml: the rule 'three' .* blocks: \[c1, c2, c3, c4\]$"):
-            rules.load_ruleset(path)
+            kinds.load_ruleset(path)
     for blocks, top in ((", blocks: [c4]", ""), ("", "blocks: [c4]\n")):
         path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
-        assert len(getattr(rules.load_ruleset(path), part)) == 1
+        assert len(getattr(kinds.load_ruleset(path), part)) == 1
 
 
 def test_a_limit_is_a_number(tmp_path):
     path = write(tmp_path, "title: mine\nrules: [{name: small, kind: parameters_below, limit: true}]\n")
     with pytest.raises(FlyweightError, match="limit: a yes or a no"):
-        rules.load_ruleset(path)
+        kinds.load_ruleset(path)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a\0b"])
 def test_a_path_that_cannot_be_is_one_line(source):
     with pytest.raises(FlyweightError, match="no rule set"):
-        rules.load_ruleset(source)
+        kinds.load_ruleset(source)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from flyweight import scores
+from flyweight.evaluation import scores
 
 ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", "weights": "w"}
 

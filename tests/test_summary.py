@@ -5,18 +5,20 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import analysis, model, rules, summary
-from flyweight.config import ModelConfig
+from flyweight import analysis
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.rules import kinds, summary
 
 
 def judged(network, shape=(3, 32, 32)):
     facts = analysis.analyze(network, shape)
-    return facts, rules.check(facts, rules.load_ruleset("brief"))
+    return facts, kinds.check(facts, kinds.load_ruleset("brief"))
 
 
 @pytest.fixture(scope="module")
 def course():
-    return judged(model.build(ModelConfig(network="course")))
+    return judged(build(ModelConfig(network="course")))
 
 
 def test_course_text(course, capsys):

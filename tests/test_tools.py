@@ -9,7 +9,11 @@ import pytest
 import torch
 from conftest import Silent
 
-from flyweight import checkpoint, config, data, model, train
+from flyweight import data, recipes
+from flyweight.networks.build import build
+from flyweight.runs.card import load_trained
+from flyweight.runs.folder import Run
+from flyweight.training import loop
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -24,13 +28,13 @@ def tool(name):
 def trained(folder, *overrides):
     """A run on the digits, one short epoch long."""
     changes = ("data.name=digits", "train.epochs=1", "train.batch_size=64", "train.workers=0", *overrides)
-    recipe = config.load("sprint", (*changes, "train.precision=float32"))
+    recipe = recipes.load("sprint", (*changes, "train.precision=float32"))
     dataset = data.load("digits")
     if recipe.data.hold_out:
         dataset = data.hold_out(dataset, recipe.data.hold_out)
     torch.manual_seed(0)
-    run = checkpoint.Run.create(folder, recipe)
-    train.fit(model.build(recipe.model), dataset, recipe, run, Silent())
+    run = Run.create(folder, recipe)
+    loop.fit(build(recipe.model), dataset, recipe, run, Silent())
     return run
 
 
@@ -45,11 +49,11 @@ def start(monkeypatch, module, *arguments):
 
 
 def test_a_run_ships_with_its_card_and_can_be_loaded(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "ZOO", tmp_path)
+    monkeypatch.setattr("flyweight.runs.card.ZOO", tmp_path)
     start(monkeypatch, tool("ship"), run.folder, "--purpose", "nothing but a test", "--mean", "3 seeds: 50 %")
     folder = tmp_path / "sprint"
-    shipped = checkpoint.load_trained(folder)
-    assert shipped.card == checkpoint.load_trained(run.folder).card
+    shipped = load_trained(folder)
+    assert shipped.card == load_trained(run.folder).card
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["accuracy"] == pytest.approx(run.history()[-1]["test_accuracy"], abs=0.3)
     assert (metrics["n"], metrics["seed"], metrics["recipe"]) == (360, 0, "sprint")
@@ -61,7 +65,7 @@ def test_a_run_ships_with_its_card_and_can_be_loaded(run, tmp_path, monkeypatch)
 
 def test_what_has_not_seen_all_data_does_not_ship(tmp_path, monkeypatch, capsys):
     part = trained(tmp_path / "run", "data.hold_out=500")
-    monkeypatch.setattr(checkpoint, "ZOO", tmp_path / "zoo")
+    monkeypatch.setattr("flyweight.runs.card.ZOO", tmp_path / "zoo")
     with pytest.raises(SystemExit) as stop:
         start(monkeypatch, tool("ship"), part.folder, "--purpose", "none")
     assert stop.value.code == 2
@@ -70,7 +74,7 @@ def test_what_has_not_seen_all_data_does_not_ship(tmp_path, monkeypatch, capsys)
 
 
 def test_runs_as_a_table(run, tmp_path, monkeypatch, capsys):
-    empty = checkpoint.Run.create(tmp_path / "empty", config.load("strided", ["train.seed=3"]))
+    empty = Run.create(tmp_path / "empty", recipes.load("strided", ["train.seed=3"]))
     start(monkeypatch, tool("experiments"), run.folder, empty.folder)
     head, rule, first, second = capsys.readouterr().out.splitlines()
     assert head.count("|") == rule.count("|") == first.count("|")

@@ -9,10 +9,13 @@ import torch
 from conftest import Silent, fit, fresh
 from torch import nn
 
-from flyweight import checkpoint, config, device, train
-from flyweight.checkpoint import Run
 from flyweight.errors import FlyweightError, RunError
-from flyweight.interrupt import Stop
+from flyweight.machine import device
+from flyweight.recipes import sections
+from flyweight.runs.card import load_trained
+from flyweight.runs.folder import Run
+from flyweight.training import loop
+from flyweight.training.interrupt import Stop
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -82,7 +85,7 @@ def test_it_learns_and_writes_what_the_brief_asks_for(striped, recipe, tmp_path)
     assert run.log.read_text().splitlines() == observer.lines
     assert f"accuracy {last.test_correct}/64 ({last.test_accuracy:.2f}%)" in observer.lines[-1]
     assert run.history_csv.read_text().startswith("epoch,train_loss,train_accuracy,test_loss,test_correct,test_total,")
-    trained = checkpoint.load_trained(run.folder)
+    trained = load_trained(run.folder)
     assert same(trained.model, result.model)
     assert trained.card.classes == ("horizontal", "vertical")
 
@@ -100,7 +103,7 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
     run = Run.create(tmp_path / "run", recipe)
     steps = []
     observer = Silent()
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, observer)
+    trainer = loop._Trainer(fresh(recipe, striped), striped, recipe, run, observer)
     observer.on_step = lambda *_: steps.append(trainer.network.c1[0][0].weight.detach().clone())
     trainer.run_epoch(Stop())
     # the average starts as a copy at the first update, then moves half way
@@ -109,7 +112,7 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe,
 
 def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
     run = Run.create(tmp_path / "run", recipe)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    trainer = loop._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
     assert trainer.progress == 0
     trainer.epoch, trainer.step = 2, 3  # 192 pictures are 6 batches of 32: 15 of 18 steps are done
     assert trainer.progress == pytest.approx(15 / 18)
@@ -120,8 +123,8 @@ def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
     taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
     whole = fit(taught, striped, tmp_path / "pupil")
     assert whole.card.teacher == "teacher"
-    assert "(distilled from" in checkpoint.load_trained(tmp_path / "pupil").card.title
-    assert checkpoint.load_trained(tmp_path / "teacher").card.title == "sprint"
+    assert "(distilled from" in load_trained(tmp_path / "pupil").card.title
+    assert load_trained(tmp_path / "teacher").card.title == "sprint"
     # only the teacher spoke, and what it says can be learnt from
     assert whole.history[-1].train_accuracy > 90
     # a run whose teacher is another one by now is not gone on with
@@ -141,7 +144,7 @@ def test_a_rate_that_is_too_high_is_one_line(striped, recipe, tmp_path):
 
 def test_a_loss_that_is_no_number_leaves_the_checkpoint_before_it(striped, recipe, tmp_path):
     run = Run.create(tmp_path / "run", recipe)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    trainer = loop._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
     trainer.run_epoch(Stop())
     with torch.no_grad():
         trainer.network.classifier.weight.fill_(torch.nan)
@@ -199,7 +202,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(striped, recipe, t
 )
 def test_resuming_with_another_recipe_is_refused(striped, recipe, tmp_path, change_of, words):
     run = Run.create(tmp_path / "run", recipe)
-    trainer = train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    trainer = loop._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
     trainer._save()
     with pytest.raises(RunError, match=f"{words}.*set it back, or start a new run"):
         fit(change(recipe, **change_of), striped, tmp_path / "run")
@@ -207,10 +210,10 @@ def test_resuming_with_another_recipe_is_refused(striped, recipe, tmp_path, chan
 
 def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(striped, recipe, tmp_path, monkeypatch):
     run = Run.create(tmp_path / "run", recipe)
-    older = {key: value for key, value in train._decisive(recipe).items() if key != "train.mixup"}
+    older = {key: value for key, value in loop._decisive(recipe).items() if key != "train.mixup"}
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_decisive", lambda _: older)
-        train._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())._save()
+        patch.setattr(loop, "_decisive", lambda _: older)
+        loop._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())._save()
     with pytest.raises(RunError, match=r"train.mixup is 0.5, the run was made with 0.0"):
         fit(change(recipe, mixup=0.5), striped, tmp_path / "run")
     assert len(fit(recipe, striped, tmp_path / "run").history) == 3
@@ -282,13 +285,13 @@ class Unregistered(nn.Module):
 )
 def test_a_network_that_could_not_learn_is_refused_before_it_starts(striped, recipe, network, words):
     with pytest.raises(FlyweightError, match=words):
-        train.check_trainable(network, striped, recipe)
+        loop.check_trainable(network, striped, recipe)
 
 
 def test_a_hole_larger_than_the_pictures_is_refused_before_there_is_a_run(striped, recipe):
     large = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout": 1, "cutout_size": 64})})
     with pytest.raises(FlyweightError, match="cutout_size: 64 is more than the side of the pictures, 32x32"):
-        train.check_trainable(fresh(recipe, striped), striped, large)
+        loop.check_trainable(fresh(recipe, striped), striped, large)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 5])
@@ -298,7 +301,7 @@ def test_the_shortest_trainings_work(striped, recipe, tmp_path, steps):
 
 
 def test_settle_leaves_nothing_open():
-    settled = device.settle(config.TrainConfig())
+    settled = device.settle(sections.TrainConfig())
     assert settled.precision in {"float32", "bfloat16"}
     assert settled.workers is not None
     assert device.settle(settled) == settled
@@ -347,7 +350,7 @@ def test_two_processes_share_a_training(tmp_path):
     history = Run.open(tmp_path / "run").history()
     assert history[-1]["test_accuracy"] > 50
     assert history[-1]["train_accuracy"] > 40
-    assert checkpoint.load_trained(tmp_path / "run").card.data == "digits"
+    assert load_trained(tmp_path / "run").card.data == "digits"
     # both go on together from the checkpoint before the last
     run = Run.open(tmp_path / "run")
     sorted(run.checkpoints.iterdir())[-1].unlink()

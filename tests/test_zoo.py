@@ -4,9 +4,12 @@ import json
 
 import pytest
 
-from flyweight import analysis, checkpoint, data, evaluate, rules
+from flyweight import analysis, data
+from flyweight.evaluation import evaluate
+from flyweight.rules import kinds
+from flyweight.runs.card import ZOO, load_trained
 
-FOLDERS = sorted(path.parent for path in checkpoint.ZOO.glob("*/config.json"))
+FOLDERS = sorted(path.parent for path in ZOO.glob("*/config.json"))
 
 
 def test_there_is_one():
@@ -15,8 +18,8 @@ def test_there_is_one():
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_network_obeys_the_brief(folder):
-    trained = checkpoint.load_trained(folder)
-    report = rules.check(analysis.analyze(trained.model, trained.card.input_shape), rules.load_ruleset("brief"))
+    trained = load_trained(folder)
+    report = kinds.check(analysis.analyze(trained.model, trained.card.input_shape), kinds.load_ruleset("brief"))
     assert [verdict for verdict in report.verdicts if not verdict.passed] == []
 
 
@@ -27,7 +30,7 @@ def test_the_accuracy_is_the_one_that_is_told(folder):
         dataset = data.load(download=False)
     except data.NoDataError as error:
         pytest.skip(str(error))
-    trained = checkpoint.load_trained(folder)
+    trained = load_trained(folder)
     assert (dataset.name, dataset.fingerprint) == ("cifar10", trained.card.fingerprint)
     told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     scores = evaluate.evaluate(trained, dataset)

@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from flyweight import analysis, config, model
-from flyweight.checkpoint import Run
-from flyweight.config import Recipe
+from flyweight import analysis, recipes
+from flyweight.networks.build import build
+from flyweight.recipes.sections import Recipe
+from flyweight.runs.folder import Run
 
 HEAD = "| recipe, and what differs | seed | parameters | MACs | epochs | last epoch % | loss | minutes | machine |"
 RULE = "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
@@ -31,7 +32,7 @@ def main():
 def row(run: Run) -> str:
     """What a run was and gave; one that has not ended says how far it came."""
     recipe, history, record = run.recipe(), run.history(), run.read_environment()
-    facts = analysis.analyze(model.build(recipe.model), (3, 32, 32))
+    facts = analysis.analyze(build(recipe.model), (3, 32, 32))
     if not history:
         return f"| {what(recipe)} | {recipe.train.seed} | no epoch has ended |"
     last = history[-1]
@@ -61,9 +62,9 @@ def machine(record) -> str:
 
 def what(recipe: Recipe) -> str:
     """The recipe's name, and each value in which it differs from the built-in recipe of that name."""
-    if recipe.name not in config.names():
+    if recipe.name not in recipes.names():
         return f"{recipe.name} (a file of its own)"
-    ours, theirs = (flat(one.model_dump(mode="json")) for one in (recipe, config.load(recipe.name)))
+    ours, theirs = (flat(one.model_dump(mode="json")) for one in (recipe, recipes.load(recipe.name)))
     differs = [f"{key} {value}" for key, value in ours.items() if value != theirs.get(key) and key not in SHORT]
     return ", ".join([f"`{recipe.name}`", *differs])
 

@@ -10,8 +10,10 @@ import json
 import shutil
 from pathlib import Path
 
-from flyweight import analysis, checkpoint, data, evaluate, robustness
-from flyweight.checkpoint import Run
+from flyweight import analysis, data
+from flyweight.evaluation import evaluate, robustness
+from flyweight.runs.card import ZOO, load_trained
+from flyweight.runs.folder import Run
 
 MODEL_CARD = """# {name}
 
@@ -49,14 +51,14 @@ def main():
     parser.add_argument("--mean", default="", help="what several seeds of the recipe gave")
     options = parser.parse_args()
     run = Run.open(options.run)
-    recipe, trained, record = run.recipe(), checkpoint.load_trained(options.run), run.read_environment()
+    recipe, trained, record = run.recipe(), load_trained(options.run), run.read_environment()
     dataset = data.load(recipe.data.name)
     if trained.card.fingerprint != dataset.fingerprint:
         parser.error(f"{options.run} was trained on a part of the data, or on another: what ships has seen all of it")
     scores = evaluate.evaluate(trained, dataset)
     facts = analysis.analyze(trained.model, trained.card.input_shape)
     damaged = list(robustness.measure(trained, dataset))
-    folder = checkpoint.ZOO / recipe.name
+    folder = ZOO / recipe.name
     folder.mkdir(exist_ok=True)
     shutil.copy(run.weights, folder)
     shutil.copy(run.card, folder)

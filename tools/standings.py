@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from flyweight import analysis, checkpoint, figures
+from flyweight import analysis
+from flyweight.report import figures
+from flyweight.runs.card import ZOO, load_trained
 
 
 class Standing(NamedTuple):
@@ -43,8 +45,8 @@ BELOW = {"ResNet-20", "ResNet-8 (MLPerf Tiny)", "course"}
 def ours() -> list[Standing]:
     """The networks that ship, fewest parameters first."""
     found = []
-    for metrics in sorted(checkpoint.ZOO.glob("*/metrics.json")):
-        trained = checkpoint.load_trained(metrics.parent)
+    for metrics in sorted(ZOO.glob("*/metrics.json")):
+        trained = load_trained(metrics.parent)
         facts = analysis.analyze(trained.model, trained.card.input_shape)
         accuracy = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]
         found.append(Standing(metrics.parent.name, facts.parameters, facts.macs / 1e6, accuracy))

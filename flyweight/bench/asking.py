@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flyweight import config, data, model
-from flyweight.allocator import keep_freed_memory
+from flyweight import data
 from flyweight.data import Dataset
-from flyweight.inference import Classifier
+from flyweight.inference.classifier import Classifier
+from flyweight.machine.allocator import keep_freed_memory
+from flyweight.networks.build import build
+from flyweight.recipes import sections
 
 WAYS = ("eager", "float32", "auto")
 # batch size, and how many such batches are timed
@@ -35,7 +37,7 @@ def rates(way: str, name: str) -> dict[int, float]:
     """
     dataset = data.load("cifar10")
     torch.manual_seed(0)
-    network = model.build(config.ModelConfig(network=name)).eval()
+    network = build(sections.ModelConfig(network=name)).eval()
     if way == "eager":
         ask = _eager(network, dataset)
     else:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flyweight import environment
 from flyweight.bench import Part
 from flyweight.bench.comparisons import Comparison, Report, TimeToTarget, throughput, time_to_target
 from flyweight.bench.costs import Augmentation, Growth, augmentation, growth, inference
+from flyweight.machine import environment
 
 
 @dataclass

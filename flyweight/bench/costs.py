@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from flyweight import config, data, model
+from flyweight import data, recipes
 from flyweight.analysis import analyze
-from flyweight.augment import Augmenter
 from flyweight.bench import sides
 from flyweight.bench.asking import BATCHES, WAYS
 from flyweight.bench.comparisons import Comparison, Report
+from flyweight.images.augment import Augmenter
+from flyweight.networks.build import build
+from flyweight.recipes import sections
 
 SIZES = (5_000, 10_000, 20_000, 50_000)
 NETWORKS = ("sprint", "strided", "dilated", "course")
@@ -54,7 +56,7 @@ class Augmentation:
 
 def augmentation(rounds: int, tell: Report) -> Augmentation:
     """Time the augmentation alone, both ways, and a training step of which it is a part, in turn."""
-    recipe = config.load("sprint")
+    recipe = recipes.load("sprint")
     dataset = data.load(recipe.data.name)
     images = np.array(dataset.train.images[:2560])
     augmenter = Augmenter(recipe.augment, dataset.mean)
@@ -169,6 +171,6 @@ def growth(rounds: int, tell: Report) -> Growth:
 
 
 def _macs(name: str) -> float:
-    macs = analyze(model.build(config.ModelConfig(network=name)), (3, 32, 32)).macs
+    macs = analyze(build(sections.ModelConfig(network=name)), (3, 32, 32)).macs
     assert macs is not None  # every operator of the built-in networks is known
     return macs / 1e6

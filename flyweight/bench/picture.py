@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from flyweight.bench.benchmark import Benchmark
 from flyweight.bench.comparisons import TARGET, Comparison
-from flyweight.figures import BLUE, GREY, ORANGE, styled
+from flyweight.report.figures import BLUE, GREY, ORANGE, styled
 
 
 @styled

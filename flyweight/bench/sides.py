@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flyweight.checkpoint import Run
 from flyweight.errors import FlyweightError
+from flyweight.runs.folder import Run
 
 PEERS = Path(__file__).parents[2] / "benchmarks"
 

@@ -10,8 +10,8 @@ arrays    the cache: atomic, hashed, memory-mapped
 dataset   what all of this returns, and splits of it
 """
 
-from flyweight.data.arrays import cache_folder
+from flyweight.data.cache import cache_folder
+from flyweight.data.cifar10.find import NoDataError, load
 from flyweight.data.dataset import Dataset, Progress, Split, hold_out, subset
-from flyweight.data.places import NoDataError, load
 
 __all__ = ["Dataset", "NoDataError", "Progress", "Split", "cache_folder", "hold_out", "load", "subset"]

@@ -1,0 +1,143 @@
+"""How good a trained network is: scored, written to files and told on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from flyweight.data.dataset import Dataset, Split
+from flyweight.errors import FlyweightError
+from flyweight.evaluation.scores import Evaluation, confusions, score
+from flyweight.files import write_text
+from flyweight.inference import classifier
+from flyweight.runs.card import Trained
+from flyweight.runs.folder import Run
+from flyweight.text import aligned, printable, share
+
+
+def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
+    """Score a network on one split, as it is: float32, one view of each image, no augmentation.
+
+    Raises:
+        FlyweightError: the data's classes or shape are not those on the network's card, the split is empty, or what the
+            network says is not one finite number a class.
+    """
+    part: Split = getattr(dataset, split)
+    _fit_or_raise(trained, dataset, len(part), split)
+    logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
+    if logits.shape != (len(part), len(dataset.classes)):
+        raise FlyweightError(
+            f"{trained.card.network} says {tuple(logits.shape[1:])} numbers an image: {len(dataset.classes)} classes"
+            f" need ({len(dataset.classes)},)"
+        )
+    broken = int((~logits.isfinite()).any(1).sum())
+    if broken:
+        raise FlyweightError(
+            f"{trained.folder}: for {broken} of {len(part)} images the network's output is not finite: its weights are"
+            " of a training that failed; train again with a lower train.peak_rate"
+        )
+    return score(
+        logits.numpy(),
+        np.asarray(part.labels),
+        dataset.classes,
+        network=trained.card.title,
+        data=dataset.name,
+        split=split,
+        fingerprint=dataset.fingerprint,
+        weights=trained.card.sha256,
+    )
+
+
+def write(evaluation: Evaluation, where: Run | Path) -> None:
+    """Write ``evaluation.json`` and ``mistakes.csv`` into a run folder, or into any folder.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    run = where if isinstance(where, Run) else Run(where)
+    write_text(run.evaluation, json.dumps(evaluation.as_json(), indent=2, ensure_ascii=False) + "\n")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["index", "true", "predicted", "confidence", "true_probability", "true_rank"])
+    names = [_defused(name) for name in evaluation.classes]
+    for mistake in evaluation.mistakes:
+        shares = [f"{mistake.confidence:.4f}", f"{mistake.true_probability:.4f}"]
+        writer.writerow([mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank])
+    write_text(run.mistakes, table.getvalue())
+
+
+def render(evaluation: Evaluation) -> str:
+    """The scores as aligned plain text for a terminal."""
+    low, high = evaluation.interval
+    calibration, wrong = evaluation.calibration, len(evaluation.mistakes)
+    names = [printable(name) for name in evaluation.classes]
+    lines = [
+        f"{printable(evaluation.network)} on {evaluation.data}, {evaluation.split} split",
+        f"  accuracy     {evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.n});"
+        f" 95 % interval {low:.2f} to {high:.2f} %",
+        f"  loss         {evaluation.loss:.4f} nats an image",
+        f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
+        f" mean confidence {calibration.confidence:.2f} %",
+        f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
+        "",
+        *aligned(
+            ["class", "images", "correct", "accuracy", "95 % interval", "precision"],
+            [
+                [
+                    name,
+                    str(score.n),
+                    str(score.correct),
+                    share(score.accuracy),
+                    "-" if score.interval is None else f"{score.interval[0]:.1f} to {score.interval[1]:.1f} %",
+                    share(score.precision),
+                ]
+                for name, score in zip(names, evaluation.per_class, strict=True)
+            ],
+        ),
+    ]
+    rows = [
+        [names[true], names[predicted], str(count), share(100 * count / evaluation.per_class[true].n)]
+        for true, predicted, count in confusions(evaluation, 10)
+    ]
+    if rows:
+        lines += ["", *aligned(["true class", "taken for", "images", "of its class"], rows, left=2)]
+    worst = [
+        [str(mistake.index), names[mistake.true], names[mistake.predicted], share(mistake.confidence)]
+        for mistake in evaluation.mistakes[:10]
+    ]
+    if worst:
+        lines += ["", *aligned(["most confident mistakes", "true class", "taken for", "confidence"], worst, left=3)]
+    return "\n".join(lines)
+
+
+def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> None:
+    card = trained.card
+    if dataset.classes != card.classes:
+        raise FlyweightError(
+            f"{card.network} knows the {len(card.classes)} classes {_some(card.classes)}; {dataset.name} has the"
+            f" {len(dataset.classes)} classes {_some(dataset.classes)}: evaluate it on the data it was trained for"
+        )
+    if dataset.shape != card.input_shape:
+        raise FlyweightError(
+            f"{card.network} takes images of {card.input_shape} (channels, height, width); those of {dataset.name} are"
+            f" {dataset.shape}"
+        )
+    if n == 0:
+        raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:3])
+    return f"({shown}, ...)" if len(names) > 3 else f"({shown})"
+
+
+def _defused(text: str) -> str:
+    # a spreadsheet runs a cell that begins so as a formula (OWASP, "CSV injection")
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,0 +1,67 @@
+"""How much of a network's accuracy is left when the pictures get worse: JPEG, blur, noise, shift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flyweight.data.dataset import Dataset, Split
+from flyweight.evaluation.evaluate import evaluate
+from flyweight.evaluation.scores import Interval
+from flyweight.images.damage import DAMAGES, Damage, damaged
+from flyweight.runs.card import Trained
+from flyweight.text import aligned
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What a network makes of damaged pictures.
+
+    Attributes:
+        damage: done to each picture.
+        accuracy: in percent.
+        interval: of the accuracy, 95 %.
+        calibration_error: in percentage points.
+    """
+
+    damage: Damage
+    accuracy: float
+    interval: Interval
+    calibration_error: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything in it."""
+        return {**vars(self.damage), **{key: value for key, value in vars(self).items() if key != "damage"}}
+
+
+def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
+    """Test a network on the damaged pictures of the test split, one damage after the other.
+
+    Raises:
+        FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
+    """
+    for damage in DAMAGES:
+        split = Split(damaged(dataset.test.images, damage), dataset.test.labels)
+        scores = evaluate(trained, replace(dataset, test=split))
+        yield Damaged(damage, scores.accuracy, scores.interval, scores.calibration.error)
+
+
+def render(results: list[Damaged], clean: float) -> str:
+    """The results as aligned plain text.
+
+    Args:
+        results: of :func:`measure`.
+        clean: accuracy on the pictures as they are, in percent.
+    """
+    rows = [
+        [
+            result.damage.label,
+            f"{result.accuracy:.2f} %",
+            f"{result.accuracy - clean:+.2f}",
+            f"{result.interval[0]:.2f} to {result.interval[1]:.2f} %",
+            f"{result.calibration_error:.2f}",
+        ]
+        for result in results
+    ]
+    return "\n".join(aligned(["damaged pictures", "accuracy", "points", "95 % interval", "ECE"], rows))

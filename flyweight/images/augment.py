@@ -1,0 +1,249 @@
+"""The brief's augmentations (R6), through albumentations. The only module that imports it.
+
+An augmented picture depends on ``(seed, epoch, index)`` and on nothing else: neither on the number of workers, nor on
+the order of the pictures, nor on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from flyweight.errors import FlyweightError
+from flyweight.recipes.sections import AugmentConfig
+
+
+def import_albumentations() -> Any:
+    """Albumentations, kept from calling home and from starting threads of its own.
+
+    The import takes seconds, so it happens on first use and not with this module.
+
+    Raises:
+        FlyweightError: albumentationsx (AGPL) is installed; it takes the same import name.
+    """
+    try:
+        installed = version("albumentationsx")
+    except PackageNotFoundError:
+        pass
+    else:
+        raise FlyweightError(
+            f"albumentationsx {installed} is installed: its licence is the AGPL and it hides albumentations;"
+            " run: pip uninstall -y albumentationsx && pip install --force-reinstall albumentations==2.0.8"
+        )
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+    import cv2
+
+    cv2.setNumThreads(0)
+    return albumentations
+
+
+def transforms(config: AugmentConfig, mean: Sequence[float]) -> dict[str, Any]:
+    """The brief's three transforms by name, in the order in which they are applied.
+
+    Args:
+        config: probabilities and strengths.
+        mean: the data set's mean of each channel in 0 to 1; it fills the hole.
+    """
+    A = import_albumentations()  # noqa: N806 (the library's own way to be called)
+    import cv2
+
+    with warnings.catch_warnings():
+        # the brief names this transform; albumentations would rather have its parent class, Affine, named
+        warnings.filterwarnings("ignore", message="ShiftScaleRotate is a special case")
+        shift_scale_rotate = A.ShiftScaleRotate(
+            shift_limit=config.shift,
+            scale_limit=config.scale,
+            rotate_limit=config.rotate,
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=config.shift_scale_rotate,
+        )
+    size = (config.cutout_size, config.cutout_size)
+    return {
+        "HorizontalFlip": A.HorizontalFlip(p=config.flip),
+        "ShiftScaleRotate": shift_scale_rotate,
+        "CoarseDropout": A.CoarseDropout(
+            num_holes_range=(1, 1),
+            hole_height_range=size,
+            hole_width_range=size,
+            # the pictures are uint8, so a mean in 0 to 1 would be a black hole
+            fill=tuple(255 * channel for channel in mean),
+            fill_mask=None,
+            p=config.cutout,
+        ),
+    }
+
+
+@dataclass
+class Augmenter:
+    """The pipeline, called on whole batches.
+
+    Calling it gives what :meth:`by_albumentations` gives, to the grey level, at a fraction of the cost: it draws the
+    same numbers in the same order from the pipeline's own settings, and leaves out what albumentations does around
+    them. The tests hold the two against each other.
+
+    Attributes:
+        config: probabilities and strengths.
+        mean: the data set's mean of each channel in 0 to 1.
+        seed: of the run.
+    """
+
+    config: AugmentConfig
+    mean: Sequence[float]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._pipeline: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker process builds its own pipeline: cheaper than pickling one, and it needs no state
+        return {"config": self.config, "mean": self.mean, "seed": self.seed, "_pipeline": None}
+
+    def __call__(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
+        """Augment a batch.
+
+        Args:
+            images: (N, H, W, C) uint8.
+            indices: of each picture in the data set.
+            epoch: counted from 0.
+
+        Returns:
+            (N, H, W, C) uint8, a new array.
+
+        Raises:
+            FlyweightError: the hole is larger than the pictures.
+        """
+        if self._pipeline is None:
+            self._build()
+        height, width = images.shape[1:3]
+        if self.config.cutout and self.config.cutout_size > min(height, width):
+            raise FlyweightError(
+                f"augment.cutout_size: {self.config.cutout_size} is more than the side of the pictures,"
+                f" {width}x{height} pixels; lower it"
+            )
+        draws = []
+        for index in indices:
+            self._reseed(epoch, int(index))
+            draws.append(self._draw(height, width))
+        result = np.array(images)  # no memmap: its views are slow
+        flips = [flip for flip, _, _ in draws]
+        result[flips] = result[flips, :, ::-1]
+        warps = [position for position, (_, warp, _) in enumerate(draws) if warp is not None]
+        if warps:
+            matrices = affine_matrices(np.array([draws[position][1] for position in warps]), height, width)
+            flags = {"flags": self._affine.interpolation, "borderMode": self._affine.border_mode}
+            for position, matrix in zip(warps, matrices, strict=True):
+                result[position] = self._cv2.warpAffine(result[position], matrix, (width, height), **flags)
+        for position, (_, _, hole) in enumerate(draws):
+            if hole is not None:
+                top, left, height, width = hole
+                result[position, top : top + height, left : left + width] = self._fill
+        return result
+
+    def by_albumentations(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
+        """The same batch through ``albumentations.Compose``, picture by picture: the definition of the result."""
+        if self._pipeline is None:
+            self._build()
+        result = np.empty_like(images)
+        for position, index in enumerate(indices):
+            self._reseed(epoch, int(index))
+            # the batched way draws from the second generator only where there is a hole, and resets it there
+            self._reset_bits()
+            result[position] = self._pipeline(image=images[position])["image"]
+        return result
+
+    def _build(self) -> None:
+        A = import_albumentations()  # noqa: N806
+        import cv2
+
+        self._flip, self._affine, self._dropout = transforms(self.config, self.mean).values()
+        # strict: an argument that the library does not know is an error and not a warning
+        self._pipeline = A.Compose([self._flip, self._affine, self._dropout], strict=True)
+        # Compose(seed=...) would give all transforms equal streams, which then fire together or not at all;
+        # one pair of generators shared by all makes their coin flips independent
+        self._bits = np.random.Philox(key=self.seed)
+        self._state = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+        self._python = random.Random(0)
+        self._pipeline.set_random_state(self._generator, self._python)
+        self._fill = np.array(self._dropout.fill, dtype=np.uint8)
+        self._cv2 = cv2
+
+    def _reseed(self, epoch: int, index: int) -> None:
+        self._python.seed(self.seed << 64 | epoch << 32 | index)
+        # Philox is counter-based (Salmon et al. 2011): its state *is* (key, counter)
+        self._state["state"]["counter"][:] = (0, 0, index, epoch)
+
+    def _reset_bits(self) -> None:
+        self._bits.state = self._state
+
+    def _draw(self, height: int, width: int) -> tuple[bool, tuple[float, ...] | None, tuple[int, int, int, int] | None]:
+        """Flip or not, the numbers of the affine map, and (top, left, height, width) of the hole, for one picture.
+
+        The draws follow albumentations 2.0.8 one for one: ``Compose``, ``HorizontalFlip``, ``Affine`` (shift, shear of
+        nothing, scale, rotation), ``CoarseDropout`` (number, sizes, place).
+        """
+        uniform = self._python.uniform
+        self._python.random()  # Compose asks whether to run at all
+        flip = self._flip.should_apply()
+        warp = hole = None
+        if self._affine.should_apply():
+            affine = self._affine
+            shift = affine.translate_percent
+            warp = (
+                int(uniform(*shift["x"]) * width),
+                int(uniform(*shift["y"]) * height),
+                -uniform(*affine.shear["x"]),
+                -uniform(*affine.shear["y"]),
+                uniform(*affine.scale["x"]),
+                uniform(*affine.scale["y"]),
+                uniform(*affine.rotate),
+            )
+        if self._dropout.should_apply():
+            self._reset_bits()
+            draw = self._generator.integers
+            self._python.randint(*self._dropout.num_holes_range)
+            (low_height, high_height), (low_width, high_width) = (
+                self._dropout.hole_height_range,
+                self._dropout.hole_width_range,
+            )
+            tall = int(draw(low_height, min(high_height, height) + 1))
+            wide = int(draw(low_width, min(high_width, width) + 1))
+            top = int(draw(0, height - tall + 1))
+            left = int(draw(0, width - wide + 1))
+            hole = (top, left, tall, wide)
+        return flip, warp, hole
+
+
+def affine_matrices(draws: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Affine maps about the picture's centre: scaled, then rotated, sheared, shifted.
+
+    Args:
+        draws: (N, 7): shift x, shift y in pixels, shear x, shear y in degrees, scale x, scale y, rotation in degrees.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+
+    Returns:
+        (N, 2, 3) float64, as ``cv2.warpAffine`` takes it.
+    """
+    shift_x, shift_y, shear_x, shear_y, scale_x, scale_y, rotation = draws.T
+    angle = np.deg2rad(rotation % 360)
+    cos, sin = np.cos(angle), np.sin(angle)
+    count = len(draws)
+    linear = np.empty((count, 2, 2))
+    rotated = np.array([[cos * scale_x, sin * scale_y], [-sin * scale_x, cos * scale_y]])
+    tan_x, tan_y = np.tan(np.deg2rad(shear_x)), np.tan(np.deg2rad(shear_y))
+    linear[:, 0] = (rotated[0] + tan_x * rotated[1]).T
+    linear[:, 1] = (tan_y * rotated[0] + rotated[1]).T
+    centre = np.array([width / 2 - 0.5, height / 2 - 0.5])
+    matrices = np.empty((count, 2, 3))
+    matrices[:, :, :2] = linear
+    matrices[:, :, 2] = centre + np.stack([shift_x, shift_y], axis=1) - linear @ centre
+    return matrices

@@ -1,0 +1,79 @@
+"""Images made worse: JPEG, blur, noise, shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from flyweight.images.augment import import_albumentations
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One way to make pictures worse, and how much.
+
+    Attributes:
+        kind: a key of :data:`DAMAGES`.
+        strength: in the unit of its kind.
+    """
+
+    kind: str
+    strength: float
+
+    @property
+    def label(self) -> str:
+        """For people: ``JPEG, quality 75``."""
+        return _LABELS[self.kind].format(self.strength)
+
+
+_LABELS = {
+    "jpeg": "JPEG, quality {}",
+    "blur": "blur, sigma {} pixels",
+    "noise": "noise, sigma {} of 255",
+    "shift": "shift by {} pixels",
+}
+DAMAGES = tuple(
+    Damage(kind, strength)
+    for kind, strengths in {"jpeg": (75, 50), "blur": (0.5, 1.0, 1.5), "noise": (5, 10, 20), "shift": (2, 4, 8)}.items()
+    for strength in strengths
+)
+"""JPEG at a camera's and at a messenger's quality, the others mild, clear and strong for a side of 32 pixels."""
+
+
+def damaged(images: np.ndarray, damage: Damage) -> np.ndarray:
+    """The pictures made worse by albumentations, the same ones for the same pictures in the same order.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        damage: what to do to each of them.
+
+    Returns:
+        (N, H, W, 3) uint8, a new array.
+    """
+    pipeline = _pipeline(damage)
+    pipeline.set_random_seed(SEED)
+    return np.stack([pipeline(image=image)["image"] for image in np.asarray(images)])
+
+
+@cache
+def _pipeline(damage: Damage) -> Any:
+    A = import_albumentations()  # noqa: N806 (the library's own way to be called)
+    import cv2
+
+    s = damage.strength
+    if damage.kind == "jpeg":
+        step = A.ImageCompression(compression_type="jpeg", quality_range=(int(s), int(s)), p=1)
+    elif damage.kind == "blur":
+        step = A.GaussianBlur(sigma_limit=(s, s), blur_limit=0, p=1)
+    elif damage.kind == "noise":
+        step = A.GaussNoise(std_range=(s / 255, s / 255), mean_range=(0, 0), p=1)
+    else:
+        # left, right, up or down; what comes in at the border is mirrored, as in the training
+        ways = [{"x": int(s * x), "y": int(s * y)} for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+        step = A.OneOf([A.Affine(translate_px=way, border_mode=cv2.BORDER_REFLECT_101, p=1) for way in ways], p=1)
+    return A.Compose([step], strict=True)

@@ -1,0 +1,22 @@
+"""Pixels as a network wants them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Pixels as a network wants them; training, evaluation and prediction all come through here.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        mean: of each channel, in 0 to 1.
+        std: of each channel, in 0 to 1.
+
+    Returns:
+        (N, C, H, W) float32 in the channels-last memory format, which the layout of `images` gives for free.
+    """
+    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device)
+    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)

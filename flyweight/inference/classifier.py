@@ -1,0 +1,97 @@
+"""Pictures in, logits out: the one path that the test pass, the evaluation and every prediction take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flyweight.images.preprocess import normalize
+from flyweight.inference.fold import _compiled, _folded, _proven
+from flyweight.machine.device import gains_from_bfloat16
+from flyweight.networks.modes import evaluating
+
+
+class Classifier:
+    """A network made ready to be asked: the same answers, sooner.
+
+    A batch norm that follows a convolution is folded into it (Jacob et al. 2018, "Quantization and training of neural
+    networks", section 3.2), the weights lie channels-last, as the pictures do, and small batches, for which Python is
+    slower than the arithmetic, run without it; a single picture with its convolutions fused with what follows them.
+    The answers differ from the network's own by the rounding of float32. A network that cannot be traced, that chooses
+    its way by what it sees, or that says something else afterwards, is asked as it is. What it gains stands in
+    docs/performance.md.
+
+    Args:
+        network: (N, C, H, W) -> (N, classes), in eval mode; it is not changed and should not change from here on.
+        shape: (C, H, W) of a picture.
+        mean: of each channel in 0 to 1, from the network's card.
+        std: of each channel in 0 to 1, from the network's card.
+        precision: ``float32``, or ``auto``: bfloat16 for large batches where the processor multiplies it natively,
+            which changes a few answers in a thousand.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: Literal["float32", "auto"] = "float32",
+    ) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self.bfloat16 = precision == "auto" and gains_from_bfloat16(self.device)
+        channels, height, width = shape
+        sample = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+        self._sample = self._inputs(sample)
+        with torch.no_grad():
+            self.network = _proven(_folded, network, self._sample)
+
+    @cached_property
+    def compiled(self) -> nn.Module:
+        """The network for small batches; made when the first one comes, for a test pass has none."""
+        with torch.no_grad():
+            return _proven(_compiled, self.network, self._sample) if self.device.type == "cpu" else self.network
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU."""
+        small = len(images) < 16
+        network = self.compiled if small else self.network
+        # of a small batch bfloat16 gains less than the conversions cost
+        low = self.bfloat16 and not small
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            return network(self._inputs(images)).float().cpu()
+
+    def answers(self, inputs: Tensor) -> Tensor:
+        """(N, C, H, W) normalised pictures on this device to (N, classes) logits, float32, without a gradient."""
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.network(inputs).float()
+
+    def _inputs(self, images: np.ndarray) -> Tensor:
+        # the copy makes read-only memory-mapped pictures writable, as torch wants them
+        return normalize(torch.from_numpy(np.array(images)).to(self.device), self.mean, self.std)
+
+
+def logits(
+    network: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
+) -> Tensor:
+    """What the network says about each picture, in float32.
+
+    Args:
+        network: (N, C, H, W) -> (N, classes); its mode is left as it was.
+        images: (N, H, W, C) uint8.
+        mean: of each channel in 0 to 1, from the network's card.
+        std: of each channel in 0 to 1, from the network's card.
+        batch_size: pictures at once.
+
+    Returns:
+        (N, classes) float32 on the CPU.
+    """
+    with evaluating(network):
+        classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
+        return torch.cat([classify(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])

@@ -1,0 +1,39 @@
+"""What the machine offers: processes, and the precision and workers that it gains from."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import PartialState
+
+from flyweight.recipes.sections import TrainConfig
+
+
+def processes() -> PartialState:
+    """The processes of this training: one, or those that torchrun started, with gloo where there is no accelerator."""
+    # without being told so, accelerate takes processes on a machine without an accelerator for unrelated ones
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def settle(config: TrainConfig) -> TrainConfig:
+    """Replace ``auto`` by what this machine gains from, so that a resumed run repeats the choice.
+
+    bfloat16 pays where the processor multiplies it natively, a worker process for the augmentation where there is a
+    core to spare.
+    """
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if gains_from_bfloat16(processes().device) else "float32"
+    workers = config.workers
+    if workers is None:
+        workers = 0 if torch.get_num_threads() <= 2 and not torch.cuda.is_available() else 2
+    return config.model_copy(update={"precision": precision, "workers": workers})
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,67 @@
+"""Networks of the user's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from flyweight.errors import FlyweightError
+from flyweight.schema import suggestion
+
+
+def _instance(reference: str) -> nn.Module:
+    found = load_class(reference)
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise FlyweightError(f"{reference} cannot be built without arguments: {error}; give each a default") from None
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise FlyweightError(f"{reference}: building it raised {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def load_class(reference: str) -> type[nn.Module]:
+    """Import a network of the user's own.
+
+    Args:
+        reference: ``path/to/file.py:ClassName``.
+
+    Raises:
+        FlyweightError: the file or the class is missing, or the class is no ``nn.Module``.
+    """
+    file, _, name = reference.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise FlyweightError(f"{reference}: there is no file {file!r}; write path/to/file.py:ClassName")
+    spec = importlib.util.spec_from_file_location(f"flyweight_user_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise FlyweightError(f"{reference}: {file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    # a network may import its neighbours, as it could if Python were started in its folder
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise FlyweightError(f"{reference}: importing it failed: {_one_line(error)}") from error
+    finally:
+        sys.path.pop(0)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        classes = [
+            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
+        raise FlyweightError(
+            f"{reference}: {file} has no nn.Module named {name!r}{suggestion(name, classes)}"
+            f" (it has {', '.join(classes) or 'none'})"
+        )
+    return found

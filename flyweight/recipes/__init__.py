@@ -1,0 +1,50 @@
+"""The recipes: one experiment in one YAML file each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from flyweight.errors import FlyweightError
+from flyweight.recipes.sections import Recipe
+from flyweight.schema import _override, is_file, parse, read_yaml, suggestion
+from flyweight.text import short
+
+RECIPES = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the package, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: a name from :func:`names`, or a path of a YAML file.
+        overrides: changes such as ``train.epochs=3``; the value is YAML, too.
+
+    Raises:
+        FlyweightError: there is no such recipe, or it says something it may not.
+    """
+    path = Path(source)
+    if str(source) in names():
+        path = RECIPES / f"{source}.yaml"
+    elif path.suffix not in {".yaml", ".yml"} or not is_file(path):
+        name, known = short(str(source), 200), names()
+        raise FlyweightError(
+            f"no recipe {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"
+            " a file of yours ends in .yaml"
+        )
+    content = read_yaml(path)
+    for override in overrides:
+        _override(content, override)
+    return parse(Recipe, content, str(path), overrides)
+
+
+def write(recipe: Recipe) -> str:
+    """The YAML text that :func:`load` reads back to the same recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

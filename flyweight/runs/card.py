@@ -1,0 +1,145 @@
+"""What travels with weights, and the trained networks that are found by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from flyweight import schema
+from flyweight.errors import FlyweightError, RunError
+from flyweight.files import write_bytes, write_text
+from flyweight.networks import builtin
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+
+ZOO = Path(__file__).parents[1] / "zoo"
+WEIGHTS = "model.safetensors"
+CARD = "config.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What must travel with weights for them to mean anything: ``config.json`` beside ``model.safetensors``.
+
+    Attributes:
+        network: a name from the table, or the reference of a user's own class.
+        dropout: of the recipe; none: the network's own.
+        classes: names, in the order of the logits.
+        input_shape: (channels, height, width).
+        mean: of each channel of the training pixels, in 0 to 1.
+        std: of each channel of the training pixels, in 0 to 1.
+        data: name of the data set.
+        fingerprint: of the data set that the network was trained on.
+        epochs: how long.
+        teacher: network or run folder whose answers it learnt beside the labels; none: it was not distilled.
+        sha256: of the file of weights.
+    """
+
+    network: str
+    dropout: float | None
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data: str
+    fingerprint: str
+    epochs: int
+    teacher: str | None = None
+    sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """The network's name, and that it was distilled where it was."""
+        return self.network if self.teacher is None else f"{self.network} (distilled from {self.teacher})"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights and its card, in eval mode."""
+
+    model: nn.Module
+    card: Card
+    folder: Path
+
+
+def save_model(folder: Path, network: nn.Module, card: Card) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into a folder."""
+    # copies, for safetensors refuses tensors that share memory, as those of a layer that is used twice do
+    content = safetensors.torch.save(
+        {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    )
+    write_bytes(folder / WEIGHTS, content)
+    fields = {**asdict(card), "sha256": hashlib.sha256(content).hexdigest()}
+    write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
+
+
+def ships(folder: Path) -> bool:
+    """Whether it is the folder of a network that comes with the package."""
+    return folder.is_dir() and folder.resolve().parent == ZOO.resolve()
+
+
+def find_trained(name: str) -> Path:
+    """The folder of a trained network: one that ships with the package, or a run folder.
+
+    Raises:
+        RunError: there is neither.
+    """
+    shipped = sorted(path.parent.name for path in ZOO.glob(f"*/{WEIGHTS}"))
+    if name in shipped:
+        return ZOO / name
+    folder = Path(name)
+    if (folder / WEIGHTS).is_file():
+        return folder
+    if (folder / "config.yaml").is_file():
+        raise RunError(
+            f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
+        )
+    if name in builtin.NETWORKS:
+        raise RunError(f"no weights of {name} are shipped; train it: flyweight train {name}")
+    raise RunError(
+        f"{name!r} is neither a run folder nor a shipped network{schema.suggestion(name, shipped)}"
+        f" (shipped: {', '.join(shipped) or 'none'})"
+    )
+
+
+def load_trained(folder: Path) -> Trained:
+    """Load a network with its weights.
+
+    Raises:
+        RunError: a file is missing or damaged, or the weights do not fit the network.
+    """
+    try:
+        card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
+        content = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
+    channels = card.input_shape[0]
+    if min(card.input_shape) < 1 or len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
+        raise RunError(
+            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std {channels} numbers"
+            " each, std above 0"
+        )
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
+    try:
+        described = schema.parse(ModelConfig, {"network": card.network, "dropout": card.dropout}, "the network's card")
+        network = build(described, len(card.classes))
+    except FlyweightError as error:
+        raise RunError(f"{folder / CARD}: {error}") from None
+    try:
+        network.load_state_dict(safetensors.torch.load(content))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {first}") from None
+    return Trained(network.eval(), card, folder)

@@ -1,0 +1,205 @@
+"""The run folder: the only module that knows the names of the files in it.
+
+Every file is written whole to a temporary neighbour, flushed to disk and renamed, so that a crash or a full disk leaves
+either the old file or the new one. Weights and checkpoints carry a SHA-256, because torch.load notices no flipped bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from flyweight import recipes
+from flyweight.errors import FlyweightError, RunError
+from flyweight.files import write_bytes, write_text
+from flyweight.recipes.sections import Recipe
+from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
+
+
+class Run:
+    """A run folder. Attributes ending in a file's name are paths; methods read and write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        self.history_csv = folder / "history.csv"
+        self.history_jsonl = folder / "history.jsonl"
+        self.log = folder / "train.log"
+        self.weights = folder / WEIGHTS
+        self.card = folder / CARD
+        self.environment = folder / "environment.json"
+        self.evaluation = folder / "evaluation.json"
+        self.mistakes = folder / "mistakes.csv"
+        self.images = folder / "images"
+        self.report_html = folder / "report.html"
+        self.report_markdown = folder / "REPORT.md"
+        self.checkpoints = folder / "checkpoints"
+
+    @classmethod
+    def create(cls, folder: Path | None, recipe: Recipe) -> Run:
+        """Make a new run folder and write its recipe.
+
+        Args:
+            folder: where; none: ``runs/<name>-<date>-<time>`` in the working directory.
+            recipe: as it will be run, with all overrides.
+
+        Raises:
+            FlyweightError: the folder holds something already, or cannot be made.
+        """
+        if folder is None:
+            name = re.sub(r"[^\w.-]+", "_", recipe.name)
+            folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+            raise FlyweightError(
+                f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FlyweightError(
+                f"cannot make the run folder {folder}: {error.strerror}; choose another: --out"
+            ) from None
+        run = cls(folder)
+        write_text(run.config, recipes.write(recipe))
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open a run folder that exists.
+
+        Raises:
+            RunError: it is none.
+        """
+        run = cls(folder)
+        if not run.config.is_file():
+            raise RunError(f"{folder} is not a run folder: it has no {run.config.name}; `flyweight train` makes one")
+        return run
+
+    def recipe(self) -> Recipe:
+        """The recipe that the run was started with."""
+        return recipes.load(self.config)
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]], log: Sequence[str]) -> None:
+        """Write ``history.csv``, ``history.jsonl`` and ``train.log``: a row, an object and a line for each epoch."""
+        table = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_text(self.history_csv, table.getvalue())
+        write_text(self.history_jsonl, "".join(json.dumps(dict(row)) + "\n" for row in rows))
+        write_text(self.log, "".join(line + "\n" for line in log))
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of ``history.jsonl``; empty before the first epoch has ended."""
+        if not self.history_jsonl.is_file():
+            return []
+        rows = []
+        for number, line in enumerate(self.history_jsonl.read_bytes().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
+            rows.append(row)
+        return rows
+
+    def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
+        """Write the state of a training and delete all but the newest ``keep`` checkpoints.
+
+        Args:
+            state: tensors, numbers, strings and containers of them.
+            epoch: epochs done.
+            step: steps done in the epoch under way.
+            keep: how many to leave.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        content = buffer.getvalue()
+        self.checkpoints.mkdir(exist_ok=True)
+        write_bytes(
+            self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", content + hashlib.sha256(content).digest()
+        )
+        for old in self._checkpoints()[:-keep]:
+            old.unlink()
+
+    def _checkpoints(self) -> list[Path]:
+        """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise."""
+        return sorted(
+            self.checkpoints.glob("*.pt"), key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)]
+        )
+
+    def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest checkpoint that is whole, and a line about each newer one that is not.
+
+        Raises:
+            RunError: there are checkpoints and all of them are damaged.
+        """
+        damaged: list[str] = []
+        files = self._checkpoints()[::-1]
+        for file in files:
+            raw = file.read_bytes()
+            content, digest = raw[:-32], raw[-32:]
+            if hashlib.sha256(content).digest() == digest:
+                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), damaged
+            damaged.append(f"{file} is damaged (its SHA-256 does not fit); falling back to the one before")
+        if files:
+            raise RunError(f"all {len(files)} checkpoints in {self.checkpoints} are damaged; start a new run")
+        return None, []
+
+    def save_model(self, network: nn.Module, card: Card) -> None:
+        """Write the weights and their card."""
+        save_model(self.folder, network, card)
+
+    def read_environment(self) -> dict[str, Any]:
+        """What ``environment.json`` says; nothing where it is missing or damaged, for it is a record and no more."""
+        try:
+            content = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise RunError(f"{self.folder} is being trained by another process") from None
+
+    def write_json(self, file: Path, content: Any) -> None:
+        """Write one of the JSON files."""
+        write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def _new_folder(folder: Path) -> Path:
+    """Make the folder, or one beside it with a number where it exists: two starts in one second share none."""
+    for number in itertools.count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:  # Run.create says why
+            pass
+        return candidate
+    raise AssertionError("count() has no end")

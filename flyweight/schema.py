@@ -1,0 +1,154 @@
+"""Strict YAML to frozen models, with one-line errors that name the nearest word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from flyweight.errors import FlyweightError
+from flyweight.text import one_line, short
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A part of a YAML file: it cannot change after it was checked, and it knows every key it may have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        # no key is a yes or a no, and Python would take true for the number 1
+        if isinstance(value, bool):
+            raise ValueError("a yes or a no means nothing here")
+        return value
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a path that no file system could have (too long, a NUL in it) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        FlyweightError: it cannot be read, is not YAML, has a key twice or is not a mapping.
+    """
+    try:
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FlyweightError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FlyweightError(f"{path} is not valid YAML: {one_line(error)}") from None
+    except ValueError as error:
+        raise FlyweightError(f"{path} is not valid YAML{error}") from None
+    if not isinstance(content, dict):
+        raise FlyweightError(f"{path} holds no keys: it needs 'key: value' lines")
+    return content
+
+
+def parse(model: type[T], content: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> T:
+    """Check content against a model.
+
+    Args:
+        model: what it must be.
+        content: keys and values.
+        where: the file that they come from.
+        overrides: those that were already carried out; what one of them made wrong is not the file's fault.
+
+    Raises:
+        FlyweightError: the first thing wrong, in one line, with the nearest key that exists.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"]]
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model, keys[:-1])
+            message = f"there is no such key{suggestion(keys[-1], known)} (known here: {', '.join(known)})"
+        elif first["type"] == "model_type":
+            message = f"this is a section, with keys of its own, got {short(repr(first['input']), 200)}"
+        elif first["type"] == "missing":
+            message = "this key is needed"
+        else:
+            message = f"{message[0].lower()}{message[1:]}, got {short(repr(first['input']), 200)}"
+        key = ".".join(keys)
+        for override in overrides:
+            changed = override.partition("=")[0]
+            if f"{key}.".startswith(f"{changed}.") or f"{changed}.".startswith(f"{key}."):
+                where = f"--set {short(override, 200)}"
+        raise FlyweightError(f"{where}: {key or 'the file'}: {message}") from None
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """``" (did you mean 'x'?)"`` or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _known_keys(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    change = f"--set {short(override, 200)}"
+    if not equals or not key:
+        raise FlyweightError(f"{change}: write it as section.key=value, for example train.epochs=3")
+    *sections, last = key.split(".")
+    target = content
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise FlyweightError(f"{change}: {section} is not a section")
+    try:
+        target[last] = _parse_yaml(value)
+    except ValueError as error:
+        raise FlyweightError(f"{change}: the value is not valid YAML{error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML itself would drop the first one without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {short(key.value, 80)!r} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def _parse_yaml(text: str) -> Any:
+    """Read YAML.
+
+    Raises:
+        ValueError: why it cannot be read, with the line where that is known, to put after a sentence.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ValueError(f"{where}: {error.problem}") from None
+    except Exception as error:  # a date that is none, brackets too deep: PyYAML lets what Python raises pass
+        raise ValueError(f": {one_line(error)}") from None

@@ -1,0 +1,117 @@
+"""What a training step minimises: cross-entropy with smoothed labels, of mixed pictures, beside a teacher's answers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flyweight.data.dataset import Dataset
+from flyweight.errors import FlyweightError
+from flyweight.inference.classifier import Classifier
+from flyweight.recipes.sections import TrainConfig
+from flyweight.runs.card import Trained, find_trained, load_trained
+
+
+class Objective:
+    """The loss of a recipe.
+
+    Args:
+        config: of the training.
+        dataset: that it trains on.
+        device: where it runs.
+
+    Raises:
+        FlyweightError: the teacher does not fit, see :func:`load_teacher`.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+        self.config = config
+        self.teacher: Classifier | None = None
+        self.teacher_sha256: str | None = None
+        if config.teacher is not None:
+            trained = load_teacher(config.teacher, dataset)
+            card = trained.card
+            self.teacher_sha256 = card.sha256
+            self.teacher = Classifier(
+                trained.model.to(device),
+                card.input_shape,
+                card.mean,
+                card.std,
+                precision="auto" if config.precision == "bfloat16" else "float32",
+            )
+
+    def smoothing(self, progress: float) -> float:
+        """Of the labels, when so large a share of all steps is done."""
+        begin, end = self.config.label_smoothing, self.config.label_smoothing_end
+        return begin if end is None else begin + (end - begin) * progress
+
+    def share_of_another(self, progress: float) -> float:
+        """How much of another picture goes into each of a batch, up to one half (Zhang et al. 2018, "mixup").
+
+        A batch is mixed with a probability that falls from one to zero over the training: what the network is tested
+        on are whole pictures.
+        """
+        if not self.config.mixup or torch.rand(()).item() < progress:
+            return 0.0
+        share = float(torch.distributions.Beta(self.config.mixup, self.config.mixup).sample())
+        return min(share, 1 - share)
+
+    @staticmethod
+    def mixed(inputs: Tensor, share: float) -> Tensor:
+        """Each picture with the one as far from the other end of the batch, whose order is random already."""
+        return inputs.lerp(inputs.flip(0), share) if share else inputs
+
+    def loss(self, outputs: Tensor, inputs: Tensor, labels: Tensor, share: float, progress: float) -> Tensor:
+        """The mean over a batch.
+
+        Args:
+            outputs: (N, classes) float32, the network's logits for the inputs.
+            inputs: (N, C, H, W) float32, normalised and mixed.
+            labels: (N,) of the pictures before they were mixed.
+            share: of the other picture in each of them.
+            progress: share of all steps that is done.
+        """
+        smoothing = self.smoothing(progress)
+        loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        if share:
+            loss = loss.lerp(F.cross_entropy(outputs, labels.flip(0), label_smoothing=smoothing), share)
+        if self.teacher is not None:
+            loss = loss.lerp(distillation(outputs, self.teacher.answers(inputs)), self.config.teacher_share)
+        return loss
+
+
+def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0) -> Tensor:
+    """How far a network's softened probabilities are from a teacher's (Hinton et al. 2015, section 2).
+
+    ``T^2 * KL(teacher / T || network / T)``: the factor keeps the size of the gradient at any temperature.
+
+    Args:
+        outputs: (N, classes) logits.
+        answers: (N, classes) logits of the teacher.
+        temperature: T; the higher, the more the unlikely classes count.
+    """
+    divergence = F.kl_div(
+        F.log_softmax(outputs / temperature, 1), F.log_softmax(answers / temperature, 1),
+        reduction="batchmean", log_target=True,
+    )  # fmt: skip
+    return temperature**2 * divergence
+
+
+def load_teacher(name: str, dataset: Dataset) -> Trained:
+    """The trained network that a recipe names as teacher.
+
+    Args:
+        name: a network that ships, or a run folder.
+        dataset: that its pupil trains on.
+
+    Raises:
+        FlyweightError: it was trained on other data than its pupil: it might know the pictures held out.
+    """
+    trained = load_trained(find_trained(name))
+    if trained.card.fingerprint != dataset.fingerprint:
+        raise FlyweightError(
+            f"train.teacher: {name} was trained on other data (fingerprint {trained.card.fingerprint[:12]}, here"
+            f" {dataset.fingerprint[:12]}); teach by one that has seen the same training images and no others"
+        )
+    return trained
