@@ -18,7 +18,7 @@ def load(network: str) -> nn.Module:
 
     Returns:
         (N, C, H, W) float -> (N, classes) logits, in eval mode. Its pixels are in 0 to 1, less the mean and divided by
-        the standard deviation on its card; ``flyweight.inference.classifier.Classifier`` does that for uint8 pictures.
+        the standard deviation on its card; ``flyweight.inference.classifier.Classifier`` does that for uint8 images.
 
     Raises:
         RunError: there is no such network, or its weights are damaged or not those that its card describes.

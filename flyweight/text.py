@@ -6,7 +6,7 @@ from rich.cells import cell_len, set_cell_size
 
 
 def printable(text: str) -> str:
-    """Text that is safe in a terminal, a picture and a page: control characters (ANSI escapes) become U+FFFD."""
+    """Text that is safe in a terminal, an image and a page: control characters (ANSI escapes) become U+FFFD."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 

@@ -8,6 +8,7 @@ from flyweight import schema
 from flyweight.data import Dataset, Split
 from flyweight.networks.build import build
 from flyweight.recipes import sections
+from flyweight.runs.folder import Run
 from flyweight.training import loop
 
 
@@ -34,7 +35,7 @@ class Silent:
 
 
 def stripes(count: int, seed: int, size: int = 32) -> Split:
-    """Noisy pictures of two classes, horizontal and vertical stripes: a network learns them in a few steps."""
+    """Noisy images of two classes, horizontal and vertical stripes: a network learns them in a few steps."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     wave = 60 * np.sign(np.sin(np.arange(size)))
@@ -74,10 +75,10 @@ def recipe() -> sections.Recipe:
 
 def fresh(recipe, dataset):
     torch.manual_seed(recipe.train.seed)
-    return build(recipe.model, len(dataset.classes))
+    return build(recipe.model, dataset.spec)
 
 
-def fit(recipe, dataset, folder, observer=None):
+def fit(recipe, dataset, where, observer=None):
     """Train in a run folder, new or not."""
-    run = folder.Run.open(folder) if folder.exists() else folder.Run.create(folder, recipe)
+    run = Run.open(where) if where.exists() else Run.create(where, recipe)
     return loop.fit(fresh(recipe, dataset), dataset, recipe, run, observer or Silent())

@@ -19,6 +19,7 @@ from flyweight.analysis.links import Window
 from flyweight.analysis.probe import _poisoned_convolution
 from flyweight.analysis.receptive_field import build_graph, field_size
 from flyweight.analysis.recorder import record
+from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
 from flyweight.networks import builtin
 from flyweight.networks.build import build
@@ -59,7 +60,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def course():
-    return analysis.analyze(build(ModelConfig(network="course")), (3, 32, 32))
+    return analysis.analyze(build(ModelConfig(network="course"), SPEC), (3, 32, 32))
 
 
 # --- the brief's own network
@@ -326,7 +327,7 @@ def test_channels_last_changes_no_fact(name):
             head=replace(facts.head, targets=()),
         )
 
-    network = build(ModelConfig(network=name))
+    network = build(ModelConfig(network=name), SPEC)
     plain = analysis.analyze(network, (3, 32, 32))
     last = analysis.analyze(network.to(memory_format=torch.channels_last), (3, 32, 32))
     assert last.receptive_field.status == "proved"

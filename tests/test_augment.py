@@ -18,7 +18,7 @@ MEAN = (0.4914, 0.4822, 0.4465)
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth pictures with noise, no two pixels alike by rule, so that any change shows."""
+    """Smooth images with noise, no two pixels alike by rule, so that any change shows."""
     generator = np.random.default_rng(0)
     ramp = np.linspace(0, 200, 32)[None, :, None, None] + np.linspace(0, 40, 32)[None, None, :, None]
     return np.clip(ramp + generator.integers(0, 40, (1500, 32, 32, 3)), 0, 255).astype(np.uint8)
@@ -67,7 +67,7 @@ def test_the_input_is_left_alone(images):
 def test_coin_flips_are_independent():
     """Trap 1: Compose(seed=N) makes all transforms fire together or not at all."""
     count = 4000
-    # one picture, so that each transform leaves a mark of its own; its left half is dark
+    # one image, so that each transform leaves a mark of its own; its left half is dark
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:] = 200
     batch = np.repeat(image[None], count, axis=0)
@@ -120,7 +120,7 @@ def test_an_epoch_shows_each_picture_once_and_processes_share_it(striped):
 
 
 def test_the_hole_is_one_square_of_the_data_sets_mean():
-    """Trap 3: a fill in 0 to 1 on uint8 pictures is a black hole; max_holes and its like are dropped with a warning."""
+    """Trap 3: a fill in 0 to 1 on uint8 images is a black hole; max_holes and its like are dropped with a warning."""
     batch = np.full((200, 32, 32, 3), 255, np.uint8)
     result = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1), MEAN)(batch, range(200), 0)
     for picture in result:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flyweight.bench import benchmark, comparisons, costs, picture, sides
+from flyweight.bench import benchmark, comparisons, costs, figure, sides
+from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
@@ -80,7 +81,7 @@ def test_everything_is_in_the_text_the_json_and_the_picture():
         assert part in text
     content = whole().as_json()
     assert all(content[part] for part in ("machine", "training", "target", "augmentation", "inference", "growth"))
-    with Image.open(io.BytesIO(figures.png(picture.draw(whole())))) as drawn:
+    with Image.open(io.BytesIO(figures.png(figure.draw(whole())))) as drawn:
         assert min(drawn.size) > 600
 
 
@@ -90,7 +91,7 @@ def test_everything_is_in_the_text_the_json_and_the_picture():
 def test_a_part_alone_is_told_and_drawn(part):
     alone = benchmark.Benchmark(MACHINE, **part)
     assert alone.text()
-    assert figures.png(picture.draw(alone))
+    assert figures.png(figure.draw(alone))
 
 
 def test_without_the_checkout_there_is_no_peer(monkeypatch, tmp_path):
@@ -109,7 +110,7 @@ def loaded(name, monkeypatch):
 
 
 def test_the_peers_network_is_the_course_network(monkeypatch):
-    ours, theirs = build(ModelConfig(network="course")).eval(), loaded("course_loop", monkeypatch).CourseNetwork()
+    ours, theirs = build(ModelConfig(network="course"), SPEC).eval(), loaded("course_loop", monkeypatch).CourseNetwork()
     theirs.eval().load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(theirs(x), ours(x))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from flyweight import files, recipes
+from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError, RunError
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
@@ -25,7 +26,7 @@ CARD = Card(
 @pytest.fixture
 def shipped(tmp_path):
     torch.manual_seed(0)
-    save_model(tmp_path, build(ModelConfig(network="sprint")), CARD)
+    save_model(tmp_path, build(ModelConfig(network="sprint"), SPEC), CARD)
     return tmp_path
 
 
@@ -99,7 +100,7 @@ def test_a_layer_that_is_used_twice_can_be_saved_and_loaded(tmp_path, monkeypatc
         "        super().__init__(layer, layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
     )
     reference = f"{tmp_path / 'twice.py'}:Twice"
-    network = build(ModelConfig(network=reference))
+    network = build(ModelConfig(network=reference), SPEC)
     save_model(tmp_path, network, replace(CARD, network=reference))
     loaded = load_trained(tmp_path).model
     assert loaded[0] is loaded[1]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from flyweight.cli import app
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import Card, save_model
@@ -59,10 +60,10 @@ def command(capsys, monkeypatch, tmp_path):
         (["train", "sprint", "--set", "model.network=nope", "--data", "/nowhere"], 2, "nope"),
         (["bench", "--batch-size", "0"], 2, "at least 1"),
         (["bench", "spead"], 2, "spead"),
-        (["bench", "inference", "--picture", "nowhere/b.png"], 2, "there is no folder nowhere"),
+        (["bench", "inference", "--figure", "nowhere/b.png"], 2, "there is no folder nowhere"),
         (["predict", "sprint"], 2, "FILES"),
         (["predict", "sprint", "nothing.png"], 3, "nothing.png does not exist"),
-        (["predict", "sprinkle", "."], 3, "holds no pictures"),
+        (["predict", "sprinkle", "."], 3, "holds no images"),
         (["predict", "sprint", ".", "--top", "0"], 2, "--top must be at least 1"),
         (["check", "x" * 5000], 2, "no network"),
     ],
@@ -78,7 +79,7 @@ def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments,
 
 def test_predict_tells_what_it_can_and_fails_for_what_it_cannot(command, tmp_path):
     Image.new("RGB", (40, 50), "navy").save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     code, out, err = command("predict", "sprint", ".", "--top", "2")
     assert code == 3
     assert len(out.splitlines()) == len(err.splitlines()) == 1
@@ -206,7 +207,7 @@ def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     assert (code, len(damaged), damaged[0]["kind"]) == (0, 11, "jpeg")
     code, out, err = command("evaluate", "run", "--damaged")
     assert code == 0
-    assert "damaged pictures" in out
+    assert "damaged images" in out
     assert "JPEG, quality 75: " in err
     code, out, _ = command("evaluate", "run", "--data", "digits", "--out", "elsewhere", "--json")
     assert (code, json.loads(out)["n"]) == (0, 360)
@@ -277,7 +278,7 @@ def test_shipped_networks_evaluate_by_name(command, tmp_path, monkeypatch):
         network="sprint", dropout=None, classes=tuple("0123456789"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
         std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
     )  # fmt: skip
-    save_model(tmp_path / "zoo" / "sprint", build(ModelConfig(network="sprint")), card)
+    save_model(tmp_path / "zoo" / "sprint", build(ModelConfig(network="sprint"), SPEC), card)
     code, out, err = command("evaluate", "sprint")
     assert code == 0, err
     assert "360" in out

@@ -165,7 +165,7 @@ LAYOUTS: dict[str, Callable[[Path, Split, Split], Path]] = {
 
 
 def take_for_cifar10(monkeypatch: pytest.MonkeyPatch, train: Split, test: Split) -> None:
-    """From here on these few pictures are the real CIFAR-10."""
+    """From here on these few images are the real CIFAR-10."""
     monkeypatch.setattr(formats, "TRAIN_PER_CLASS", 10)
     monkeypatch.setattr(formats, "TEST_PER_CLASS", 2)
     ordered = [in_canonical_order(split) for split in (train, test)]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from flyweight import analysis
+from flyweight.data.cifar10 import SPEC
 from flyweight.evaluation import explain
 from flyweight.networks import builtin
 from flyweight.networks.build import build
@@ -15,7 +16,7 @@ from flyweight.runs.card import Card, Trained
 
 
 class Colours(nn.Module):
-    """Its map is the picture; class 0 is the mean of red less that of blue, class 1 is the mean of blue."""
+    """Its map is the image; class 0 is the mean of red less that of blue, class 1 is the mean of blue."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +44,7 @@ def test_the_map_is_where_the_class_comes_from():
     red, blue = explain.gradcam(trained(Colours()), images, [0, 1])
     assert red == pytest.approx(images[0, :, :, 0] / 255, abs=1e-5)
     assert blue == pytest.approx(images[1, :, :, 2] / 200, abs=1e-5)
-    # nothing in the second picture speaks for class 0
+    # nothing in the second image speaks for class 0
     assert not explain.gradcam(trained(Colours()), images[1:], [0]).any()
 
 
@@ -54,7 +55,7 @@ class Found(nn.Module):
         super().__init__()
         self.map = nn.Sequential(*convolutions)
         for layer in convolutions:
-            # only the middle tap reads: the map is the picture, seen every few pixels or without its border
+            # only the middle tap reads: the map is the image, seen every few pixels or without its border
             with torch.no_grad():
                 layer.weight.zero_()[:, :, 1, 1] = torch.eye(3)
         self.head = nn.Linear(3, 1, bias=False)
@@ -119,7 +120,7 @@ def test_a_map_whose_pixels_are_not_known_is_stretched():
 
 
 def test_the_network_is_given_back_as_it_was():
-    network = build(ModelConfig(network="course"))
+    network = build(ModelConfig(network="course"), SPEC)
     network.c2.eval()
     modes = [module.training for module in network.modules()]
     state = {key: value.clone() for key, value in network.state_dict().items()}
@@ -145,7 +146,7 @@ def test_hooks_go_when_the_network_fails():
 
 @pytest.mark.parametrize("name", builtin.NETWORKS)
 def test_in_a_table_network_it_is_the_last_block(name):
-    network = build(ModelConfig(network=name))
+    network = build(ModelConfig(network=name), SPEC)
     assert explain.last_map(network, torch.zeros(2, 3, 32, 32)) is network.c4
 
 

@@ -1,4 +1,4 @@
-"""Pictures to logits: each picture alone decides its row, and the network comes back as it was."""
+"""Images to logits: each image alone decides its row, and the network comes back as it was."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from random_networks import random_network
 from torch import nn
 
+from flyweight.data.cifar10 import SPEC
 from flyweight.inference import classifier
 from flyweight.networks.build import build
 from flyweight.networks.builtin import NETWORKS
@@ -45,7 +46,7 @@ def test_batches_cover_every_picture_in_order():
     images, network = pictures(7), Channels()
     whole = classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3)
     parts = classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3, batch_size=3)
-    # row by row what each picture alone gets
+    # row by row what each image alone gets
     assert whole.numpy() == pytest.approx(images.mean((1, 2)) / 255, abs=1e-5)
     assert (whole.shape, whole.dtype) == ((7, 3), torch.float32)
     assert torch.allclose(whole, parts)
@@ -73,7 +74,7 @@ def test_modes_come_back_after_an_error_too():
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_a_prepared_network_says_the_same_with_fewer_layers(name):
     torch.manual_seed(0)
-    network = build(ModelConfig(network=name))
+    network = build(ModelConfig(network=name), SPEC)
     x = torch.randn(8, 3, 32, 32)
     network(x)  # so that the norms have statistics of their own
     network.eval()
@@ -88,7 +89,7 @@ def test_a_prepared_network_says_the_same_with_fewer_layers(name):
 
 def test_small_batches_are_compiled_and_say_the_same():
     torch.manual_seed(0)
-    network = build(ModelConfig(network="sprint")).eval()
+    network = build(ModelConfig(network="sprint"), SPEC).eval()
     classify = classifier.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
     assert isinstance(classify.compiled, torch.jit.ScriptModule)
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
@@ -99,7 +100,7 @@ def test_small_batches_are_compiled_and_say_the_same():
 @with_fuser
 def test_a_single_picture_runs_fused_and_the_switch_is_put_back():
     torch.manual_seed(0)
-    network = build(ModelConfig(network="nano")).eval()
+    network = build(ModelConfig(network="nano"), SPEC).eval()
     classify = classifier.Classifier(network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     single = torch.cat([classify(images[at : at + 1]) for at in range(20)])
@@ -131,7 +132,7 @@ def test_what_the_fuser_was_not_tried_with_runs_unfused():
 
 
 class OfTwo(nn.Module):
-    """Right for the two pictures that it is traced with, wrong for others: a trace would keep the two."""
+    """Right for the two images that it is traced with, wrong for others: a trace would keep the two."""
 
     def forward(self, x):
         return x.mean((2, 3)) * float(len(x))
@@ -178,14 +179,14 @@ class Untraceable(nn.Module):
 
 
 class Choosing(nn.Module):
-    """Says one thing about a bright picture and another about a dark one."""
+    """Says one thing about a bright image and another about a dark one."""
 
     def forward(self, x):
         return x.mean((2, 3)) if x.mean() > 0.25 else -x.amax((2, 3))
 
 
 def test_a_network_that_chooses_its_way_is_not_traced():
-    # pictures of noise, with which a network is tried, are all bright
+    # images of noise, with which a network is tried, are all bright
     classify = classifier.Classifier(Choosing().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)
     assert not isinstance(classify.compiled, torch.jit.ScriptModule)
     dark = pictures(1) // 8
@@ -209,7 +210,7 @@ def test_what_cannot_be_folded_is_asked_as_it_is(kind):
 
 def test_bfloat16_is_for_large_batches_and_on_request():
     torch.manual_seed(0)
-    network = build(ModelConfig(network="sprint")).eval()
+    network = build(ModelConfig(network="sprint"), SPEC).eval()
     about = (network, (3, 32, 32), (0.5,) * 3, (0.5,) * 3)
     exact, quick = classifier.Classifier(*about), classifier.Classifier(*about, precision="auto")
     quick.bfloat16 = True  # on whatever processor the tests run

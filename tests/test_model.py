@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from flyweight import analysis
+from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
+from flyweight.images.spec import Spec
 from flyweight.networks import build as builder
 from flyweight.networks import builtin, table
 from flyweight.networks.build import TableNetwork
@@ -17,7 +19,7 @@ NAMES = list(builtin.NETWORKS)
 
 def build(name, classes=10):
     torch.manual_seed(0)
-    return builder.build(ModelConfig(network=name), classes)
+    return builder.build(ModelConfig(network=name), Spec.unnamed(classes, SPEC.shape))
 
 
 # The contract: what holds for every network in the table, and must hold for the next one.
@@ -108,7 +110,7 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
         )
     )
     torch.manual_seed(0)
-    built = TableNetwork(network).eval()
+    built = TableNetwork(network, 10, 3).eval()
     x = torch.randn(2, 3, 32, 32)
     whole = built(x)
     phased = {name: module for name, module in built.named_modules() if isinstance(module, PhaseConv2d)}
@@ -122,7 +124,7 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
 
 def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
     def phased(name, **options):
-        network = build(ModelConfig(network=name, **options))
+        network = build(ModelConfig(network=name, **options), SPEC)
         return any(isinstance(module, PhaseConv2d) for module in network.modules())
 
     assert [name for name in NAMES if phased(name)] == ["dilated"]
@@ -139,7 +141,7 @@ def test_parameters_by_hand():
 
 def test_dropout_of_the_recipe_replaces_the_networks_own():
     def probabilities(dropout):
-        network = build(ModelConfig(network="course", dropout=dropout))
+        network = build(ModelConfig(network="course", dropout=dropout), SPEC)
         return {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
 
     assert probabilities(None) == {0.1}
@@ -160,7 +162,7 @@ class Other:
 def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "neighbour.py").write_text("WIDTH = 5\n")
-    network = build(ModelConfig(network=f"{tmp_path}/mine.py:Net"))
+    network = build(ModelConfig(network=f"{tmp_path}/mine.py:Net"), SPEC)
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 10)
 
 
@@ -182,6 +184,6 @@ def test_a_wrong_network_is_one_line(tmp_path, reference, words):
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
     )
     with pytest.raises(FlyweightError) as error:
-        build(ModelConfig(network=reference.format(folder=tmp_path)))
+        build(ModelConfig(network=reference.format(folder=tmp_path)), SPEC)
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.recipes import sections
 from flyweight.recipes.sections import ModelConfig
@@ -75,7 +76,7 @@ def test_kernels_of_convolutions_keep_their_layout():
 
 
 def test_each_parameter_is_in_one_group_and_the_classifier_is_no_hidden_matrix():
-    network = build(ModelConfig(network="sprint"))
+    network = build(ModelConfig(network="sprint"), SPEC)
     for name in ("sgd", "adamw", "muon"):
         made = optimizer.build(network, settings(optimizer=name))
         held = [id(parameter) for group in made.param_groups for parameter in group["params"]]
@@ -96,7 +97,7 @@ def test_norms_and_biases_do_not_decay():
 
 def test_rates_and_decays_are_those_of_the_recipe():
     made = optimizer.build(
-        build(ModelConfig(network="sprint")), settings(optimizer="muon", peak_rate=0.3, muon_rate=0.07)
+        build(ModelConfig(network="sprint"), SPEC), settings(optimizer="muon", peak_rate=0.3, muon_rate=0.07)
     )
     assert [group["lr"] for group in made.param_groups] == [0.07, 0.3, 0.3]
     assert [group["weight_decay"] for group in made.param_groups] == [0.05, 5e-4, 0.0]

@@ -36,7 +36,7 @@ def test_predictions_are_the_networks_softmax_best_first(sprint, files):
 
 
 def test_a_picture_that_cannot_be_read_stops_nobody(sprint, files):
-    files[1].write_bytes(b"no picture")
+    files[1].write_bytes(b"no image")
     answers = list(predict.predict(sprint, files, top=2))
     assert [answer.path for answer in answers] == files
     assert [answer.error is None for answer in answers] == [True, False, True, True, True]

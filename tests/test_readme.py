@@ -9,6 +9,7 @@ import torch
 
 import flyweight
 from flyweight import analysis
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
@@ -21,7 +22,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def facts(name):
     torch.manual_seed(0)
-    return analysis.analyze(build(ModelConfig(network=name)), (3, 32, 32))
+    return analysis.analyze(build(ModelConfig(network=name), SPEC), (3, 32, 32))
 
 
 def test_the_summary_is_the_one_that_check_prints():

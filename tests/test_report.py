@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 
 from flyweight import recipes, schema
 from flyweight.data import Dataset, Split
+from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine import environment
 from flyweight.networks.build import build
@@ -71,7 +72,7 @@ def odd(tmp_path_factory):
     )
     run = Run.create(folder / "run", recipe)
     torch.manual_seed(0)
-    network = build(recipe.model)
+    network = build(recipe.model, SPEC)
     run.save_model(
         network, Card(f"{file}:Tiny", None, ODD, (3, 32, 32), (0.5,) * 3, (0.25,) * 3, "cifar10", "0" * 64, 1)
     )

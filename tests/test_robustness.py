@@ -9,7 +9,7 @@ from flyweight.images.damage import DAMAGES, Damage, damaged
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Smooth pictures, as photographs are, 32x32."""
+    """Smooth images, as photographs are, 32x32."""
     y, x = np.mgrid[:32, :32] / 31
     channels = [128 + 100 * np.sin(5 * x + phase) * np.cos(4 * y + 2 * phase) for phase in range(24)]
     return np.stack(channels, -1).reshape(32, 32, 8, 3).transpose(2, 0, 1, 3).round().astype(np.uint8)
@@ -57,7 +57,7 @@ def test_a_shift_goes_all_four_ways_by_whole_pixels():
 def test_all_damages_are_measured_and_told(tmp_path, monkeypatch):
     trained, dataset = by_hand(tmp_path)
     clean = evaluate.evaluate(trained, dataset)
-    # this network reads a picture's number off its first pixel: swapped pictures are swapped answers
+    # this network reads an image's number off its first pixel: swapped images are swapped answers
     monkeypatch.setattr(damage, "damaged", lambda images, damage: images[::-1])
     results = list(robustness.measure(trained, dataset))
     assert [result.damage for result in results] == list(DAMAGES)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from flyweight import analysis
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
 from flyweight.rules import kinds, summary
@@ -18,7 +19,7 @@ def judged(network, shape=(3, 32, 32)):
 
 @pytest.fixture(scope="module")
 def course():
-    return judged(build(ModelConfig(network="course")))
+    return judged(build(ModelConfig(network="course"), SPEC))
 
 
 def test_course_text(course, capsys):

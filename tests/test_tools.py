@@ -1,4 +1,4 @@
-"""The scripts in tools/: what ships, the tables and the picture that are made of it."""
+"""The scripts in tools/: what ships, the tables and the image that are made of it."""
 
 import importlib.util
 import json
@@ -10,6 +10,7 @@ import torch
 from conftest import Silent
 
 from flyweight import data, recipes
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
@@ -34,7 +35,7 @@ def trained(folder, *overrides):
         dataset = data.hold_out(dataset, recipe.data.hold_out)
     torch.manual_seed(0)
     run = Run.create(folder, recipe)
-    loop.fit(build(recipe.model), dataset, recipe, run, Silent())
+    loop.fit(build(recipe.model, SPEC), dataset, recipe, run, Silent())
     return run
 
 

@@ -114,7 +114,7 @@ def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
     run = Run.create(tmp_path / "run", recipe)
     trainer = loop._Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
     assert trainer.progress == 0
-    trainer.epoch, trainer.step = 2, 3  # 192 pictures are 6 batches of 32: 15 of 18 steps are done
+    trainer.epoch, trainer.step = 2, 3  # 192 images are 6 batches of 32: 15 of 18 steps are done
     assert trainer.progress == pytest.approx(15 / 18)
 
 
@@ -290,7 +290,7 @@ def test_a_network_that_could_not_learn_is_refused_before_it_starts(striped, rec
 
 def test_a_hole_larger_than_the_pictures_is_refused_before_there_is_a_run(striped, recipe):
     large = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout": 1, "cutout_size": 64})})
-    with pytest.raises(FlyweightError, match="cutout_size: 64 is more than the side of the pictures, 32x32"):
+    with pytest.raises(FlyweightError, match="cutout_size: 64 is more than the side of the images, 32x32"):
         loop.check_trainable(fresh(recipe, striped), striped, large)
 
 
@@ -337,7 +337,7 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
 
 @pytest.mark.long
 def test_two_processes_share_a_training(tmp_path):
-    """Torchrun with gloo: one run folder, one log, each picture once an epoch."""
+    """Torchrun with gloo: one run folder, one log, each image once an epoch."""
     both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight"]
     command = [
         *both, "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",

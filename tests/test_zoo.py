@@ -35,6 +35,6 @@ def test_the_accuracy_is_the_one_that_is_told(folder):
     told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     scores = evaluate.evaluate(trained, dataset)
     assert scores.n == told["n"] == 10_000
-    # another processor rounds differently and may turn two pictures that lie on a border
+    # another processor rounds differently and may turn two images that lie on a border
     assert abs(scores.accuracy - told["accuracy"]) <= 0.02
     assert told["accuracy"] >= 85

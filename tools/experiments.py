@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from flyweight import analysis, recipes
+from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
@@ -32,7 +33,7 @@ def main():
 def row(run: Run) -> str:
     """What a run was and gave; one that has not ended says how far it came."""
     recipe, history, record = run.recipe(), run.history(), run.read_environment()
-    facts = analysis.analyze(build(recipe.model), (3, 32, 32))
+    facts = analysis.analyze(build(recipe.model, SPEC), SPEC.shape)
     if not history:
         return f"| {what(recipe)} | {recipe.train.seed} | no epoch has ended |"
     last = history[-1]

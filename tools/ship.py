@@ -26,14 +26,14 @@ multiply-accumulates an image of 32x32 pixels, receptive field {field}.
 - **Accuracy**: {accuracy:.2f} % of the 10,000 test images at the last epoch (95 % interval {low:.2f} to {high:.2f}),
   without test-time augmentation{mean}. `flyweight evaluate {name}` repeats it.
 - **Meant for**: {purpose}.
-- **Limits**: 32x32 pictures of these ten classes only; it always names one of them. What it mixes up most:
+- **Limits**: 32x32 images of these ten classes only; it always names one of them. What it mixes up most:
   {confusions}. 3.3 % of CIFAR-10's test images have a near-duplicate among the training images (ciFAIR).
 - **Licence**: MIT, as flyweight.
 
 ## How sure it is
 
 Its confidence is off by {calibration:.1f} points on average (expected calibration error, 15 bins). On damaged test
-pictures (`flyweight evaluate {name} --damaged`):
+images (`flyweight evaluate {name} --damaged`):
 
 | damage | accuracy % | points lost | calibration error |
 | --- | ---: | ---: | ---: |

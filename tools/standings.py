@@ -18,7 +18,7 @@ from flyweight.runs.card import ZOO, load_trained
 
 
 class Standing(NamedTuple):
-    """A network's place: parameters, millions of MACs a picture (none: not known), test accuracy in percent."""
+    """A network's place: parameters, millions of MACs an image (none: not known), test accuracy in percent."""
 
     name: str
     parameters: int
@@ -26,7 +26,7 @@ class Standing(NamedTuple):
     accuracy: float
 
 
-# CIFAR-10, one view of each test picture, no distillation
+# CIFAR-10, one view of each test image, no distillation
 OTHERS = (
     Standing("course, its author", 174_352, 32.3, 83.79),
     Standing("ResNet-8 (MLPerf Tiny)", 78_666, 12.5, 87.2),
@@ -80,7 +80,7 @@ def draw(shipped: list[Standing]) -> Figure:
     right.set_xlim(9, 500)
     right.set_xticks([10, 20, 50, 100, 200], ["10", "20", "50", "100", "200"])
     right.minorticks_off()
-    right.set_xlabel("million MACs a picture")
+    right.set_xlabel("million MACs an image")
     right.legend(loc="lower right")
     return figure
 
@@ -88,7 +88,7 @@ def draw(shipped: list[Standing]) -> Figure:
 def main():
     """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", type=Path, help="the PNG file to write")
+    parser.add_argument("image", type=Path, help="the PNG file to write")
     options = parser.parse_args()
     options.picture.write_bytes(figures.png(draw(ours())))
 

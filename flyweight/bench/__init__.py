@@ -5,7 +5,7 @@ asking       one of these processes: how fast a network answers
 comparisons  ours over the peer's: training, time to the target
 costs        augmentation, inference, growth with images and MACs
 benchmark    all parts in one result
-picture      the result as one figure
+figure     the result as one figure
 """
 
 from typing import Literal, get_args

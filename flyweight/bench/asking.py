@@ -1,6 +1,6 @@
 """How fast a network answers, in a process of its own: ``python -m flyweight.bench.asking WAY NETWORK``.
 
-Prints a JSON object with images a second, from uint8 pictures to logits, by batch size.
+Prints a JSON object with images a second, from uint8 images to logits, by batch size.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def rates(way: str, name: str) -> dict[int, float]:
     """
     dataset = data.load("cifar10")
     torch.manual_seed(0)
-    network = build(sections.ModelConfig(network=name)).eval()
+    network = build(sections.ModelConfig(network=name), dataset.spec).eval()
     if way == "eager":
         ask = _eager(network, dataset)
     else:
         keep_freed_memory()
         ask = Classifier(
-            network, dataset.shape, dataset.mean, dataset.std, precision="auto" if way == "auto" else "float32"
+            network, dataset.spec.shape, dataset.mean, dataset.std, precision="auto" if way == "auto" else "float32"
         )
     return {size: _rate(ask, np.array(dataset.test.images[:size]), count) for size, count in BATCHES}
 

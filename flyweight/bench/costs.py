@@ -15,6 +15,7 @@ from flyweight.analysis import analyze
 from flyweight.bench import sides
 from flyweight.bench.asking import BATCHES, WAYS
 from flyweight.bench.comparisons import Comparison, Report
+from flyweight.data.cifar10 import SPEC
 from flyweight.images.augment import Augmenter
 from flyweight.networks.build import build
 from flyweight.recipes import sections
@@ -79,7 +80,7 @@ def augmentation(rounds: int, tell: Report) -> Augmentation:
 
 
 def inference(rounds: int, tell: Report, networks: Sequence[str] = ("sprint", "dilated")) -> list[Comparison]:
-    """Images a second from uint8 pictures to logits: eager PyTorch beside ours, by batch size and precision."""
+    """Images a second from uint8 images to logits: eager PyTorch beside ours, by batch size and precision."""
     comparisons = []
     for name in networks:
         measured: dict[str, list[dict[int, float]]] = {way: [] for way in WAYS}
@@ -171,6 +172,6 @@ def growth(rounds: int, tell: Report) -> Growth:
 
 
 def _macs(name: str) -> float:
-    macs = analyze(build(sections.ModelConfig(network=name)), (3, 32, 32)).macs
+    macs = analyze(build(sections.ModelConfig(network=name), SPEC), SPEC.shape).macs
     assert macs is not None  # every operator of the built-in networks is known
     return macs / 1e6

@@ -54,7 +54,7 @@ def check(
     network: str,
     /,
     *,
-    shape: Annotated[str, Parameter(name="--input", help="Channels, height and width of a picture.")] = "3,32,32",
+    shape: Annotated[str, Parameter(name="--input", help="Channels, height and width of an image.")] = "3,32,32",
     rules: Annotated[str, Parameter(help="A built-in rule set or a YAML file of yours.")] = "brief",
     as_json: JsonOption = False,
 ) -> int:
@@ -66,6 +66,7 @@ def check(
         network: A built-in network or path/to/file.py:ClassName (built without arguments).
     """
     from flyweight import analysis
+    from flyweight.images.spec import Spec
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
     from flyweight.rules import kinds as rule_sets
@@ -74,7 +75,7 @@ def check(
     picture = _shape(shape)
     ruleset = rule_sets.load_ruleset(rules)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        facts = analysis.analyze(build(ModelConfig(network=network)), picture)
+        facts = analysis.analyze(build(ModelConfig(network=network), Spec.unnamed(10, picture)), picture)
     verdict = rule_sets.check(facts, ruleset)
     _print(_json(summary.as_json(facts, verdict)) if as_json else summary.render(facts, verdict))
     return 0 if verdict.passed else 1
@@ -163,7 +164,7 @@ def evaluate(
         Parameter(help="Where evaluation.json and mistakes.csv go; by default a run's folder, with --data nowhere."),
     ] = None,
     damaged: Annotated[
-        bool, Parameter(negative="", help="Also on damaged pictures: JPEG, blur, noise, shift (a minute).")
+        bool, Parameter(negative="", help="Also on damaged images: JPEG, blur, noise, shift (a minute).")
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -213,7 +214,7 @@ def evaluate(
 
 @app.command(help_epilogue=_examples("report runs/sprint-20260101-120000"))
 def report(run: Path, /, *, data: DataOption = None) -> int:
-    """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the pictures.
+    """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the figures.
 
     Args:
         run: A run folder whose training has ended.
@@ -231,19 +232,19 @@ def predict(
     network: str,
     /,
     *files: Annotated[Path, Parameter(required=True)],
-    top: Annotated[int, Parameter(help="How many classes to name for each picture.")] = 3,
+    top: Annotated[int, Parameter(help="How many classes to name for each image.")] = 3,
     fast: Annotated[
-        bool, Parameter(negative="", help="Twice the speed for many pictures: bfloat16, less exact.")
+        bool, Parameter(negative="", help="Twice the speed for many images: bfloat16, less exact.")
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what is in pictures, or in all pictures of folders: the likeliest classes with their probabilities.
+    """Say what is in images, or in all images of folders: the likeliest classes with their probabilities.
 
-    Exit code 3 when a picture cannot be read; the others are told all the same.
+    Exit code 3 when an image cannot be read; the others are told all the same.
 
     Args:
         network: A network that ships with its weights, or a run folder.
-        files: Pictures, or folders of them.
+        files: Images, or folders of them.
     """
     from flyweight.images import decode
     from flyweight.inference import predict as prediction
@@ -271,10 +272,10 @@ def predict(
 def bench(
     *parts: Part,
     rounds: Annotated[int, Parameter(help="How often each side is run; a figure is the median.")] = 3,
-    images: Annotated[int, Parameter(help="Pictures in an epoch of the comparison of the training loops.")] = 6400,
+    images: Annotated[int, Parameter(help="Images in an epoch of the comparison of the training loops.")] = 6400,
     batch_size: Annotated[int, Parameter(help="Of both training loops.")] = 128,
     seeds: Annotated[int, Parameter(help="Trainings to 85 %, for the part target.")] = 5,
-    picture: Annotated[Path | None, Parameter(help="Draw all of it into this PNG file.")] = None,
+    figure: Annotated[Path | None, Parameter(help="Draw all of it into this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Measure our training loop beside the course's, in turn, on this machine (half an hour; keep it quiet).
@@ -286,14 +287,14 @@ def bench(
 
     if min(rounds, batch_size, seeds) < 1 or images < batch_size:
         raise FlyweightError("--rounds, --batch-size and --seeds must be at least 1, --images at least --batch-size")
-    if picture is not None and not picture.parent.is_dir():
-        raise FlyweightError(f"--picture {picture}: there is no folder {picture.parent}")
+    if figure is not None and not figure.parent.is_dir():
+        raise FlyweightError(f"--figure {figure}: there is no folder {figure.parent}")
     result = benchmark.run(parts or PARTS, rounds, images, batch_size, seeds, say)
-    if picture is not None:
-        from flyweight.bench.picture import draw
+    if figure is not None:
+        from flyweight.bench.figure import draw
         from flyweight.report import figures
 
-        picture.write_bytes(figures.png(draw(result)))
+        figure.write_bytes(figures.png(draw(result)))
     _print(_json(result.as_json()) if as_json else result.text())
     return 0
 
@@ -308,7 +309,7 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
     main = processes().is_main_process
     err.quiet = not main
     torch.manual_seed(plan.train.seed)
-    network = build(plan.model, len(dataset.classes))
+    network = build(plan.model, dataset.spec)
     say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
     with TrainingBar(err) as bar:
         try:

@@ -98,11 +98,12 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
 def check_rules(plan: Recipe) -> nn.Module:
     """The network of a recipe, after stopping before a training that could not count."""
     from flyweight import analysis
+    from flyweight.data.cifar10 import SPEC
     from flyweight.networks.build import build
     from flyweight.rules import kinds as rule_sets
     from flyweight.rules import summary
 
-    network = build(plan.model)
+    network = build(plan.model, SPEC)
     if plan.rules is None:
         return network
     ruleset = rule_sets.load_ruleset(plan.rules)

@@ -1,4 +1,4 @@
-"""The pictures: find CIFAR-10 (or download it), convert it once to memory-mapped arrays, split it.
+"""The images: find CIFAR-10 (or download it), convert it once to memory-mapped arrays, split it.
 
 places    which places are searched, in which order: `load`
 sources   recognise, read and check CIFAR-10

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flyweight.errors import FlyweightError
+from flyweight.images.spec import Preprocessing, Spec
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(what, done, total); total is None where it is not known."""
@@ -14,7 +15,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures and their labels.
+    """Images and their labels.
 
     Attributes:
         images: (N, H, W, 3) uint8, C-contiguous and read-only; memory-mapped as `load` returns it.
@@ -54,16 +55,16 @@ class Dataset:
     source: str
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one picture as a network sees it: (3, H, W)."""
+    def spec(self) -> Spec:
+        """What everything after the data needs to know of it."""
         _, height, width, channels = self.train.images.shape
-        return channels, height, width
+        return Spec(self.classes, channels, height, width, Preprocessing(self.mean, self.std))
 
 
 def fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
     """SHA-256 over both splits and the class names, as 64 hexadecimal digits. About 0.1 s for CIFAR-10.
 
-    It covers every byte, the shapes and the order: training draws pictures by index, so that another order is
+    It covers every byte, the shapes and the order: training draws images by index, so that another order is
     another experiment.
     """
     digest = hashlib.sha256("\0".join(classes).encode())

@@ -123,10 +123,10 @@ def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> Non
             f"{card.network} knows the {len(card.classes)} classes {_some(card.classes)}; {dataset.name} has the"
             f" {len(dataset.classes)} classes {_some(dataset.classes)}: evaluate it on the data it was trained for"
         )
-    if dataset.shape != card.input_shape:
+    if dataset.spec.shape != card.input_shape:
         raise FlyweightError(
             f"{card.network} takes images of {card.input_shape} (channels, height, width); those of {dataset.name} are"
-            f" {dataset.shape}"
+            f" {dataset.spec.shape}"
         )
     if n == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")

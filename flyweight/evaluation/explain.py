@@ -21,7 +21,7 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
 
     Each place of the map speaks for the pixel in the middle of its receptive field; between them the map is
     interpolated linearly, and beyond the outermost ones, as at the border of a network that pads little, it goes on.
-    Where the analysis does not know those pixels, the map is stretched over the picture. The network gets its mode back
+    Where the analysis does not know those pixels, the map is stretched over the image. The network gets its mode back
     and keeps no hooks and no gradients.
 
     Args:
@@ -50,7 +50,7 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
 
 
 def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:
-    """(N, 1, h, w) maps as (N, 1, H, W) pictures, each place at its centre."""
+    """(N, 1, h, w) maps as (N, 1, H, W) images, each place at its centre."""
     if centres is None or not all((np.diff(axis) > 0).all() for axis in centres):
         return F.interpolate(maps, size, mode="bilinear")
     # a pixel's place between two centres, on grid_sample's scale of -1 to 1 from the first to the last

@@ -1,4 +1,4 @@
-"""How much of a network's accuracy is left when the pictures get worse: JPEG, blur, noise, shift."""
+"""How much of a network's accuracy is left when the images get worse: JPEG, blur, noise, shift."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from flyweight.text import aligned
 
 @dataclass(frozen=True)
 class Damaged:
-    """What a network makes of damaged pictures.
+    """What a network makes of damaged images.
 
     Attributes:
-        damage: done to each picture.
+        damage: done to each image.
         accuracy: in percent.
         interval: of the accuracy, 95 %.
         calibration_error: in percentage points.
@@ -36,7 +36,7 @@ class Damaged:
 
 
 def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
-    """Test a network on the damaged pictures of the test split, one damage after the other.
+    """Test a network on the damaged images of the test split, one damage after the other.
 
     Raises:
         FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
@@ -52,7 +52,7 @@ def render(results: list[Damaged], clean: float) -> str:
 
     Args:
         results: of :func:`measure`.
-        clean: accuracy on the pictures as they are, in percent.
+        clean: accuracy on the images as they are, in percent.
     """
     rows = [
         [
@@ -64,4 +64,4 @@ def render(results: list[Damaged], clean: float) -> str:
         ]
         for result in results
     ]
-    return "\n".join(aligned(["damaged pictures", "accuracy", "points", "95 % interval", "ECE"], rows))
+    return "\n".join(aligned(["damaged images", "accuracy", "points", "95 % interval", "ECE"], rows))

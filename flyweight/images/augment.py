@@ -1,7 +1,7 @@
 """The brief's augmentations (R6), through albumentations. The only module that imports it.
 
-An augmented picture depends on ``(seed, epoch, index)`` and on nothing else: neither on the number of workers, nor on
-the order of the pictures, nor on where a run was resumed.
+An augmented image depends on ``(seed, epoch, index)`` and on nothing else: neither on the number of workers, nor on
+the order of the images, nor on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def transforms(config: AugmentConfig, mean: Sequence[float]) -> dict[str, Any]:
             num_holes_range=(1, 1),
             hole_height_range=size,
             hole_width_range=size,
-            # the pictures are uint8, so a mean in 0 to 1 would be a black hole
+            # the images are uint8, so a mean in 0 to 1 would be a black hole
             fill=tuple(255 * channel for channel in mean),
             fill_mask=None,
             p=config.cutout,
@@ -111,21 +111,21 @@ class Augmenter:
 
         Args:
             images: (N, H, W, C) uint8.
-            indices: of each picture in the data set.
+            indices: of each image in the data set.
             epoch: counted from 0.
 
         Returns:
             (N, H, W, C) uint8, a new array.
 
         Raises:
-            FlyweightError: the hole is larger than the pictures.
+            FlyweightError: the hole is larger than the images.
         """
         if self._pipeline is None:
             self._build()
         height, width = images.shape[1:3]
         if self.config.cutout and self.config.cutout_size > min(height, width):
             raise FlyweightError(
-                f"augment.cutout_size: {self.config.cutout_size} is more than the side of the pictures,"
+                f"augment.cutout_size: {self.config.cutout_size} is more than the side of the images,"
                 f" {width}x{height} pixels; lower it"
             )
         draws = []
@@ -148,7 +148,7 @@ class Augmenter:
         return result
 
     def by_albumentations(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
-        """The same batch through ``albumentations.Compose``, picture by picture: the definition of the result."""
+        """The same batch through ``albumentations.Compose``, image by image: the definition of the result."""
         if self._pipeline is None:
             self._build()
         result = np.empty_like(images)
@@ -185,7 +185,7 @@ class Augmenter:
         self._bits.state = self._state
 
     def _draw(self, height: int, width: int) -> tuple[bool, tuple[float, ...] | None, tuple[int, int, int, int] | None]:
-        """Flip or not, the numbers of the affine map, and (top, left, height, width) of the hole, for one picture.
+        """Flip or not, the numbers of the affine map, and (top, left, height, width) of the hole, for one image.
 
         The draws follow albumentations 2.0.8 one for one: ``Compose``, ``HorizontalFlip``, ``Affine`` (shift, shear of
         nothing, scale, rotation), ``CoarseDropout`` (number, sizes, place).
@@ -223,12 +223,12 @@ class Augmenter:
 
 
 def affine_matrices(draws: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Affine maps about the picture's centre: scaled, then rotated, sheared, shifted.
+    """Affine maps about the image's centre: scaled, then rotated, sheared, shifted.
 
     Args:
         draws: (N, 7): shift x, shift y in pixels, shear x, shear y in degrees, scale x, scale y, rotation in degrees.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
+        height: of the image in pixels.
+        width: of the image in pixels.
 
     Returns:
         (N, 2, 3) float64, as ``cv2.warpAffine`` takes it.

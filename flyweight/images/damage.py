@@ -15,7 +15,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Damage:
-    """One way to make pictures worse, and how much.
+    """One way to make images worse, and how much.
 
     Attributes:
         kind: a key of :data:`DAMAGES`.
@@ -46,7 +46,7 @@ DAMAGES = tuple(
 
 
 def damaged(images: np.ndarray, damage: Damage) -> np.ndarray:
-    """The pictures made worse by albumentations, the same ones for the same pictures in the same order.
+    """The images made worse by albumentations, the same ones for the same images in the same order.
 
     Args:
         images: (N, H, W, 3) uint8.

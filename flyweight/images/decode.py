@@ -1,4 +1,4 @@
-"""Picture files to the arrays that a network takes: what a person sees, in the network's size."""
+"""Image files to the arrays that a network takes: what a person sees, in the network's size."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 
 def find(places: Iterable[Path]) -> list[Path]:
-    """Picture files, in the order of the places; those of a folder and its subfolders sorted by name.
+    """Image files, in the order of the places; those of a folder and its subfolders sorted by name.
 
     Raises:
-        DataError: a place does not exist, or a folder holds no picture.
+        DataError: a place does not exist, or a folder holds no image.
     """
     found = []
     for place in places:
         if place.is_dir():
             inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
             if not inside:
-                raise DataError(f"{place} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+                raise DataError(f"{place} holds no images ({', '.join(sorted(SUFFIXES))})")
             found += inside
         elif place.exists():
             found.append(place)
         else:
-            raise DataError(f"{place} does not exist: name picture files or folders of them")
+            raise DataError(f"{place} does not exist: name image files or folders of them")
     return found
 
 
 def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """One picture as a network takes it.
+    """One image as a network takes it.
 
     It is turned as its EXIF orientation says, put on white where it is transparent, cut to the network's proportions
-    about its centre and resized with antialiasing; a picture of the right size comes out as it is. Of an animation
+    about its centre and resized with antialiasing; an image of the right size comes out as it is. Of an animation
     the first frame is taken.
 
     Args:
@@ -49,21 +49,21 @@ def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         (height, width, channels) uint8.
 
     Raises:
-        DataError: the file cannot be read to its end as a picture, or the network takes neither 1 nor 3 channels.
+        DataError: the file cannot be read to its end as an image, or the network takes neither 1 nor 3 channels.
     """
     channels, height, width = shape
     if channels not in (1, 3):
-        raise DataError(f"the network takes {channels} channels: a picture file has 1 or 3")
+        raise DataError(f"the network takes {channels} channels: an image file has 1 or 3")
     try:
         with Image.open(path) as opened:
             opened.load()  # to the end: `verify` would pass a file that was cut off
             picture = ImageOps.exif_transpose(opened)
         picture = _eight_bit(picture)
     except Image.DecompressionBombError:
-        raise DataError(f"{printable(str(path))}: the picture is too large; shrink it") from None
+        raise DataError(f"{printable(str(path))}: the image is too large; shrink it") from None
     except Exception as error:
         # decoders raise whatever a damaged file leads them to
-        raise DataError(f"{printable(str(path))} cannot be read as a picture: {one_line(error)}") from None
+        raise DataError(f"{printable(str(path))} cannot be read as an image: {one_line(error)}") from None
     if picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))

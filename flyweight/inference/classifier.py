@@ -1,4 +1,4 @@
-"""Pictures in, logits out: the one path that the test pass, the evaluation and every prediction take."""
+"""Images in, logits out: the one path that the test pass, the evaluation and every prediction take."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Classifier:
     """A network made ready to be asked: the same answers, sooner.
 
     A batch norm that follows a convolution is folded into it (Jacob et al. 2018, "Quantization and training of neural
-    networks", section 3.2), the weights lie channels-last, as the pictures do, and small batches, for which Python is
-    slower than the arithmetic, run without it; a single picture with its convolutions fused with what follows them.
+    networks", section 3.2), the weights lie channels-last, as the images do, and small batches, for which Python is
+    slower than the arithmetic, run without it; a single image with its convolutions fused with what follows them.
     The answers differ from the network's own by the rounding of float32. A network that cannot be traced, that chooses
     its way by what it sees, or that says something else afterwards, is asked as it is. What it gains stands in
     docs/performance.md.
 
     Args:
         network: (N, C, H, W) -> (N, classes), in eval mode; it is not changed and should not change from here on.
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of an image.
         mean: of each channel in 0 to 1, from the network's card.
         std: of each channel in 0 to 1, from the network's card.
         precision: ``float32``, or ``auto``: bfloat16 for large batches where the processor multiplies it natively,
@@ -68,26 +68,26 @@ class Classifier:
             return network(self._inputs(images)).float().cpu()
 
     def answers(self, inputs: Tensor) -> Tensor:
-        """(N, C, H, W) normalised pictures on this device to (N, classes) logits, float32, without a gradient."""
+        """(N, C, H, W) normalised images on this device to (N, classes) logits, float32, without a gradient."""
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.network(inputs).float()
 
     def _inputs(self, images: np.ndarray) -> Tensor:
-        # the copy makes read-only memory-mapped pictures writable, as torch wants them
+        # the copy makes read-only memory-mapped images writable, as torch wants them
         return normalize(torch.from_numpy(np.array(images)).to(self.device), self.mean, self.std)
 
 
 def logits(
     network: nn.Module, images: np.ndarray, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
 ) -> Tensor:
-    """What the network says about each picture, in float32.
+    """What the network says about each image, in float32.
 
     Args:
         network: (N, C, H, W) -> (N, classes); its mode is left as it was.
         images: (N, H, W, C) uint8.
         mean: of each channel in 0 to 1, from the network's card.
         std: of each channel in 0 to 1, from the network's card.
-        batch_size: pictures at once.
+        batch_size: images at once.
 
     Returns:
         (N, classes) float32 on the CPU.

@@ -35,7 +35,7 @@ def _compiled(network: nn.Module, sample: Tensor) -> nn.Module:
     with warnings.catch_warnings():
         # torch would have torch.compile used, which needs a C++ compiler on the user's machine
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        # a trace keeps the way that these pictures took; where the network may choose another, it is asked as it is
+        # a trace keeps the way that these images took; where the network may choose another, it is asked as it is
         warnings.filterwarnings("error", category=torch.jit.TracerWarning)
         compiled = torch.jit.freeze(torch.jit.trace(network, sample))
         with _fusing() if _simple(network) else nullcontext():

@@ -1,4 +1,4 @@
-"""What a trained network says about picture files."""
+"""What a trained network says about image files."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def predict(
 
     Args:
         trained: the network with its card.
-        paths: picture files.
+        paths: image files.
         top: how many classes to name, at most all.
-        fast: bfloat16 for large batches; then a picture's probabilities depend a little on how many others there are.
-        batch_size: pictures at once.
+        fast: bfloat16 for large batches; then an image's probabilities depend a little on how many others there are.
+        batch_size: images at once.
 
     Yields:
         a prediction for each file, in their order.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
+from flyweight.images.spec import Spec
 from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.custom import _instance
 from flyweight.networks.layers import GlobalAvgPool2d, Phase, Residual, convolution_layer
@@ -39,8 +40,8 @@ class TableNetwork(nn.Module):
     def __init__(
         self,
         network: Network,
-        classes: int = 10,
-        channels: int = 3,
+        classes: int,
+        channels: int,
         dropout: float | None = None,
         phases: Phases = "one",
     ) -> None:
@@ -76,7 +77,7 @@ class TableNetwork(nn.Module):
         return self.classifier(self.pool(x)).flatten(1)
 
 
-def build(config: ModelConfig, classes: int = 10) -> nn.Module:
+def build(config: ModelConfig, spec: Spec) -> nn.Module:
     """Build the network that a recipe names, with fresh weights from torch's generator.
 
     Raises:
@@ -92,4 +93,6 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
             f"no network {config.network!r}{suggestion(config.network, known)}: the built-in ones are"
             f" {', '.join(known)}; one of yours is path/to/file.py:ClassName"
         )
-    return TableNetwork(NETWORKS[config.network], classes, dropout=config.dropout, phases=config.phases)
+    return TableNetwork(
+        NETWORKS[config.network], len(spec.classes), spec.channels, dropout=config.dropout, phases=config.phases
+    )

@@ -30,7 +30,7 @@ class PhaseConv2d(nn.Conv2d):
 
     Where all that follows is dilated by a multiple of k, two pixels meet again before the global pooling only if their
     rows and their columns differ by multiples of k. The map falls into k * k phases, and each of them is what a
-    network with stride k makes of the picture moved by some pixels. So one phase is enough to learn the weights, at
+    network with stride k makes of the image moved by some pixels. So one phase is enough to learn the weights, at
     1/k^2 of the cost, while the whole map answers with the mean of all phases. The convolution before the map falls
     apart takes steps of k from a random place, and those after it find their dilation divided by k. Zero padding
     commutes with this: what a phase is given is exactly its part of the whole map.

@@ -17,7 +17,7 @@ Phases = Literal["one", "all"]
 
 
 class DataConfig(Section):
-    """Which pictures."""
+    """Which images."""
 
     name: Literal["cifar10", "digits"] = "cifar10"
     path: Path | None = Field(None, description="a folder or archive to read instead of the known places")
@@ -33,7 +33,7 @@ class AugmentConfig(Section):
 
     flip: Probability = 0.5
     shift_scale_rotate: Probability = 0.5
-    shift: float = Field(0.0625, ge=0, lt=1, description="largest shift, as a share of the picture's side")
+    shift: float = Field(0.0625, ge=0, lt=1, description="largest shift, as a share of the image's side")
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale; 0.1 is 90 to 110 percent")
     rotate: float = Field(15.0, ge=0, le=180, description="largest rotation in degrees")
     cutout: Probability = 0.5

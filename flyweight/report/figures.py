@@ -1,4 +1,4 @@
-"""All pictures of a report. Each function draws a figure; :func:`png` turns it into the bytes of a file.
+"""All figures of a report. Each function draws a figure; :func:`png` turns it into the bytes of a file.
 
 The object API of Matplotlib with the Agg canvas is used, so that no global state is touched and no window can open.
 Colours are those of Okabe and Ito, which people with any colour vision can tell apart. Names are drawn as they are:

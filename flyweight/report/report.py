@@ -1,4 +1,4 @@
-"""The report of a run: one page that opens anywhere, the brief's five answers in Markdown, and the pictures.
+"""The report of a run: one page that opens anywhere, the brief's five answers in Markdown, and the figures.
 
 The headline is the last epoch; the best epoch on the test set is shown only as optimistic.
 """
@@ -178,7 +178,7 @@ def _context(
         ],
         "confusions": evaluate.confusions(scores, 10),
         "mistakes": scores.mistakes[:10],
-        "pictures": [(name, *CAPTIONS[name]) for name in pictures],
+        "figures": [(name, *CAPTIONS[name]) for name in pictures],
         "commands": [
             f"flyweight check {shlex.quote(recipe.model.network)}{_rules_option(recipe)}",
             f"flyweight train {folder}/{run.config.name}",
@@ -233,7 +233,7 @@ def _notes(scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
         notes.append(
             f"The last epoch's test pass counted {history[-1]['test_correct']} of {history[-1]['test_total']};"
             f" the evaluation for this report, {scores.correct} of {scores.n}."
-            " Another device or number of threads rounds differently, by a few pictures and no more."
+            " Another device or number of threads rounds differently, by a few images and no more."
         )
     return notes
 

@@ -15,6 +15,7 @@ from torch import nn
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import write_bytes, write_text
+from flyweight.images.spec import Preprocessing, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
@@ -53,6 +54,11 @@ class Card:
     epochs: int
     teacher: str | None = None
     sha256: str = ""
+
+    @property
+    def spec(self) -> Spec:
+        """Classes and images that the network was trained on."""
+        return Spec(self.classes, *self.input_shape, Preprocessing(self.mean, self.std))
 
     @property
     def title(self) -> str:
@@ -134,7 +140,7 @@ def load_trained(folder: Path) -> Trained:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
         described = schema.parse(ModelConfig, {"network": card.network, "dropout": card.dropout}, "the network's card")
-        network = build(described, len(card.classes))
+        network = build(described, card.spec)
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None
     try:

@@ -26,7 +26,7 @@ class Observer(Protocol):
 class Epoch:
     """A row of the history.
 
-    Losses are means a picture, accuracies are in percent, the rate is the last step's; the seconds are those of the
+    Losses are means an image, accuracies are in percent, the rate is the last step's; the seconds are those of the
     training and the test pass together, the images a second those of the training alone.
     """
 

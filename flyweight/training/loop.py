@@ -64,7 +64,7 @@ def fit(
 
     Args:
         network: with fresh weights; where there is a checkpoint its weights replace them.
-        dataset: pictures, labels and statistics.
+        dataset: images, labels and statistics.
         recipe: what to do; ``auto`` settings must have been settled by :func:`device.settle`.
         run: where history, checkpoints and the weights go.
         observer: who is told.
@@ -99,8 +99,8 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
     """Refuse what could only fail after the training has begun, or would be lost after it.
 
     Raises:
-        FlyweightError: a batch is larger than the training set or the hole than a picture; the network cannot take the
-            pictures, does not return one logit a class, has nothing to learn, or weights that are not its parameters;
+        FlyweightError: a batch is larger than the training set or the hole than an image; the network cannot take the
+            images, does not return one logit a class, has nothing to learn, or weights that are not its parameters;
             the teacher has seen other data.
         RunError: there is no such teacher.
     """
@@ -293,7 +293,7 @@ class _Trainer:
         return "held-out set" if self.recipe.data.hold_out else "test set"
 
     def _save(self) -> None:
-        # of all processes: each has counted its own pictures
+        # of all processes: each has counted its own images
         totals = self.accelerator.reduce(self.totals)
         if not self.accelerator.is_main_process:
             return
@@ -356,7 +356,7 @@ class _Trainer:
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.history = [Epoch(**row) for row in state["history"]]
         if not self.accelerator.is_main_process:
-            # the state is the main process's: with it, all would draw the same dropout and count its pictures again
+            # the state is the main process's: with it, all would draw the same dropout and count its images again
             done = self.epoch * self.steps + self.step
             torch.manual_seed(self.config.seed + 1 + self.accelerator.process_index + 1_000_003 * done)
             return
@@ -386,7 +386,7 @@ class _Trainer:
             network=self.recipe.model.network,
             dropout=self.recipe.model.dropout,
             classes=self.dataset.classes,
-            input_shape=self.dataset.shape,
+            input_shape=self.dataset.spec.shape,
             mean=self.dataset.mean,
             std=self.dataset.std,
             data=self.recipe.data.name,

@@ -1,4 +1,4 @@
-"""What a training step minimises: cross-entropy with smoothed labels, of mixed pictures, beside a teacher's answers."""
+"""What a training step minimises: cross-entropy with smoothed labels, of mixed images, beside a teacher's answers."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Objective:
         return begin if end is None else begin + (end - begin) * progress
 
     def share_of_another(self, progress: float) -> float:
-        """How much of another picture goes into each of a batch, up to one half (Zhang et al. 2018, "mixup").
+        """How much of another image goes into each of a batch, up to one half (Zhang et al. 2018, "mixup").
 
         A batch is mixed with a probability that falls from one to zero over the training: what the network is tested
-        on are whole pictures.
+        on are whole images.
         """
         if not self.config.mixup or torch.rand(()).item() < progress:
             return 0.0
@@ -59,7 +59,7 @@ class Objective:
 
     @staticmethod
     def mixed(inputs: Tensor, share: float) -> Tensor:
-        """Each picture with the one as far from the other end of the batch, whose order is random already."""
+        """Each image with the one as far from the other end of the batch, whose order is random already."""
         return inputs.lerp(inputs.flip(0), share) if share else inputs
 
     def loss(self, outputs: Tensor, inputs: Tensor, labels: Tensor, share: float, progress: float) -> Tensor:
@@ -68,8 +68,8 @@ class Objective:
         Args:
             outputs: (N, classes) float32, the network's logits for the inputs.
             inputs: (N, C, H, W) float32, normalised and mixed.
-            labels: (N,) of the pictures before they were mixed.
-            share: of the other picture in each of them.
+            labels: (N,) of the images before they were mixed.
+            share: of the other image in each of them.
             progress: share of all steps that is done.
         """
         smoothing = self.smoothing(progress)
@@ -106,7 +106,7 @@ def load_teacher(name: str, dataset: Dataset) -> Trained:
         dataset: that its pupil trains on.
 
     Raises:
-        FlyweightError: it was trained on other data than its pupil: it might know the pictures held out.
+        FlyweightError: it was trained on other data than its pupil: it might know the images held out.
     """
     trained = load_trained(find_trained(name))
     if trained.card.fingerprint != dataset.fingerprint:

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from flyweight.data.cache import FORMAT, one_line
-from flyweight.data.cifar10 import official, parquet
+from flyweight.data.cifar10 import CLASSES, official, parquet
 from flyweight.data.dataset import Dataset, Progress, Split, assemble, in_canonical_order
 from flyweight.errors import DataError
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000
 FINGERPRINT = "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
 """Of the 50,000 and 10,000 images in their canonical order, whichever layout they came in."""

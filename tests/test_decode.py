@@ -85,7 +85,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
     Image.fromarray(colours(256, 256)).save(buffer, "JPEG")
     for name, content in (("cut.jpg", buffer.getvalue()[:4000]), ("empty.png", b""), ("text.png", b"hello")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{name} cannot be read as a picture") as caught:
+        with pytest.raises(DataError, match=f"{name} cannot be read as an image") as caught:
             decode.read(tmp_path / name, SHAPE)
         assert len(str(caught.value).splitlines()) == 1
 
@@ -105,7 +105,7 @@ def test_folders_give_their_pictures_in_order(tmp_path):
 
 
 def test_a_place_without_pictures_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         decode.find([tmp_path])
     with pytest.raises(DataError, match="does not exist"):
         decode.find([tmp_path / "nothing.png"])
