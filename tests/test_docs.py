@@ -1,0 +1,83 @@
+"""The pages in docs/ can be read and followed: short lines, and links that lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
+TARGET = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def lines(text):
+    """Each line with its number, without those of code fences."""
+    inside, found = False, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+        elif not inside:
+            found.append((number, line))
+    return found
+
+
+def anchors(text):
+    """The anchors that GitHub gives the headings of a page; a repeated one is numbered."""
+    found: set[str] = set()
+    for _, line in lines(text):
+        heading = re.fullmatch(r"#{1,6} +(.*?)[ #]*", line)
+        if heading is None:
+            continue
+        words = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading[1])
+        base = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        number = 0
+        while (name := f"{base}-{number}" if number else base) in found:
+            number += 1
+        found.add(name)
+    return found
+
+
+def broken(page):
+    """The links of a page that lead nowhere in this repository."""
+    found = []
+    for _, line in lines(page.read_text(encoding="utf-8")):
+        for target in TARGET.findall(re.sub(r"`[^`]*`", "", line)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            place = page.parent / path if path else page
+            if not place.exists() or (anchor and anchor not in anchors(place.read_text(encoding="utf-8"))):
+                found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("page", [*DOCS, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_no_line_is_too_long_to_read(page):
+    text = page.read_text(encoding="utf-8")
+    assert [number for number, line in lines(text) if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    assert broken(page) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_table_has_as_many_cells_in_each_row(page):
+    before = None
+    for number, line in lines(page.read_text(encoding="utf-8")):
+        cells = line.count("|") if line.startswith("|") else None
+        assert before is None or cells in (None, before), f"line {number}"
+        before = cells
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One, two: `three` of 85 %\n## Twice\n## Twice\n```sh\n# no heading, [no](link.md)\n```\n"
+        "[here](#one-two-three-of-85-) [twice](#twice-1) [file](page.md#twice) [web](https://example.org/#a)\n"
+        "[gone](gone.md) [no heading](#no-heading-nolinkmd) ![no image](gone.png) [![no plot](plot.png)](page.md)\n",
+        encoding="utf-8",
+    )
+    assert broken(page) == ["gone.md", "#no-heading-nolinkmd", "gone.png", "plot.png"]
