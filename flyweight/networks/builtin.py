@@ -28,7 +28,7 @@ NETWORKS: dict[str, Network] = {
         dropout=0.1,
         pool=8,
     ),
-    # the literal brief in the least time. The first layer is the cheapest place for a stride: its input needs no
+    # the brief as it is worded, not its strict reading (C1, C2 and C3 end with stride 2), in the least time. The first layer is the cheapest place for a stride: its input needs no
     # gradient, and nothing is ever computed on 32x32 again. C1 and C3 end dilated, as the brief allows
     "sprint": Network(
         blocks=(
@@ -38,7 +38,7 @@ NETWORKS: dict[str, Network] = {
             (_s(96), _s(96, residual=True), _s(160)),
         ),
     ),
-    # the literal brief for accuracy: sprint's geometry, and every parameter spent, most of them on the 16x16 maps of C1
+    # for accuracy: sprint's geometry, and every parameter spent, most of them on the 16x16 maps of C1
     # and C2, in a width that processors like
     "strided": Network(
         blocks=(
