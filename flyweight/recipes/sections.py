@@ -20,7 +20,7 @@ Phases = Literal["one", "all"]
 class DataConfig(Section):
     """Which images."""
 
-    name: Literal["cifar10", "digits"] = "cifar10"
+    name: str | None = Field(None, description="of a data set; none: what the path holds, or the default, CIFAR-10")
     path: Path | None = Field(None, description="a folder or archive to read instead of the known places")
     hold_out: int = Field(
         0, ge=0, description="training images set aside to choose by; they replace the test set, which is then not read"
@@ -38,7 +38,13 @@ class AugmentConfig(Section):
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale; 0.1 is 90 to 110 percent")
     rotate: float = Field(15.0, ge=0, le=180, description="largest rotation in degrees")
     cutout: Probability = 0.5
-    cutout_size: int = Field(16, ge=1, description="side of the square hole in pixels")
+    cutout_size: int | None = Field(
+        None, ge=1, description="side of the square hole in pixels; none: half of the image's smaller side"
+    )
+
+    def hole(self, height: int, width: int) -> int:
+        """Side of the square hole, in pixels, in images of so many pixels."""
+        return max(1, min(height, width) // 2) if self.cutout_size is None else self.cutout_size
 
 
 class ModelConfig(Section):

@@ -71,6 +71,7 @@ def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: i
     """
     indices = _one_of_each_class(dataset.train, len(dataset.classes), rows)
     images = np.array(dataset.train.images[indices])
+    hole = config.hole(*images.shape[1:3])
     never = {"flip": 0.0, "shift_scale_rotate": 0.0, "cutout": 0.0}
     alone = {
         "flip": f"HorizontalFlip\np = {config.flip:.2g}",
@@ -78,7 +79,7 @@ def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: i
             f"ShiftScaleRotate\n{100 * config.shift:.3g} %, {100 * config.scale:.3g} %,"
             f" {config.rotate:.3g}\N{DEGREE SIGN}\np = {config.shift_scale_rotate:.2g}"
         ),
-        "cutout": f"CoarseDropout\n1 x {config.cutout_size}x{config.cutout_size}, mean\np = {config.cutout:.2g}",
+        "cutout": f"CoarseDropout\n1 x {hole}x{hole}, mean\np = {config.cutout:.2g}",
     }
     columns = {"original": images}
     for name, title in alone.items():

@@ -389,7 +389,7 @@ class _Trainer:
             input_shape=self.dataset.spec.shape,
             mean=self.dataset.mean,
             std=self.dataset.std,
-            data=self.recipe.data.name,
+            data=self.recipe.data.name or self.dataset.name,
             fingerprint=self.dataset.fingerprint,
             epochs=self.config.epochs,
             # of a run the folder's name: a card that ships tells nobody where on a disk it came from
