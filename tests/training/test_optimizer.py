@@ -97,7 +97,8 @@ def test_norms_and_biases_do_not_decay():
 
 def test_rates_and_decays_are_those_of_the_recipe():
     made = optimizer.build(
-        build(ModelConfig(network="sprint"), SPEC), settings(optimizer="muon", peak_rate=0.3, muon_rate=0.07)
+        build(ModelConfig(network="sprint"), SPEC),
+        settings(optimizer="muon", learning_rate=0.3, muon_learning_rate=0.07),
     )
     assert [group["lr"] for group in made.param_groups] == [0.07, 0.3, 0.3]
     assert [group["weight_decay"] for group in made.param_groups] == [0.05, 5e-4, 0.0]
