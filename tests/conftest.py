@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from flyweight import schema
 from flyweight.data import Dataset, Split
@@ -95,10 +96,28 @@ def recipe() -> sections.Recipe:
             "name": "tiny",
             "data": {"name": "digits"},
             "model": {"network": "sprint", "dropout": 0.1},
-            "train": {"epochs": 3, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0, "keep": 9},
+            "train": {
+                "epochs": 3,
+                "batch_size": 32,
+                "learning_rate": 0.1,
+                "precision": "float32",
+                "workers": 0,
+                "keep": 9,
+            },
         },
         "the tests",
     )
+
+
+def change(recipe, **settings):
+    """The recipe with other settings of its training."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights, to the bit."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def fresh(recipe, dataset):

@@ -89,7 +89,7 @@ def trained(striped, tmp_path_factory):
             "name": "stripes",
             "data": {"name": "digits"},
             "model": {"network": "sprint"},
-            "train": {"epochs": 2, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0},
+            "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.1, "precision": "float32", "workers": 0},
         },
         "the tests",
     )
@@ -141,7 +141,7 @@ def test_the_page_shows_what_was_found(trained):
         "R6 flip",
         "does not count",
         "Epoch 2/2 |",
-        "peak_rate: 0.1",
+        "learning_rate: 0.1",
         "a fast one",
     ):
         assert phrase in text

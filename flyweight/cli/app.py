@@ -118,7 +118,7 @@ def train(
     """
     from flyweight.machine.device import settle
     from flyweight.runs.folder import Run
-    from flyweight.training.loop import check_trainable
+    from flyweight.training.checks import check_trainable
 
     if (recipe is None) == (resume is None):
         raise FlyweightError(f"name a recipe ({', '.join(recipes.names())}, or a YAML file) or --resume a run folder")
@@ -325,10 +325,9 @@ def _train(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_r
     last = result.history[-1]
     if with_report:
         _report(folder, dataset)
-    what = "held-out" if plan.data.hold_out else "test"
     _print(
-        f"{what} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total}) at the last epoch,"
-        f" {seconds} s; {folder.folder}"
+        f"{plan.data.tested} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total})"
+        f" at the last epoch, {seconds} s; {folder.folder}"
     )
     if note is not None:
         banner(note)

@@ -137,7 +137,7 @@ def metrics(history: Sequence[Mapping[str, Any]], target: float | None = None, s
         plot.margins(y=0.12)
         plot.legend(loc="best", fontsize=8)
         _annotate_ends(plot, epochs[-1], ends)
-        _rate_strip(axes[1, column], epochs, [row["rate"] for row in history])
+        _rate_strip(axes[1, column], epochs, [row["learning_rate"] for row in history])
     return figure
 
 
@@ -313,7 +313,7 @@ def _rate_strip(strip: Axes, epochs: Sequence[int], rates: Sequence[float]) -> N
     strip.fill_between(epochs, rates, color=GREY, alpha=0.25, linewidth=0)
     strip.plot(epochs, rates, color=GREY, linewidth=1, marker="o" if len(epochs) == 1 else None, markersize=3)
     strip.set_ylim(0, 1.15 * max(max(rates), 1e-12))
-    strip.set_ylabel("rate", fontsize=8)
+    strip.set_ylabel("learning\nrate", fontsize=8)
     strip.tick_params(labelsize=8)
     strip.set_xlabel("epoch")
     room = 0.5 if len(epochs) == 1 else 0.02 * (epochs[-1] - epochs[0])

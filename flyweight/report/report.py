@@ -123,7 +123,7 @@ def _drawers(
     target = TARGET if recipe.rules == "brief" else None
     return {
         "augmentation": lambda: figures.augmentation(dataset, recipe.augment, recipe.train.seed),
-        "metrics": lambda: figures.metrics(run.history(), target, _split(recipe)),
+        "metrics": lambda: figures.metrics(run.history(), target, recipe.data.tested),
         "misclassified": lambda: figures.misclassified(scores, dataset.test.images),
         "gradcam": lambda: _gradcam(trained, dataset, scores),
         "confusion": lambda: figures.confusion(scores),
@@ -161,7 +161,7 @@ def _context(
         "notes": _notes(scores, history),
         "scores": scores,
         "names": [printable(name) for name in scores.classes],
-        "split": _split(recipe),
+        "split": recipe.data.tested,
         "best": best,
         "epochs": trained.card.epochs,
         "seconds": sum(row["seconds"] for row in history) if history else None,
@@ -196,10 +196,6 @@ def _summary(facts: analysis.Facts, checked: kinds.Report | None) -> str:
     if checked is None:
         return f"{summary.render_layers(facts)}\n\n{summary.render_totals(facts)}"
     return summary.render(facts, checked)
-
-
-def _split(recipe: Recipe) -> str:
-    return "held-out" if recipe.data.hold_out else "test"
 
 
 def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) -> list[str]:

@@ -23,6 +23,7 @@ from torch import nn
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import write_bytes, write_text
+from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
 
@@ -88,7 +89,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The recipe that the run was started with."""
-        return recipes.load(self.config)
+        return recipes.recorded(self.config)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]], log: Sequence[str]) -> None:
         """Write ``history.csv``, ``history.jsonl`` and ``train.log``: a row, an object and a line for each epoch."""
@@ -114,7 +115,7 @@ class Run:
             if not isinstance(row, dict):
                 raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
             rows.append(row)
-        return rows
+        return renamed.rows(rows)
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
         """Write the state of a training and delete all but the newest ``keep`` checkpoints.
@@ -149,7 +150,8 @@ class Run:
         for file in newest_first:
             content = files.unsealed(file.read_bytes())
             if content is not None:
-                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), damaged
+                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                return renamed.checkpoint(state), damaged
             damaged.append(f"{file} is damaged (its SHA-256 does not fit); falling back to the one before")
         if newest_first:
             raise RunError(f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run")
