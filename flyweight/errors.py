@@ -1,5 +1,19 @@
 """The errors that a user can mend: one line each, with an exit code of its own and never a traceback."""
 
+EXIT_CODES = {
+    0: "done",
+    1: "a rule failed",
+    2: "the call was wrong",
+    3: "data is missing, damaged or does not fit",
+    4: "a run folder or weights are missing, damaged or do not fit",
+    5: "the training diverged",
+    70: "flyweight itself is at fault; --debug shows the traceback",
+    130: "interrupted by Ctrl-C",
+    141: "the reader of the output has gone",
+    143: "ended by SIGTERM",
+}
+"""What the command line returns, and when."""
+
 
 class FlyweightError(Exception):
     """Something a user can mend. The message says in one line what is wrong, where, and what to do.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flyweight.bench import Part
+from flyweight.bench import DATA, Part, PeerData
 from flyweight.bench.comparisons import Comparison, Report, TimeToTarget, throughput, time_to_target
 from flyweight.bench.costs import Augmentation, Growth, augmentation, growth, inference
 from flyweight.machine import environment
@@ -54,7 +54,15 @@ class Benchmark:
         return "\n".join(lines)
 
 
-def run(parts: Sequence[Part], rounds: int, images: int, batch_size: int, seeds: int, tell: Report) -> Benchmark:
+def run(
+    parts: Sequence[Part],
+    rounds: int,
+    images: int,
+    batch_size: int,
+    seeds: int,
+    tell: Report,
+    data: PeerData = DATA,
+) -> Benchmark:
     """Measure; minutes, on a machine that should do nothing else.
 
     Args:
@@ -64,13 +72,14 @@ def run(parts: Sequence[Part], rounds: int, images: int, batch_size: int, seeds:
         batch_size: of both training loops.
         seeds: how many trainings to the target.
         tell: called with a line before each measurement.
+        data: what the comparison of the training loops trains on.
 
     Raises:
-        FlyweightError: the peer is not there, or a side failed.
+        FlyweightError: a side failed.
     """
     result = Benchmark(environment.describe())
     if "training" in parts:
-        result.training = [throughput(rounds, images, batch_size, dropout, tell) for dropout in (True, False)]
+        result.training = [throughput(rounds, images, batch_size, dropout, tell, data) for dropout in (True, False)]
     if "augmentation" in parts:
         result.augmentation = augmentation(rounds, tell)
     if "inference" in parts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from flyweight.bench import sides
+from flyweight.bench import DATA, PeerData, sides
 
 EPOCH_IMAGES = 50_000
 TARGET = 85.0
@@ -44,7 +44,9 @@ class Comparison:
         return f"{self.name:44} {both[0]:28} {both[1]:28} {self.ratio:6.2f} x"
 
 
-def throughput(rounds: int, images: int, batch_size: int, dropout: bool, tell: Report) -> Comparison:
+def throughput(
+    rounds: int, images: int, batch_size: int, dropout: bool, tell: Report, data: PeerData = DATA
+) -> Comparison:
     """Images a second of training on the same network, batch size and augmentation.
 
     Args:
@@ -53,10 +55,17 @@ def throughput(rounds: int, images: int, batch_size: int, dropout: bool, tell: R
         batch_size: of both sides.
         dropout: with the network's dropout, or without on both sides.
         tell: called with a line before each process.
+        data: what both sides train on.
     """
     peer, ours = [], []
-    plain = ("--batch-size", str(batch_size), *([] if dropout else ["--no-dropout"]))
-    settings = {"train__batch_size": batch_size, "data__train_images": images, "data__test_images": 1000}
+    plain = ("--batch-size", str(batch_size), "--data", data, *([] if dropout else ["--no-dropout"]))
+    settings: dict[str, object] = {
+        "data__name": data,
+        "data__train_images": images,
+        "train__batch_size": batch_size,
+    }
+    if data == DATA:  # both sides test on so many; of the digits there are fewer
+        settings["data__test_images"] = 1000
     if not dropout:
         settings["model__dropout"] = 0
     for number in range(1, rounds + 1):

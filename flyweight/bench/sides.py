@@ -16,21 +16,23 @@ from typing import Any, Literal
 from flyweight.errors import FlyweightError
 from flyweight.runs.folder import Run
 
-PEERS = Path(__file__).parents[2] / "benchmarks"
-
 Rows = list[dict[str, Any]]
 
 
 def peer(name: Literal["course_loop", "resnet8_loop"], epochs: int, images: int, *options: str) -> Rows:
     """Run a peer's loop; a record for each epoch.
 
+    Args:
+        name: of its module in :mod:`flyweight.bench.peers`.
+        epochs: how many.
+        images: trained on in an epoch.
+        options: more of what it takes.
+
     Raises:
-        FlyweightError: the peer is not there (it comes with the source checkout only), or it failed.
+        FlyweightError: it failed.
     """
-    script = PEERS / f"{name}.py"
-    if not script.is_file():
-        raise FlyweightError(f"the peer {script} is not there: run the benchmark from a source checkout of flyweight")
-    output = _run([str(script), "--epochs", str(epochs), "--images", str(images), "--json", *options])
+    arguments = ["--epochs", str(epochs), "--images", str(images), "--json", *options]
+    output = _run(["-m", f"flyweight.bench.peers.{name}", *arguments])
     return [json.loads(line) for line in output.splitlines()]
 
 

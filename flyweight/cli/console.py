@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +23,16 @@ from rich.text import Text
 
 # messages go to standard error, so that what a command computes can be piped
 err = Console(stderr=True, emoji=False)
+
+
+def answer(text: str) -> None:
+    """Print what a command was asked for to standard output."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def answer_json(content: object) -> None:
+    """The same for a program."""
+    answer(json.dumps(content, indent=2))
 
 
 def say(message: str) -> None:
@@ -75,7 +87,7 @@ class TrainingBar(_Bar):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
@@ -87,7 +99,7 @@ class TrainingBar(_Bar):
         self._images, self._before = images, epoch * steps
         if self._task is None:
             done = self._before + step
-            self._task = self._bar.add_task("", total=epochs * steps, completed=done, rate="", loss="")
+            self._task = self._bar.add_task("", total=epochs * steps, completed=done, speed="", loss="")
         self._bar.update(self._task, description=f"epoch {epoch + 1}/{epochs}")
 
     def step(self, step: int, loss: float | None) -> None:
@@ -95,8 +107,8 @@ class TrainingBar(_Bar):
         if self._task is None:
             return
         task = self._bar.tasks[self._bar.task_ids.index(self._task)]
-        rate = f"{task.speed * self._images:,.0f} images/s" if task.speed else ""
-        self._bar.update(self._task, completed=self._before + step, rate=rate)
+        speed = f"{task.speed * self._images:,.0f} images/s" if task.speed else ""
+        self._bar.update(self._task, completed=self._before + step, speed=speed)
         if loss is not None:
             self._bar.update(self._task, loss=f"loss {loss:.3f}")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from flyweight.data import Dataset
+    from flyweight.images.spec import Spec
     from flyweight.runs.folder import Run
 
 
@@ -100,19 +101,29 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
     return dataset, note
 
 
-def check_rules(plan: Recipe) -> nn.Module:
-    """The network of a recipe, after stopping before a training that could not count."""
+def known_spec(plan: DataConfig) -> Spec | None:
+    """Classes and images of a data set where they are always the same, so that nothing need be read to know them."""
+    from flyweight.data.registry import choose
+
+    return choose(plan.name, plan.path).spec
+
+
+def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
+    """The network of a recipe for such data, after stopping before a training that could not count.
+
+    Raises:
+        RuleError: it breaks a rule of the recipe's.
+    """
     from flyweight import analysis
-    from flyweight.data.cifar10 import SPEC
     from flyweight.networks.build import build
     from flyweight.rules import kinds as rule_sets
     from flyweight.rules import summary
 
-    network = build(plan.model, SPEC)
+    network = build(plan.model, spec)
     if plan.rules is None:
         return network
     ruleset = rule_sets.load_ruleset(plan.rules)
-    facts = analysis.analyze(network, (3, 32, 32))
+    facts = analysis.analyze(network, spec.shape)
     verdict = rule_sets.check(facts, ruleset)
     if not verdict.passed:
         failed = next(rule for rule in verdict.verdicts if not rule.passed)

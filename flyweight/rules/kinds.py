@@ -328,6 +328,8 @@ class _File(Section):
     """A rule set as written; its entries are checked one by one, each by its kind."""
 
     title: str
+    input: str | None = None
+    classes: int | None = Field(None, ge=1)
     blocks: tuple[str, ...] = ()
     rules: tuple[dict[str, Any], ...] = Field(min_length=1)
     bonuses: tuple[dict[str, Any], ...] = ()
@@ -335,12 +337,23 @@ class _File(Section):
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules that decide, and bonuses that do not."""
+    """Rules that decide, and bonuses that do not.
+
+    Attributes:
+        title: what a verdict calls it.
+        blocks: paths of the submodules that rules about blocks judge.
+        rules: in the order in which they are told.
+        bonuses: told apart.
+        input: channels, height and width such as ``1,28,28``, at which a network is judged where no data set says it.
+        classes: how many a network is built for where no data set says it.
+    """
 
     title: str
     blocks: tuple[str, ...]
     rules: tuple[Rule, ...]
     bonuses: tuple[Rule, ...]
+    input: str | None = None
+    classes: int | None = None
 
 
 def known_rulesets() -> list[str]:
@@ -367,6 +380,8 @@ def load_ruleset(source: str | Path) -> RuleSet:
         blocks=content.blocks,
         rules=tuple(_rule(entry, f"{path}: rules.{i}") for i, entry in enumerate(content.rules)),
         bonuses=tuple(_rule(entry, f"{path}: bonuses.{i}") for i, entry in enumerate(content.bonuses)),
+        input=content.input,
+        classes=content.classes,
     )
     for rule in (*ruleset.rules, *ruleset.bonuses):
         # over no blocks at all, any network would obey it

@@ -13,11 +13,16 @@ AT_ONCE = "at once"
 """What a KeyboardInterrupt carries when nothing could be saved before it."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The interrupt that SIGTERM asked for."""
+
+
 @dataclass
 class Stop:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop, and by which signal."""
 
     asked: bool = False
+    number: int | None = None
     previous: dict[int, Any] = field(default_factory=dict)
 
 
@@ -29,7 +34,7 @@ def stop_on_signal() -> Iterator[Stop]:
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.asked:
             raise KeyboardInterrupt(AT_ONCE)
-        stop.asked = True
+        stop.asked, stop.number = True, number
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -38,6 +43,10 @@ def stop_on_signal() -> Iterator[Stop]:
         pass
     try:
         yield stop
+    except KeyboardInterrupt as interrupt:
+        if stop.number == signal.SIGTERM:
+            raise Terminated(*interrupt.args) from None
+        raise
     finally:
         for caught, handler in stop.previous.items():
             signal.signal(caught, handler)

@@ -1,13 +1,14 @@
+"""What the benchmark computes from its measurements, and that both sides run."""
+
 import dataclasses
-import importlib.util
 import io
-import sys
 
 import pytest
 import torch
 from PIL import Image
 
 from flyweight.bench import benchmark, comparisons, costs, figure, sides
+from flyweight.bench.peers import course_loop, resnet8_loop
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
 from flyweight.networks.build import build
@@ -75,7 +76,7 @@ def test_growth_is_linear_where_an_image_costs_the_same():
     assert "linear within 10.0 %" in GROWTH.text()
 
 
-def test_everything_is_in_the_text_the_json_and_the_picture():
+def test_everything_is_in_the_text_the_json_and_the_figure():
     text = whole().text()
     for part in ("4.00 x", "course epochs", "augmentation", "10,000", "701 MiB after 8"):
         assert part in text
@@ -94,30 +95,27 @@ def test_a_part_alone_is_told_and_drawn(part):
     assert figures.png(figure.draw(alone))
 
 
-def test_without_the_checkout_there_is_no_peer(monkeypatch, tmp_path):
-    monkeypatch.setattr(sides, "PEERS", tmp_path)
-    with pytest.raises(FlyweightError, match="run the benchmark from a source checkout"):
-        sides.peer("course_loop", 1, 128)
+def test_a_side_that_fails_is_one_line():
+    with pytest.raises(FlyweightError, match=r"course_loop.* failed with exit code 2: .*--no-such-option"):
+        sides.peer("course_loop", 1, 128, "--no-such-option")
 
 
-def loaded(name, monkeypatch):
-    """A peer's script as a module."""
-    monkeypatch.setattr(sys, "path", [str(sides.PEERS), *sys.path])
-    spec = importlib.util.spec_from_file_location(name, sides.PEERS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_both_sides_train_on_the_digits_where_cifar10_cannot_be_had(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path))
+    monkeypatch.setenv("FLYWEIGHT_DATA", str(tmp_path / "nowhere"))
+    compared = comparisons.throughput(1, 256, 128, True, lambda line: None, "digits")
+    assert min(*compared.peer, *compared.ours) > 0
 
 
-def test_the_peers_network_is_the_course_network(monkeypatch):
-    ours, theirs = build(ModelConfig(network="course"), SPEC).eval(), loaded("course_loop", monkeypatch).CourseNetwork()
+def test_the_peers_network_is_the_course_network():
+    ours, theirs = build(ModelConfig(network="course"), SPEC).eval(), course_loop.CourseNetwork()
     theirs.eval().load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(theirs(x), ours(x))
 
 
-def test_the_second_peer_is_mlperf_tinys_network(monkeypatch):
-    network = loaded("resnet8_loop", monkeypatch).ResNet8()
+def test_the_second_peer_is_mlperf_tinys_network():
+    network = resnet8_loop.ResNet8()
     # trainable parameters in the log of its reference
     assert sum(parameter.numel() for parameter in network.parameters()) == 78_186
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)

@@ -5,6 +5,7 @@ import pytest
 from flyweight import schema
 from flyweight.cli import job
 from flyweight.errors import DataError
+from flyweight.recipes.sections import Recipe
 
 
 @pytest.fixture
@@ -20,9 +21,7 @@ def places(tmp_path, monkeypatch):
 
 
 def absolute(folder, **sections):
-    return job.absolute(
-        schema.parse(sections.Recipe, {"name": "a", "model": {"network": "sprint"}, **sections}, "test"), folder
-    )
+    return job.absolute(schema.parse(Recipe, {"name": "a", "model": {"network": "sprint"}, **sections}, "test"), folder)
 
 
 def test_what_lies_beside_the_recipe_comes_first(places):

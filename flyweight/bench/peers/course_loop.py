@@ -1,10 +1,10 @@
 """The course's way to train, as an honest student would write it: the peer that flyweight's loop is measured against.
 
-Plain PyTorch with its defaults: float32, NCHW, one picture at a time through albumentations in a DataLoader with two
+Plain PyTorch with its defaults: float32, NCHW, one image at a time through albumentations in a DataLoader with two
 workers, batches of 128, dropout after every convolution and one-cycle SGD. It is neither slowed down nor sped up.
-It uses nothing of flyweight but the pictures.
+It uses nothing of flyweight but the images.
 
-    python benchmarks/course_loop.py --epochs 1
+    python -m flyweight.bench.peers.course_loop --epochs 1
 """
 
 import argparse
@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset
 from flyweight import data
 
 
-class Pictures(Dataset):
-    """Pictures of a split, transformed one by one."""
+class Images(Dataset):
+    """Images of a split, transformed one by one."""
 
     def __init__(self, split, transform):
         self.split, self.transform = split, transform
@@ -35,9 +35,9 @@ class Pictures(Dataset):
         return len(self.split)
 
     def __getitem__(self, index):
-        """(picture (3, 32, 32) float32, label)."""
-        picture = self.transform(image=self.split.images[index])["image"]
-        return torch.from_numpy(picture.transpose(2, 0, 1)).contiguous(), int(self.split.labels[index])
+        """(image (3, 32, 32) float32, label)."""
+        image = self.transform(image=self.split.images[index])["image"]
+        return torch.from_numpy(image.transpose(2, 0, 1)).contiguous(), int(self.split.labels[index])
 
 
 def transforms(mean, std):
@@ -63,7 +63,7 @@ def transforms(mean, std):
 
 
 def train_epoch(network, loader, optimizer, schedule):
-    """One epoch; returns the share of training pictures that were classified rightly, in percent."""
+    """One epoch; returns the share of training images that were classified rightly, in percent."""
     network.train()
     correct = seen = 0
     for images, labels in loader:
@@ -137,20 +137,21 @@ def main():
     """Train and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--images", type=int, default=50_000, help="train on so many pictures only")
+    parser.add_argument("--images", type=int, default=50_000, help="train on so many images only")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--no-dropout", action="store_true")
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "digits"])
     parser.add_argument("--json", action="store_true", help="print one JSON object an epoch")
     options = parser.parse_args()
     torch.manual_seed(0)
     np.random.seed(0)
-    dataset = data.load("cifar10")
+    dataset = data.load(options.data)
     if options.images < len(dataset.train):
-        dataset = data.subset(dataset, options.images, 1000)
+        dataset = data.subset(dataset, options.images, min(1000, len(dataset.test)))
     augment, plain = transforms(dataset.mean, dataset.std)
     loaders = {"batch_size": options.batch_size, "num_workers": 2}
-    training = DataLoader(Pictures(dataset.train, augment), shuffle=True, **loaders)
-    testing = DataLoader(Pictures(dataset.test, plain), **loaders)
+    training = DataLoader(Images(dataset.train, augment), shuffle=True, **loaders)
+    testing = DataLoader(Images(dataset.test, plain), **loaders)
     network = CourseNetwork(dropout=not options.no_dropout)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=len(training) * options.epochs)

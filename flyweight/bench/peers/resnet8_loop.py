@@ -3,9 +3,9 @@
 Batches of 32, Adam at 0.001 times 0.99 an epoch, rotation by 15 degrees, shifts by a tenth, horizontal flip, pixels in
 0 to 255, 500 epochs; L2 of 0.0001 on the kernels. The network and its settings were read from
 https://github.com/mlcommons/tiny, benchmark/training/image_classification: 78,186 parameters; 85 % of the training
-pictures after about 64 epochs in its own log. It is neither slowed down nor sped up.
+images after about 64 epochs in its own log. It is neither slowed down nor sped up.
 
-    python benchmarks/resnet8_loop.py --epochs 1
+    python -m flyweight.bench.peers.resnet8_loop --epochs 1
 """
 
 import argparse
@@ -13,11 +13,11 @@ import argparse
 import albumentations as A
 import cv2
 import torch
-from course_loop import Pictures, train
 from torch import nn
 from torch.utils.data import DataLoader
 
 from flyweight import data
+from flyweight.bench.peers.course_loop import Images, train
 
 
 class Block(nn.Module):
@@ -70,16 +70,17 @@ def main():
     """Train and print a line an epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=500)
-    parser.add_argument("--images", type=int, default=50_000, help="train on so many pictures only")
+    parser.add_argument("--images", type=int, default=50_000, help="train on so many images only")
+    parser.add_argument("--data", default="cifar10", choices=["cifar10", "digits"])
     parser.add_argument("--json", action="store_true", help="print one JSON object an epoch")
     options = parser.parse_args()
     torch.manual_seed(0)
-    dataset = data.load("cifar10")
+    dataset = data.load(options.data)
     if options.images < len(dataset.train):
-        dataset = data.subset(dataset, options.images, 1000)
+        dataset = data.subset(dataset, options.images, min(1000, len(dataset.test)))
     augment, plain = transforms()
-    training = DataLoader(Pictures(dataset.train, augment), batch_size=32, shuffle=True, num_workers=2)
-    testing = DataLoader(Pictures(dataset.test, plain), batch_size=32, num_workers=2)
+    training = DataLoader(Images(dataset.train, augment), batch_size=32, shuffle=True, num_workers=2)
+    testing = DataLoader(Images(dataset.test, plain), batch_size=32, num_workers=2)
     network = ResNet8()
     kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim == 1]

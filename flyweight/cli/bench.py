@@ -1,0 +1,60 @@
+"""`flyweight bench`: our training loop beside its peers'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flyweight.bench import DATA, PARTS, Part, PeerData
+from flyweight.cli.console import answer, answer_json, say
+from flyweight.cli.options import JsonOption, command
+from flyweight.errors import FlyweightError
+
+app = command(
+    "bench",
+    "bench",
+    "bench training inference --rounds 5",
+    "bench target --seeds 5 --json",
+    "bench training --data digits --images 256    (where CIFAR-10 cannot be had)",
+)
+
+
+@app.default
+def bench(
+    *parts: Part,
+    rounds: Annotated[int, Parameter(help="How often each side is run; a figure is the median.")] = 3,
+    images: Annotated[int, Parameter(help="Images in an epoch of the comparison of the training loops.")] = 6400,
+    batch_size: Annotated[int, Parameter(help="Of both training loops.")] = 128,
+    seeds: Annotated[int, Parameter(help="Trainings to 85 %, for the part target.")] = 5,
+    data: Annotated[
+        PeerData, Parameter(help="What both training loops train on; digits goes with the part training alone.")
+    ] = DATA,
+    figure: Annotated[Path | None, Parameter(help="Draw all of it into this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure our training loop beside the course's, in turn, on this machine (half an hour; keep it quiet).
+
+    Args:
+        parts: What to measure; all of it unless named.
+    """
+    from flyweight.bench import benchmark
+
+    if min(rounds, batch_size, seeds) < 1 or images < batch_size:
+        raise FlyweightError("--rounds, --batch-size and --seeds must be at least 1, --images at least --batch-size")
+    if data != DATA and set(parts) != {"training"}:
+        raise FlyweightError(f"--data {data} goes with the part training alone: flyweight bench training --data {data}")
+    if figure is not None and not figure.parent.is_dir():
+        raise FlyweightError(f"--figure {figure}: there is no folder {figure.parent}")
+    result = benchmark.run(parts or PARTS, rounds, images, batch_size, seeds, say, data)
+    if figure is not None:
+        from flyweight.bench.figure import draw
+        from flyweight.report import figures
+
+        figure.write_bytes(figures.png(draw(result)))
+    if as_json:
+        answer_json(result.as_json())
+    else:
+        answer(result.text())
+    return 0

@@ -1,0 +1,96 @@
+"""`flyweight evaluate`: a trained network on its test set."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from flyweight.cli import job
+from flyweight.cli.console import answer, answer_json, say
+from flyweight.cli.options import DataOption, JsonOption, command
+from flyweight.errors import FlyweightError
+
+if TYPE_CHECKING:
+    from flyweight.data import Dataset
+    from flyweight.evaluation.robustness import Damaged
+    from flyweight.runs.card import Trained
+
+app = command(
+    "evaluate",
+    "evaluate sprint",
+    "evaluate sprint --damaged",
+    "evaluate runs/sprint-20260101-120000 --json",
+    "evaluate runs/tuning --data cifar10    (a run with held-out images, on the test set)",
+)
+
+
+@app.default
+def evaluate(
+    network: str,
+    /,
+    *,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Where evaluation.json and mistakes.csv go; by default a run's folder, with --data nowhere."),
+    ] = None,
+    damaged: Annotated[
+        bool, Parameter(negative="", help="Also on damaged images: JPEG, blur, noise, shift (a minute).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Test a trained network: accuracy with its interval, per class, confusions, calibration, list of mistakes.
+
+    Args:
+        network: A network that ships with its weights, or a run folder.
+    """
+    from flyweight.evaluation import evaluate as evaluation
+    from flyweight.evaluation import robustness
+    from flyweight.machine.allocator import keep_freed_memory
+    from flyweight.runs.card import find_trained, load_trained, ships
+    from flyweight.runs.folder import Run
+
+    keep_freed_memory()
+    source = find_trained(network)
+    run = Run(source)
+    with redirect_stdout(sys.stderr):  # a network of the user's may print
+        trained = load_trained(source)
+        # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
+        plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
+        dataset, _ = job.load_data(plan, None)
+        scores = evaluation.evaluate(trained, dataset)
+        results = _on_damaged(trained, dataset) if damaged else []
+    # what a run's report speaks of stays; what ships is not ours to write beside
+    if out is None and data is None and not ships(source):
+        out = source
+    if out is not None:
+        _make(out)
+        evaluation.write(scores, out)
+    if as_json:
+        extra = {"damaged": [result.as_json() for result in results]} if damaged else {}
+        answer_json(scores.as_json() | extra)
+    else:
+        answer(evaluation.render(scores) + (f"\n\n{robustness.render(results, scores.accuracy)}" if damaged else ""))
+    return 0
+
+
+def _on_damaged(trained: Trained, dataset: Dataset) -> list[Damaged]:
+    """Scores on each kind of damage, told one by one: they take a while."""
+    from flyweight.evaluation import robustness
+
+    results = []
+    for result in robustness.measure(trained, dataset):
+        say(f"{result.damage.label}: {result.accuracy:.2f} %")
+        results.append(result)
+    return results
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FlyweightError(f"--out {folder}: {error.strerror}; name a folder") from None

@@ -1,0 +1,39 @@
+"""What the options of several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from flyweight.errors import FlyweightError
+
+DataOption = Annotated[
+    str | None,
+    Parameter(help="CIFAR-10's folder or archive, or a name: cifar10, digits (scikit-learn's handwritten ones)."),
+]
+JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
+
+
+def command(name: str, *examples: str) -> App:
+    """The app of one command, whose help ends with examples: what is typed after ``flyweight``."""
+    return App(name=name, help_epilogue="\n".join(["Examples:", *(f"  flyweight {line}" for line in examples)]))
+
+
+def image_shape(text: str, where: str) -> tuple[int, int, int]:
+    """(channels, height, width) of an image, from text such as ``1,28,28``.
+
+    Args:
+        text: what was written.
+        where: the option or file that it was written in.
+
+    Raises:
+        FlyweightError: it is something else.
+    """
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise FlyweightError(f"{where} {text}: write channels, height and width, for example 1,28,28") from None
+    if min(channels, height, width) < 1:
+        raise FlyweightError(f"{where} {text}: all three must be at least 1")
+    return channels, height, width

@@ -1,0 +1,40 @@
+"""`flyweight report`: the report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flyweight.cli import job
+from flyweight.cli.console import DataBar, answer, err
+from flyweight.cli.options import DataOption, command
+
+if TYPE_CHECKING:
+    from flyweight.data import Dataset
+    from flyweight.runs.folder import Run
+
+app = command("report", "report runs/sprint-20260101-120000")
+
+
+@app.default
+def report(run: Path, /, *, data: DataOption = None) -> int:
+    """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the figures.
+
+    Args:
+        run: A run folder whose training has ended.
+    """
+    from flyweight.runs.folder import Run
+
+    folder = Run.open(run)
+    dataset, _ = job.load_data(job.with_data(folder.recipe(), data).data, None)
+    write_report(folder, dataset)
+    return 0
+
+
+def write_report(folder: Run, dataset: Dataset) -> None:
+    """Write the report of a run and tell where it is."""
+    from flyweight.report import report as reports
+
+    with DataBar(err) as bar:
+        page = reports.write(folder, dataset, bar)
+    answer(str(page))

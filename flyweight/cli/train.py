@@ -1,0 +1,130 @@
+"""`flyweight train`: a network by a recipe."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from flyweight.cli import job
+from flyweight.cli.console import TrainingBar, answer, banner, err, say
+from flyweight.cli.options import DataOption, command
+from flyweight.cli.report import write_report
+from flyweight.errors import FlyweightError
+
+if TYPE_CHECKING:
+    from flyweight.data import Dataset
+    from flyweight.recipes.sections import Recipe
+    from flyweight.runs.folder import Run
+
+app = command(
+    "train",
+    "train sprint",
+    "train my_recipe.yaml --epochs 30 --seed 1",
+    "train sprint --set augment.cutout=0.5 --set data.hold_out=5000",
+    "train --resume runs/sprint-20260101-120000",
+)
+
+
+@app.default
+def train(
+    recipe: str | None = None,
+    /,
+    *,
+    resume: Annotated[Path | None, Parameter(help="Go on with this run folder.")] = None,
+    out: Annotated[Path | None, Parameter(help="The new run folder; by default runs/RECIPE-TIME.")] = None,
+    data: DataOption = None,
+    changes: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set", negative="", help="Change a value of the recipe: --set train.epochs=3. May be repeated."
+        ),
+    ] = (),
+    epochs: Annotated[int | None, Parameter(help="Short for --set train.epochs=N.")] = None,
+    seed: Annotated[int | None, Parameter(help="Short for --set train.seed=N.")] = None,
+    fallback: Annotated[
+        Literal["digits"] | None, Parameter(help="What to train on, loudly, if CIFAR-10 cannot be had.")
+    ] = None,
+    with_report: Annotated[bool, Parameter(name="--report", help="Write the report at the end.")] = True,
+) -> int:
+    """Train a network by a recipe, with a test pass after each epoch, and write the report.
+
+    Ctrl-C saves the state; --resume goes on from there, on the same machine to the same weights as an unbroken run.
+
+    Args:
+        recipe: A built-in recipe or a YAML file of yours.
+    """
+    from flyweight import recipes
+    from flyweight.runs.folder import Run
+
+    if (recipe is None) == (resume is None):
+        raise FlyweightError(f"name a recipe ({', '.join(recipes.names())}, or a YAML file) or --resume a run folder")
+    if resume is None:
+        assert recipe is not None
+        shorts = (("train.epochs", epochs), ("train.seed", seed))
+        changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
+        plan = job.absolute(job.with_data(recipes.load(recipe, changes), data), Path(recipe).parent)
+        return _fit(*_begin(plan, fallback, out), with_report)
+    if changes or epochs is not None or seed is not None or out is not None:
+        raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
+    folder = Run.open(resume)
+    plan = job.with_data(folder.recipe(), data)
+    return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
+
+
+def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
+    """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
+    from flyweight.machine.device import settle
+    from flyweight.recipes.sections import DataConfig
+    from flyweight.training.checks import check_trainable
+
+    plan = plan.model_copy(update={"train": settle(plan.train)})
+    # before the data where that is possible: a typo should not cost a download
+    spec = job.known_spec(plan.data)
+    network = None if spec is None else job.check_rules(plan, spec)
+    dataset, note = job.load_data(plan.data, fallback)
+    if note is not None:
+        plan = plan.model_copy(update={"data": DataConfig(name="digits")})
+    found = dataset.spec
+    if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
+        network = job.check_rules(plan, found)
+    check_trainable(network, dataset, plan)
+    return job.create_run(out, plan), plan, dataset, note
+
+
+def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
+    import torch
+
+    from flyweight.machine.device import processes
+    from flyweight.networks.build import build
+    from flyweight.training import loop as training
+    from flyweight.training.interrupt import Terminated
+
+    main = processes().is_main_process
+    err.quiet = not main
+    torch.manual_seed(plan.train.seed)
+    network = build(plan.model, dataset.spec)
+    say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
+    with TrainingBar(err) as bar:
+        try:
+            result = training.fit(network, dataset, plan, folder, bar, note)
+        except KeyboardInterrupt as interrupt:
+            lost = "the steps since the last checkpoint will be done again" if interrupt.args else "nothing is lost"
+            say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
+            return 143 if isinstance(interrupt, Terminated) else 130
+    if not main:
+        return 0
+    record = folder.read_environment()
+    note, seconds = record.get("data_note"), record.get("seconds")
+    last = result.history[-1]
+    if with_report:
+        write_report(folder, dataset)
+    answer(
+        f"{plan.data.tested} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total})"
+        f" at the last epoch, {seconds} s; {folder.folder}"
+    )
+    if note is not None:
+        banner(note)
+    return 0
