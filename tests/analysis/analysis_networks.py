@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flyweight import analysis
+
 
 class Net(nn.Module):
     """Modules by name, a function that uses them, then global average pooling and a classifier."""
@@ -197,3 +199,7 @@ def one_of(table, function):
     if table in ("MAXIMA", "UNSURE_MAXIMA"):
         return Net(lambda net, x: net.a(function(net, x)), **modules)
     return Net(function, channels=4 if table == "FEATURE_MAXIMA" else 8, **modules)
+
+
+def field(function, channels=8, shape=(3, 32, 32), **modules):
+    return analysis.analyze(Net(function, channels, **modules), shape).receptive_field

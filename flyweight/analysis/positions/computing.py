@@ -1,7 +1,7 @@
-"""What each aten operator does to positions: one short function a family, one table of names at the end.
+"""Operators that make new numbers: element by element, of windows, of whole dimensions, of matrices.
 
-A new operator is a function here and its name in :data:`OPERATORS`. One that is missing is not understood: whatever
-depends on it has no receptive field and no count of its work.
+One function a family: from an operator and the layouts before it, what it does to positions. It raises
+:class:`~.axes.LostError` where positions can no longer be followed.
 """
 
 from __future__ import annotations
@@ -9,32 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flyweight.analysis import layout as lay
-from flyweight.analysis import rearranging as move
-from flyweight.analysis.effects import (
-    WHOLE,
-    Effect,
-    Links,
-    Map,
-    Operator,
-    dims_of,
-    effect_on_input,
-    has_axis,
-    only_input,
-    size_of,
-    unmoved,
-)
-from flyweight.analysis.layout import HEIGHT, PLAIN, Atom, Dim, Layout, LostError
-from flyweight.analysis.links import SAME, Always, Bins, Coarse, Link, TransposedWindow, Window
-from flyweight.analysis.trace import WRITE_THROUGH_VIEW, Node
+from flyweight.analysis.positions import axes as lay
+from flyweight.analysis.positions.axes import HEIGHT, PLAIN, Atom, Dim, Layout, LostError, has_axis, size_of
+from flyweight.analysis.positions.family import dims_of, effect_on_input, only_input, unmoved
+from flyweight.analysis.positions.graph import Effect, Graph
+from flyweight.analysis.positions.reads import SAME, WHOLE, Always, Bins, Coarse, Link, Links, TransposedWindow, Window
+from flyweight.analysis.trace.trace import Node, Value
+
+Family = Callable[[Node, Graph], Effect]
 
 
-def elementwise(node: Node, graph: Map) -> Effect:
+def elementwise(node: Node, graph: Graph) -> Effect:
     """Each output reads the same position of every input; sizes of 1 are repeated."""
-    shape = graph.shape(node.outputs[0])
-    values = graph.inputs(node)
-    if node.name in ("copy_", "copy"):  # what was there before is overwritten
-        values = [v for v in [graph.dependent(node.args["src"])] if v is not None]
+    return _element_by_element(node, graph, graph.inputs(node))
+
+
+def overwriting(node: Node, graph: Graph) -> Effect:
+    """``copy``: element by element of what is copied, while what was there before plays no part."""
+    source = graph.argument(node, "src")
+    return _element_by_element(node, graph, [source] if source else [])
+
+
+def _element_by_element(node: Node, graph: Graph, values: Sequence[Value]) -> Effect:
+    shape = node.outputs[0].shape
     dims: list[Dim] = [lay.plain(size) for size in shape]
     for value in values:
         for index, dim in _aligned(graph.layout(value), shape):
@@ -43,7 +40,7 @@ def elementwise(node: Node, graph: Map) -> Effect:
                 if has_axis(dims[index]) and dims[index] != dim:
                     raise LostError
                 dims[index] = dim
-    links: dict[int, Links] = {}
+    links: dict[Value, Links] = {}
     for value in values:
         links[value] = {}
         for index, dim in _aligned(graph.layout(value), shape):
@@ -64,15 +61,15 @@ def _number(value: Any, index: int) -> int:
     return int(entries[index] if len(entries) > 1 else entries[0])
 
 
-def convolution(node: Node, graph: Map) -> Effect:
+def convolution(node: Node, graph: Graph) -> Effect:
     """Plain, strided, dilated, grouped and transposed convolution of any number of spatial dimensions."""
-    value = graph.dependent(node.args["input"])
-    if value is None or (graph.dependent(node.args["weight"]) is not None):
+    value = graph.argument(node, "input")
+    if value is None or graph.argument(node, "weight") is not None:
         raise LostError
     before = graph.layout(value)
-    weight, shape = graph.shape(node.args["weight"].value), graph.shape(node.outputs[0])
+    weight, shape = node.args["weight"].shape, node.outputs[0].shape
     groups, transposed = node.args["groups"], node.args["transposed"]
-    depthwise = groups == graph.shape(value)[1] and weight[0] == groups and not transposed
+    depthwise = groups == value.shape[1] and weight[0] == groups and not transposed
     merged, summed = lay.split_contracted(before, set() if depthwise else {1})
     if summed and groups != 1:
         raise LostError
@@ -102,12 +99,16 @@ def convolution(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(dims), links)
 
 
-def pooling(node: Node, graph: Map) -> Effect:
-    """Average and maximum pooling over the last dimensions; a kernel that covers the whole map removes the axis."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+def pooling_over(count: int) -> Family:
+    """Average and maximum pooling over so many last dimensions."""
+    return lambda node, graph: _pooling(node, graph, count)
+
+
+def _pooling(node: Node, graph: Graph, count: int) -> Effect:
+    """A kernel that covers the whole map removes the axis."""
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     after, links = list(before), unmoved(before)
     kernel = node.args["kernel_size"]
-    count = 3 if "3d" in node.name else 2
     covers = []
     for index in range(count):
         dim = len(shape) - count + index
@@ -143,9 +144,9 @@ def _remove(after: list[Dim], links: Links, dim: int, atom: Atom) -> None:
     links[atom.axis] = WHOLE
 
 
-def adaptive_pooling(node: Node, graph: Map) -> Effect:
+def adaptive_pooling(node: Node, graph: Graph) -> Effect:
     """Pooling to a given size; to one number, it removes the axis."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     after, links = list(before), unmoved(before)
     count = len(node.args["output_size"])
     for dim in range(len(shape) - count, len(shape)):
@@ -162,7 +163,7 @@ def adaptive_pooling(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(after), links)
 
 
-def reduction(node: Node, graph: Map) -> Effect:
+def reduction(node: Node, graph: Graph) -> Effect:
     """Mean, sum, maximum and their like over some dimensions."""
     before = graph.layout(only_input(node, graph))
     dims = dims_of(node, len(before)) if before else set()
@@ -175,57 +176,56 @@ def reduction(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, after, links)
 
 
-def restriding(node: Node, graph: Map) -> Effect:
+def restriding(node: Node, graph: Graph) -> Effect:
     """``as_strided`` where it only renews the strides of a map of one pixel.
 
     ATen does so to the result of global average pooling in channels-last (``adaptive_avg_pool2d`` in
     AdaptiveAveragePooling.cpp). Elsewhere it may read any number of the memory, unless that holds the result alone.
     """
     value = only_input(node, graph)
-    producer, shape = graph.trace.values[value].producer, graph.shape(value)
-    alone = producer is not None and operator_for(graph.trace.nodes[producer]) is reduction
-    if not alone or tuple(node.args["size"]) != shape or any(size > 1 for size in shape[2:]):
+    alone = value.producer is not None and graph.ops[value.producer].kind == "reduction"
+    if not alone or tuple(node.args["size"]) != value.shape or any(size > 1 for size in value.shape[2:]):
         raise LostError
     before = graph.layout(value)
     return effect_on_input(node, graph, before, unmoved(before))
 
 
-def normalisation_over(over: Callable[[Node, int], set[int]]) -> Operator:
+def normalisation_over(over: Callable[[Node, int], set[int]]) -> Family:
     """An operator that keeps positions but lets a statistic over some dimensions act on each of them."""
 
-    def operator(node: Node, graph: Map) -> Effect:
+    def effect(node: Node, graph: Graph) -> Effect:
         before = graph.layout(only_input(node, graph))
         dims = over(node, len(before))
         gathers = any(has_axis(before[dim]) for dim in dims)
         return effect_on_input(node, graph, before, unmoved(before), gathers=gathers)
 
-    return operator
+    return effect
 
 
-def _batch_statistics(node: Node, rank: int) -> set[int]:
+def batch_statistics(node: Node, rank: int) -> set[int]:
     """Batch norm with fixed statistics is element by element; with those of the batch it ties all pixels together."""
     training = node.args.get("training", node.args.get("use_input_stats", False))
-    fixed = node.name.endswith("no_training") or (not training and node.args.get("running_mean") is not None)
+    fixed = not training and node.args.get("running_mean") is not None
     return set() if fixed else set(range(rank))
 
 
-def _layer_norm_dims(node: Node, rank: int) -> set[int]:
+def layer_norm_dims(node: Node, rank: int) -> set[int]:
+    """The last dimensions, as many as the normalised shape has."""
     return set(range(rank - len(node.args["normalized_shape"]), rank))
 
 
-def _group_norm_dims(node: Node, rank: int) -> set[int]:
+def group_norm_dims(node: Node, rank: int) -> set[int]:
+    """All but the batch."""
     return set(range(1, rank))
 
 
-def matrix_product(node: Node, graph: Map) -> Effect:
+def matrix_product(node: Node, graph: Graph) -> Effect:
     """``mm`` and ``bmm``, with or without something added: the inner dimension is summed over."""
-    left, right = ("mat1", "mat2") if node.name == "addmm" else ("batch1", "batch2")
-    if node.name in ("mm", "bmm"):
-        left, right = "self", "mat2"
-    sides = [graph.dependent(node.args[name]) for name in (left, right)]
-    shape = graph.shape(node.outputs[0])
+    pairs = (("mat1", "mat2"), ("batch1", "batch2"), ("self", "mat2"))
+    sides = [graph.argument(node, name) for name in next(pair for pair in pairs if node.args.keys() >= set(pair))]
+    shape = node.outputs[0].shape
     dims = [lay.plain(size) for size in shape]
-    links: dict[int, Links] = {}
+    links: dict[Value, Links] = {}
     for side, value in enumerate(sides):
         if value is None:
             continue
@@ -252,71 +252,3 @@ def _check_distinct(layouts: list[Layout]) -> None:
     outside = [{a.axis for dim in layout[-2:] for a in dim} - {PLAIN} for layout in layouts]
     if len(outside) == 2 and outside[0] & outside[1]:
         raise LostError
-
-
-_FAMILIES: list[tuple[Operator, str]] = [
-    (
-        elementwise,
-        "clone _to_copy detach alias lift_fresh lift copy copy_ hardswish hardswish_ _prelu_kernel leaky_relu"
-        " leaky_relu_ elu elu_ celu mish softplus threshold hardtanh hardtanh_ native_dropout dropout"
-        " log_sigmoid_forward rrelu_with_noise contiguous _conj resolve_conj masked_fill masked_fill_ where",
-    ),
-    (convolution, "convolution _convolution convolution_overrideable mkldnn_convolution cudnn_convolution"),
-    (pooling, "avg_pool2d avg_pool3d max_pool2d max_pool2d_with_indices max_pool3d_with_indices"),
-    (
-        adaptive_pooling,
-        "_adaptive_avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d _adaptive_avg_pool3d adaptive_max_pool3d",
-    ),
-    (
-        reduction,
-        "mean sum amax amin max min var std prod norm linalg_vector_norm logsumexp argmax argmin any all median"
-        " var_mean std_mean",
-    ),
-    (restriding, "as_strided as_strided_"),
-    (
-        normalisation_over(_batch_statistics),
-        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm"
-        " _batch_norm_no_update batch_norm",
-    ),
-    (normalisation_over(_layer_norm_dims), "native_layer_norm layer_norm rms_norm _fused_rms_norm"),
-    (normalisation_over(_group_norm_dims), "native_group_norm group_norm"),
-    (normalisation_over(dims_of), "_softmax _log_softmax _safe_softmax"),
-    (matrix_product, "mm addmm bmm baddbmm"),
-    (
-        move.reshaping,
-        "view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten unflatten _reshape_copy view_copy",
-    ),
-    (move.permuting, "permute transpose t"),
-    (move.expanding, "expand repeat"),
-    (move.slicing, "slice"),
-    (move.splitting, "split split_with_sizes chunk unbind"),
-    (move.selecting, "select"),
-    (move.joining, "cat stack"),
-    (move.padding, "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"),
-    (move.flipping, "flip"),
-    (move.rolling, "roll"),
-    (move.nearest, "upsample_nearest2d"),
-    (move.pixel_shuffle, "pixel_shuffle"),
-    (move.pixel_unshuffle, "pixel_unshuffle"),
-    (move.channel_shuffle, "channel_shuffle native_channel_shuffle"),
-    (move.gated_linear, "glu"),
-    (move.write_through_view, WRITE_THROUGH_VIEW),
-]
-OPERATORS: dict[str, Operator] = {name: operator for operator, names in _FAMILIES for name in names.split()}
-
-
-def operator_for(node: Node) -> Operator | None:
-    """The function that understands a node, None when there is none."""
-    if node.name in OPERATORS:
-        return OPERATORS[node.name]
-    return elementwise if node.pointwise else None
-
-
-def moves(node: Node) -> bool:
-    """Whether a node only moves numbers around."""
-    return getattr(operator_for(node), "__module__", None) == move.__name__
-
-
-def does_no_macs(node: Node) -> bool:
-    """Whether a node without a MAC formula is known to do no convolution or matrix product."""
-    return operator_for(node) is not None

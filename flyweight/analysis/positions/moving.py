@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from flyweight.analysis import layout as lay
-from flyweight.analysis.effects import (
-    WHOLE,
-    Effect,
-    Links,
-    Map,
-    dims_of,
-    effect_on_input,
-    has_axis,
-    only_input,
-    size_of,
-    unmoved,
-)
-from flyweight.analysis.layout import Dim, Layout, LostError
-from flyweight.analysis.links import SAME, Flip, Nearest, Window
-from flyweight.analysis.trace import Node
+from flyweight.analysis.positions import axes as lay
+from flyweight.analysis.positions.axes import Dim, Layout, LostError, has_axis, size_of
+from flyweight.analysis.positions.family import dims_of, effect_on_input, only_input, unmoved
+from flyweight.analysis.positions.graph import Effect, Graph
+from flyweight.analysis.positions.reads import SAME, WHOLE, Flip, Links, Nearest, Window
+from flyweight.analysis.trace.trace import Node, Value
 
 
-def reshaping(node: Node, graph: Map) -> Effect:
+def reshaping(node: Node, graph: Graph) -> Effect:
     """``view`` and its like."""
     before = graph.layout(only_input(node, graph))
-    shape = graph.shape(node.outputs[0])
+    shape = node.outputs[0].shape
     after = lay.reshape(before, shape)
     gone = lay.axes(before) - lay.axes(after)
     links: Links = {axis: WHOLE if axis in gone else SAME for axis in lay.axes(before)}
     return effect_on_input(node, graph, after, links)
 
 
-def permuting(node: Node, graph: Map) -> Effect:
+def permuting(node: Node, graph: Graph) -> Effect:
     """``permute``, ``transpose`` and ``t``."""
     before = graph.layout(only_input(node, graph))
     order = list(range(len(before)))
-    if node.name == "permute":
+    if "dims" in node.args:
         order = [index % len(before) for index in node.args["dims"]]
     elif len(before) > 1:
         a, b = (node.args.get("dim0", 0) % len(before), node.args.get("dim1", 1) % len(before))
@@ -42,9 +32,9 @@ def permuting(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(before[index] for index in order), unmoved(before))
 
 
-def expanding(node: Node, graph: Map) -> Effect:
+def expanding(node: Node, graph: Graph) -> Effect:
     """``expand`` and ``repeat``: new or single entries repeated, never an axis of several pixels."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     offset = len(shape) - len(before)
     after, links = [lay.plain(size) for size in shape], unmoved(before)
     for index, dim in enumerate(before):
@@ -57,9 +47,9 @@ def expanding(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(after), links)
 
 
-def slicing(node: Node, graph: Map) -> Effect:
+def slicing(node: Node, graph: Graph) -> Effect:
     """``x[a:b:step]`` along one dimension."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     after, links = list(before), unmoved(before)
     dim = node.args["dim"] % len(before)
     atom = lay.single(before[dim])
@@ -75,20 +65,20 @@ def slicing(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(after), links)
 
 
-def splitting(node: Node, graph: Map) -> Effect:
-    """``split``, ``chunk`` and ``unbind`` along features."""
+def splitting(node: Node, graph: Graph) -> Effect:
+    """``split``, ``chunk`` and ``unbind`` along features; the last takes the dimension away."""
     before = graph.layout(only_input(node, graph))
     dim = node.args["dim"] % len(before)
     if has_axis(before[dim]):
         raise LostError
     layouts: list[Layout | None] = []
     for output in node.outputs:
-        size = () if node.name == "unbind" else (lay.plain(graph.shape(output)[dim]),)
+        size = (lay.plain(output.shape[dim]),) if len(output.shape) == len(before) else ()
         layouts.append((*before[:dim], *size, *before[dim + 1 :]))
     return Effect(layouts, {graph.inputs(node)[0]: unmoved(before)})
 
 
-def selecting(node: Node, graph: Map) -> Effect:
+def selecting(node: Node, graph: Graph) -> Effect:
     """``x[i]`` along features: the dimension disappears."""
     before = graph.layout(only_input(node, graph))
     dim = node.args["dim"] % len(before)
@@ -97,15 +87,15 @@ def selecting(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, (*before[:dim], *before[dim + 1 :]), unmoved(before))
 
 
-def joining(node: Node, graph: Map) -> Effect:
+def joining(node: Node, graph: Graph) -> Effect:
     """``cat`` and ``stack`` along features."""
-    shape = graph.shape(node.outputs[0])
+    shape = node.outputs[0].shape
     dim = node.args["dim"] % len(shape)
     dims: list[Dim] = [lay.plain(size) for size in shape]
-    links: dict[int, Links] = {}
+    links: dict[Value, Links] = {}
     for value in graph.inputs(node):
         layout = graph.layout(value)
-        if node.name == "stack":
+        if len(layout) < len(shape):  # stacked
             layout = (*layout[:dim], (), *layout[dim:])
         if has_axis(layout[dim]):
             raise LostError
@@ -118,9 +108,14 @@ def joining(node: Node, graph: Map) -> Effect:
     return Effect([tuple(dims)], links)
 
 
-def padding(node: Node, graph: Map) -> Effect:
+def pads_constant(node: Node) -> bool:
+    """Whether a padding puts one number around a map; others mirror or repeat pixels."""
+    return "value" in node.args
+
+
+def padding(node: Node, graph: Graph) -> Effect:
     """Zeros, mirrored or repeated pixels around a map; on the infinite plane all three only shift it."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     after, links = list(before), unmoved(before)
     pad = node.args.get("pad", node.args.get("padding"))
     if pad is None:
@@ -133,10 +128,10 @@ def padding(node: Node, graph: Map) -> Effect:
         else:
             after[dim] = (atom._replace(size=shape[dim]),)
             links[atom.axis] = Window(padding=pad[2 * index], unit=atom.scale)
-    return effect_on_input(node, graph, tuple(after), links, edges=node.name != "constant_pad_nd")
+    return effect_on_input(node, graph, tuple(after), links, edges=not pads_constant(node))
 
 
-def flipping(node: Node, graph: Map) -> Effect:
+def flipping(node: Node, graph: Graph) -> Effect:
     """``flip`` of some dimensions."""
     before = graph.layout(only_input(node, graph))
     links = unmoved(before)
@@ -149,17 +144,17 @@ def flipping(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, before, links)
 
 
-def rolling(node: Node, graph: Map) -> Effect:
-    """``roll`` along features; along the picture it would wrap around, which no field describes."""
+def rolling(node: Node, graph: Graph) -> Effect:
+    """``roll`` along features; along the image it would wrap around, which no field describes."""
     before = graph.layout(only_input(node, graph))
     if any(has_axis(before[dim]) for dim in dims_of(node, len(before), "dims")):
         raise LostError
     return effect_on_input(node, graph, before, unmoved(before))
 
 
-def nearest(node: Node, graph: Map) -> Effect:
+def nearest(node: Node, graph: Graph) -> Effect:
     """Nearest-neighbour resizing of the last two dimensions by a whole factor or to a given size."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     after, links = list(before), unmoved(before)
     for dim, name in ((len(shape) - 2, "scales_h"), (len(shape) - 1, "scales_w")):
         atom = lay.single(before[dim])
@@ -174,9 +169,9 @@ def nearest(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(after), links)
 
 
-def pixel_shuffle(node: Node, graph: Map) -> Effect:
+def pixel_shuffle(node: Node, graph: Graph) -> Effect:
     """Features to pixels: each pixel becomes a square of `factor` by `factor`."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     if has_axis(before[-3]):
         raise LostError
     after, links = [*before[:-3], lay.plain(shape[-3])], unmoved(before)
@@ -192,11 +187,11 @@ def pixel_shuffle(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, tuple(after), links)
 
 
-def pixel_unshuffle(node: Node, graph: Map) -> Effect:
+def pixel_unshuffle(node: Node, graph: Graph) -> Effect:
     """Pixels to features: a square of pixels becomes one, its places become features."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     factor = node.args["downscale_factor"]
-    channels, height, width = graph.shape(graph.inputs(node)[0])[-3:]
+    channels, height, width = graph.inputs(node)[0].shape[-3:]
     lead = list(shape[:-3])
     split = lay.reshape(before, [*lead, channels, height // factor, factor, width // factor, factor])
     *outer, c, h_high, h_low, w_high, w_low = split
@@ -204,7 +199,7 @@ def pixel_unshuffle(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, after, unmoved(before))
 
 
-def channel_shuffle(node: Node, graph: Map) -> Effect:
+def channel_shuffle(node: Node, graph: Graph) -> Effect:
     """Features change places."""
     before = graph.layout(only_input(node, graph))
     if has_axis(before[1]):
@@ -212,19 +207,19 @@ def channel_shuffle(node: Node, graph: Map) -> Effect:
     return effect_on_input(node, graph, before, unmoved(before))
 
 
-def gated_linear(node: Node, graph: Map) -> Effect:
+def gated_linear(node: Node, graph: Graph) -> Effect:
     """``glu``: one half of the features times the sigmoid of the other."""
-    before, shape = graph.layout(only_input(node, graph)), graph.shape(node.outputs[0])
+    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
     dim = node.args["dim"] % len(before)
     if has_axis(before[dim]):
         raise LostError
     return effect_on_input(node, graph, (*before[:dim], lay.plain(shape[dim]), *before[dim + 1 :]), unmoved(before))
 
 
-def write_through_view(node: Node, graph: Map) -> Effect:
+def write_through_view(node: Node, graph: Graph) -> Effect:
     """A part of a tensor was overwritten: the layout stays, what is read is not known."""
-    for value in (node.args["base"].value, node.args["written"].value):
-        if graph.shape(value) == graph.shape(node.outputs[0]) and graph.layouts.get(value) is not None:
+    shape = node.outputs[0].shape
+    for value in (node.args["base"], node.args["written"]):
+        if value.shape == shape and graph.layouts.get(value) is not None:
             return Effect([graph.layout(value)], {}, known=False)
-    shape = graph.shape(node.outputs[0])
-    return Effect([lay.image(shape) if len(shape) == 4 else None], {}, known=False)
+    return Effect([lay.of_image(shape) if len(shape) == 4 else None], {}, known=False)
