@@ -5,7 +5,7 @@ import torch
 from analysis_networks import Net, conv
 
 from flyweight import analysis
-from flyweight.analysis.positions import computing
+from flyweight.analysis.positions import family
 from flyweight.analysis.positions.axes import HEIGHT, WIDTH
 from flyweight.analysis.positions.field import field_size
 from flyweight.analysis.positions.operators import follow
@@ -34,7 +34,7 @@ def test_a_wrong_formula_is_contradicted(monkeypatch):
         def reads(self, outputs):
             return Window(self.kernel, self.stride, self.padding, 1, self.unit).reads(outputs)
 
-    monkeypatch.setattr(computing, "Window", Blind)
+    monkeypatch.setattr(family, "Window", Blind)
     network = faulty_networks.Sound()
     found = analysis.analyze(network, (3, 32, 32)).receptive_field
     assert found.value == 67  # 75 without the 8 that the dilation adds
@@ -52,4 +52,4 @@ def test_a_wrong_claim_at_the_real_size_is_contradicted():
     graph.effects[node].links[value] = links | {WIDTH: Window(5, padding=2)}
     proof = prove(network, graph, target, {HEIGHT: 3, WIDTH: 5})
     assert proof.status == "contradicted"
-    assert proof.detail == "width: position 0 does not read line 2 of the picture"
+    assert proof.detail == "width: position 0 does not read line 2 of the image"

@@ -7,7 +7,7 @@ dilation into the batch ("space to batch") splits an axis in two atoms, which a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -59,6 +59,19 @@ def size_of(dim: Dim) -> int:
 def has_axis(dim: Dim) -> bool:
     """Whether positions of the image are in a dimension."""
     return any(atom.axis != PLAIN for atom in dim)
+
+
+def lay_over(dims: list[Dim], others: Iterable[tuple[int, Dim]]) -> None:
+    """Put the positions of one operand, by index of the dimension, over those that others have there already.
+
+    Raises:
+        LostError: another one has other positions there.
+    """
+    for index, dim in others:
+        if has_axis(dim):
+            if has_axis(dims[index]) and dims[index] != dim:
+                raise LostError
+            dims[index] = dim
 
 
 def extent(layout: Layout, axis: int) -> int:

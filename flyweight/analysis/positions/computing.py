@@ -6,17 +6,14 @@ One function a family: from an operator and the layouts before it, what it does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from flyweight.analysis.positions import axes as lay
-from flyweight.analysis.positions.axes import HEIGHT, PLAIN, Atom, Dim, Layout, LostError, has_axis, size_of
-from flyweight.analysis.positions.family import dims_of, effect_on_input, only_input, unmoved
+from flyweight.analysis.positions.axes import HEIGHT, PLAIN, Dim, Layout, LostError, has_axis, size_of
+from flyweight.analysis.positions.family import Family, Single, dims_of, number, unsplit, window
 from flyweight.analysis.positions.graph import Effect, Graph
-from flyweight.analysis.positions.reads import SAME, WHOLE, Always, Bins, Coarse, Link, Links, TransposedWindow, Window
+from flyweight.analysis.positions.reads import SAME, WHOLE, Always, Bins, Coarse, Links, TransposedWindow, Window
 from flyweight.analysis.trace.trace import Node, Value
-
-Family = Callable[[Node, Graph], Effect]
 
 
 def elementwise(node: Node, graph: Graph) -> Effect:
@@ -34,12 +31,9 @@ def _element_by_element(node: Node, graph: Graph, values: Sequence[Value]) -> Ef
     shape = node.outputs[0].shape
     dims: list[Dim] = [lay.plain(size) for size in shape]
     for value in values:
-        for index, dim in _aligned(graph.layout(value), shape):
-            # an axis stays where an operand has it in full; features and repeated pixels give way to it
-            if size_of(dim) == shape[index] and has_axis(dim):
-                if has_axis(dims[index]) and dims[index] != dim:
-                    raise LostError
-                dims[index] = dim
+        # an axis stays where an operand has it in full; features and repeated pixels give way to it
+        aligned = _aligned(graph.layout(value), shape)
+        lay.lay_over(dims, ((index, dim) for index, dim in aligned if size_of(dim) == shape[index]))
     links: dict[Value, Links] = {}
     for value in values:
         links[value] = {}
@@ -50,15 +44,8 @@ def _element_by_element(node: Node, graph: Graph, values: Sequence[Value]) -> Ef
     return Effect([tuple(dims), *[None] * (len(node.outputs) - 1)], links)
 
 
-def _aligned(layout: Layout, shape: Sequence[int]) -> list[tuple[int, Dim]]:
-    offset = len(shape) - len(layout)
-    return [(offset + index, dim) for index, dim in enumerate(layout)]
-
-
-def _number(value: Any, index: int) -> int:
-    """One entry of a list of sizes that may be given as one number."""
-    entries = list(value)
-    return int(entries[index] if len(entries) > 1 else entries[0])
+def _aligned(layout: Layout, shape: Sequence[int]) -> Iterable[tuple[int, Dim]]:
+    return enumerate(layout, len(shape) - len(layout))
 
 
 def convolution(node: Node, graph: Graph) -> Effect:
@@ -77,103 +64,66 @@ def convolution(node: Node, graph: Graph) -> Effect:
     links: Links = {axis: SAME if step is not None else WHOLE for axis, step in summed.items()}
     links.update(dict.fromkeys(lay.axes((merged[0], dims[1])), SAME))
     for index, size in enumerate(shape[2:]):
-        options = {name: _number(node.args[name], index) for name in ("stride", "padding", "dilation")}
+        options = {name: number(node.args[name], index) for name in ("stride", "padding", "dilation")}
         atom = lay.single(merged[2 + index])
         if atom is None:
             dims.append(lay.plain(size))
             continue
-        link: Link = (
-            TransposedWindow(weight[2 + index], **options)
-            if transposed
-            else Window(weight[2 + index], **options, unit=atom.scale)
-        )
-        if atom.scale > 1 and (transposed or options["stride"] > 1):
+        kernel, step = weight[2 + index], summed.get(atom.axis)
+        if not transposed:
+            through = window(atom, kernel, **options)
+            links[atom.axis] = through if step is None else Coarse(through, step)
+        elif step is None:
+            links[unsplit(atom).axis] = TransposedWindow(kernel, **options)
+        else:
             raise LostError
-        step = summed.get(atom.axis)
-        if step is not None:
-            if not isinstance(link, Window):
-                raise LostError
-            link = Coarse(link, step)
-        links[atom.axis] = link
-        dims.append((Atom(atom.axis, size, atom.scale),))
-    return effect_on_input(node, graph, tuple(dims), links)
+        dims.append((atom._replace(size=size),))
+    return Effect([tuple(dims)], {value: links})
 
 
 def pooling_over(count: int) -> Family:
-    """Average and maximum pooling over so many last dimensions."""
-    return lambda node, graph: _pooling(node, graph, count)
+    """Average and maximum pooling over so many last dimensions; a kernel that covers the whole map ends the axis."""
 
+    def effect(node: Node, graph: Graph) -> Effect:
+        one = Single(node, graph)
+        kernel, offset = node.args["kernel_size"], len(one.shape) - count
+        sizes = (kernel, node.args.get("stride") or kernel, node.args["padding"], node.args.get("dilation") or [1])
+        windows = [[number(given, index) for given in sizes] for index in range(count)]
+        covers = [
+            one.shape[dim] == 1 and kernel - padding >= size_of(one.before[dim])
+            for dim, (kernel, _, padding, _) in enumerate(windows, offset)
+        ]
+        for dim, (kernel, stride, padding, dilation) in enumerate(windows, offset):
+            if covers[dim - offset] and has_axis(one.before[dim]) and (size_of(one.before[dim]) > 1 or all(covers)):
+                one.end(dim)
+            else:
+                one.slide(dim, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+        return one.effect()
 
-def _pooling(node: Node, graph: Graph, count: int) -> Effect:
-    """A kernel that covers the whole map removes the axis."""
-    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
-    after, links = list(before), unmoved(before)
-    kernel = node.args["kernel_size"]
-    covers = []
-    for index in range(count):
-        dim = len(shape) - count + index
-        size, padding = size_of(before[dim]), _number(node.args["padding"], index)
-        covers.append(shape[dim] == 1 and _number(kernel, index) - padding >= size)
-    for index in range(count):
-        dim = len(shape) - count + index
-        atom = lay.single(before[dim])
-        if atom is None:
-            after[dim] = lay.plain(shape[dim])
-        elif covers[index] and (atom.size > 1 or all(covers)):
-            _remove(after, links, dim, atom)
-        else:
-            after[dim] = (atom._replace(size=shape[dim]),)
-            links[atom.axis] = _pool_window(node, atom, index)
-    return effect_on_input(node, graph, tuple(after), links)
-
-
-def _pool_window(node: Node, atom: Atom, index: int) -> Window:
-    kernel = _number(node.args["kernel_size"], index)
-    stride = _number(node.args["stride"], index) if node.args.get("stride") else kernel
-    if atom.scale > 1 and stride > 1:
-        raise LostError
-    dilation = _number(node.args["dilation"], index) if "dilation" in node.args else 1
-    return Window(kernel, stride, _number(node.args["padding"], index), dilation, unit=atom.scale)
-
-
-def _remove(after: list[Dim], links: Links, dim: int, atom: Atom) -> None:
-    """Take an axis away that was reduced to one number."""
-    after[dim] = ()
-    if atom.axis in lay.axes(tuple(after)):
-        raise LostError  # one part of a split axis: not followed
-    links[atom.axis] = WHOLE
+    return effect
 
 
 def adaptive_pooling(node: Node, graph: Graph) -> Effect:
-    """Pooling to a given size; to one number, it removes the axis."""
-    before, shape = graph.layout(only_input(node, graph)), node.outputs[0].shape
-    after, links = list(before), unmoved(before)
-    count = len(node.args["output_size"])
-    for dim in range(len(shape) - count, len(shape)):
-        atom = lay.single(before[dim])
-        if atom is None:
-            after[dim] = lay.plain(shape[dim])
-        elif shape[dim] == 1:
-            _remove(after, links, dim, atom)
-        elif atom.scale > 1:
-            raise LostError
+    """Pooling to a given size; to one number, it ends the axis."""
+    one = Single(node, graph)
+    for dim in range(-len(node.args["output_size"]), 0):
+        if one.shape[dim] == 1 and has_axis(one.before[dim]):
+            one.end(dim)
         else:
-            after[dim] = (atom._replace(size=shape[dim]),)
-            links[atom.axis] = Bins(atom.size, shape[dim])
-    return effect_on_input(node, graph, tuple(after), links)
+            one.resize(dim, Bins)
+    return one.effect()
 
 
 def reduction(node: Node, graph: Graph) -> Effect:
     """Mean, sum, maximum and their like over some dimensions."""
-    before = graph.layout(only_input(node, graph))
-    dims = dims_of(node, len(before)) if before else set()
-    after, lost = lay.split_contracted(before, dims)
+    one = Single(node, graph)
+    dims = dims_of(node, len(one.before)) if one.before else set()
+    after, lost = lay.split_contracted(one.before, dims)
     if any(step is not None for step in lost.values()):
         raise LostError
-    links: Links = {axis: WHOLE if axis in lost else SAME for axis in lay.axes(before)}
-    if not node.args.get("keepdim", False):
-        after = tuple(dim for index, dim in enumerate(after) if index not in dims)
-    return effect_on_input(node, graph, after, links)
+    one.links.update(dict.fromkeys(lost, WHOLE))
+    one.after = [dim for index, dim in enumerate(after) if index not in dims or node.args.get("keepdim", False)]
+    return one.effect()
 
 
 def restriding(node: Node, graph: Graph) -> Effect:
@@ -182,22 +132,20 @@ def restriding(node: Node, graph: Graph) -> Effect:
     ATen does so to the result of global average pooling in channels-last (``adaptive_avg_pool2d`` in
     AdaptiveAveragePooling.cpp). Elsewhere it may read any number of the memory, unless that holds the result alone.
     """
-    value = only_input(node, graph)
-    alone = value.producer is not None and graph.ops[value.producer].kind == "reduction"
-    if not alone or tuple(node.args["size"]) != value.shape or any(size > 1 for size in value.shape[2:]):
+    one = Single(node, graph)
+    shape, producer = one.value.shape, one.value.producer
+    alone = producer is not None and graph.ops[producer].kind == "reduction"
+    if not alone or tuple(node.args["size"]) != shape or any(size > 1 for size in shape[2:]):
         raise LostError
-    before = graph.layout(value)
-    return effect_on_input(node, graph, before, unmoved(before))
+    return one.effect()
 
 
 def normalisation_over(over: Callable[[Node, int], set[int]]) -> Family:
     """An operator that keeps positions but lets a statistic over some dimensions act on each of them."""
 
     def effect(node: Node, graph: Graph) -> Effect:
-        before = graph.layout(only_input(node, graph))
-        dims = over(node, len(before))
-        gathers = any(has_axis(before[dim]) for dim in dims)
-        return effect_on_input(node, graph, before, unmoved(before), gathers=gathers)
+        one = Single(node, graph)
+        return one.effect(gathers=any(has_axis(one.before[dim]) for dim in over(node, len(one.before))))
 
     return effect
 
@@ -235,11 +183,7 @@ def matrix_product(node: Node, graph: Graph) -> Effect:
         links[value] = dict.fromkeys(lay.axes(graph.layout(value)), SAME)
         for axis, step in lost.items():
             links[value][axis] = WHOLE if step is None else Coarse(Window(), step)
-        for index in (*range(rank - 2), outer):
-            if has_axis(rest[index]):
-                if has_axis(dims[index]) and dims[index] != rest[index]:
-                    raise LostError
-                dims[index] = rest[index]
+        lay.lay_over(dims, ((index, rest[index]) for index in (*range(rank - 2), outer)))
     if set(graph.inputs(node)) - set(links) or len([a for d in dims for a in d if a.axis == HEIGHT]) > 2:
         raise LostError
     if all(value is not None for value in sides):

@@ -23,15 +23,11 @@ Kind = Literal[
     "norm",
     "reshape",
     "squeeze",
-    "permute",
-    "restride",
     "slice",
     "pad",
     "resize",
     "join",
     "move",
-    "gate",
-    "write",
     "factory",
     "leak",
     "unknown",
@@ -67,7 +63,7 @@ class Op:
         names: as the dispatcher spells them, with blanks between.
         effect: what it does to positions, from its arguments; None: not understood.
         kind: what it is; "factory": its result does not depend on the numbers that come in, only on their shape;
-            "leak": it hands numbers to Python; "gate": it moves numbers and multiplies them by one another.
+            "leak": it hands numbers to Python.
         takes: of the positions that it reads, or of its inputs where it is element by element.
         scale: by what it multiplies each number: by nothing, by its other operand, or by one over that; empty where
             it does something else to a number.
@@ -94,7 +90,7 @@ class Op:
     @property
     def moves(self) -> bool:
         """It moves numbers around, and none comes in from beside."""
-        return self.crops or self.kind in ("reshape", "squeeze", "permute", "join", "move", "gate", "write")
+        return self.crops or self.kind in ("reshape", "squeeze", "join", "move")
 
     @property
     def crops(self) -> bool:

@@ -82,8 +82,8 @@ OPERATORS = (
     Op("squeeze", moving.reshaping, "squeeze", scale="none", row="resized"),
     Op("unsqueeze _reshape_alias", moving.reshaping, "move", scale="none", row="resized"),
     Op("flatten unflatten _reshape_copy view_copy", moving.reshaping, "move", scale="none"),
-    Op("permute transpose t", moving.permuting, "permute", scale="none", row="never"),
-    Op("as_strided as_strided_", computing.restriding, "restride", scale="none", row="never"),
+    Op("permute transpose t", moving.permuting, "move", scale="none", row="never"),
+    Op("as_strided as_strided_", computing.restriding, "move", scale="none", row="never"),
     Op("expand", moving.expanding, "move", row="never"),
     Op("repeat", moving.expanding, "move"),
     Op("slice", moving.slicing, "slice", scale="none"),
@@ -98,8 +98,8 @@ OPERATORS = (
     Op("pixel_shuffle", moving.pixel_shuffle, "move"),
     Op("pixel_unshuffle", moving.pixel_unshuffle, "move"),
     Op("channel_shuffle native_channel_shuffle", moving.channel_shuffle, "move"),
-    Op("glu", moving.gated_linear, "gate"),
-    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "write", row="never"),
+    Op("glu", moving.gated_linear, "move"),
+    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "move", row="never"),
     # results that the image has no part in, and numbers that leave torch
     Op(
         "bernoulli_ empty_like exponential_ fill fill_ full_like new_empty new_empty_strided new_full new_ones"

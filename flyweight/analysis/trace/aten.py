@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -16,7 +17,7 @@ def short_name(func: Any) -> str:
 
 def detaches(func: Any) -> bool:
     """Whether an operator only hands a tensor on."""
-    return func._schema.name == "aten::detach"
+    return func._overloadpacket is torch.ops.aten.detach
 
 
 def bind(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
