@@ -53,7 +53,7 @@ def test_a_map_of_one_row_is_a_map():
     assert not analysis.analyze(OneRow(None, a=conv(3, 8, (16, 3))), (3, 16, 16)).head.faults
 
 
-def test_a_picture_of_one_place_is_averaged_as_far_as_it_can_be():
+def test_a_image_of_one_place_is_averaged_as_far_as_it_can_be():
     assert not analysis.analyze(Net(lambda net, x: net.a(x), a=conv(3, 8)), (3, 1, 1)).head.faults
 
 

@@ -132,10 +132,10 @@ class Probe:
         self._dims = _axis_dims(graph, target)
 
     def arrivals(self, shape: tuple[int, ...], axis: int, lines: Iterable[int]) -> npt.NDArray[np.bool_]:
-        """Positions along `axis` where NaN arrives in the watched tensor after whole lines of the picture got it.
+        """Positions along `axis` where NaN arrives in the watched tensor after whole lines of the image got it.
 
         Args:
-            shape: (C, H, W) of the picture.
+            shape: (C, H, W) of the image.
             axis: HEIGHT to poison rows and look at rows, WIDTH for columns.
             lines: which of them.
 
@@ -143,13 +143,13 @@ class Probe:
             FlyweightError: the network cannot take this size or this poison.
         """
         with evaluating(self._model):
-            picture = sample_like(self._model, shape)
+            image = sample_like(self._model, shape)
             index = torch.tensor(list(lines), dtype=torch.long)
-            picture.index_fill_(picture.ndim - 2 + axis, index, torch.nan)
+            image.index_fill_(image.ndim - 2 + axis, index, torch.nan)
             probe = _PoisonMode(self._steps, self._output, self._cut, self._gathered)
             try:
                 with probe:
-                    self._model(picture)
+                    self._model(image)
             except _Captured:
                 pass
             except (Exception, SystemExit) as error:
@@ -161,7 +161,7 @@ class Probe:
 
 
 def _axis_dims(graph: Graph, target: Value) -> dict[int, int]:
-    """The dimension of the watched tensor that is each axis of the picture."""
+    """The dimension of the watched tensor that is each axis of the image."""
     layout = graph.layouts[target] or ()
     whole = {dim[0].axis: index for index, dim in enumerate(layout) if len(dim) == 1 and dim[0].axis in AXES}
     if any(layout[index][0].scale != 1 for index in whole.values()) or set(whole) != graph.axes(target):

@@ -43,7 +43,7 @@ class Proof:
 def prove(model: nn.Module, graph: Graph, target: Value, sizes: dict[int, int]) -> Proof:
     """Test the formula's field of one tensor against the network itself.
 
-    First on pictures enlarged until nothing on the way touches a border, which is the theoretical field. Where the
+    First on images enlarged until nothing on the way touches a border, which is the theoretical field. Where the
     network cannot take another size, every position of the traced size is compared, clipped by the borders.
 
     Args:
@@ -53,7 +53,7 @@ def prove(model: nn.Module, graph: Graph, target: Value, sizes: dict[int, int]) 
         sizes: claimed size of the field by axis.
     """
     if target.producer is None:
-        return Proof("proved", "the picture itself")
+        return Proof("proved", "the image itself")
     if target.producer.ordinal < 0:
         return Proof("unproved", f"the result of {target.producer.name} cannot be watched")
     try:
@@ -61,7 +61,7 @@ def prove(model: nn.Module, graph: Graph, target: Value, sizes: dict[int, int]) 
             found = _prove_enlarged(model, graph, target, axis, sizes[axis])
             if found is not None:
                 return Proof("contradicted", f"{_SIDES[axis]}: {found}")
-        return Proof("proved", "NaN probe of the network on an enlarged picture agrees")
+        return Proof("proved", "NaN probe of the network on an enlarged image agrees")
     except FlyweightError as error:
         reason = str(error)
     try:
@@ -75,9 +75,9 @@ def prove(model: nn.Module, graph: Graph, target: Value, sizes: dict[int, int]) 
 
 
 def _prove_enlarged(model: nn.Module, graph: Graph, target: Value, axis: int, size: int) -> str | None:
-    """Decide one axis on a picture enlarged along it; None when the claim holds, else what was found instead."""
+    """Decide one axis on an image enlarged along it; None when the claim holds, else what was found instead."""
     found: str | None = None
-    # a picture enlarged along one axis only is cheap; should positions starve on the narrow one, both are enlarged
+    # an image enlarged along one axis only is cheap; should positions starve on the narrow one, both are enlarged
     for sides in ((axis,), AXES):
         large, unit, first, last = _enlarge(model, graph, target, axis, size, sides)
         twin = _same_value(large, target)
@@ -112,7 +112,7 @@ def _maker(target: Value) -> Node:
 def _enlarge(
     model: nn.Module, graph: Graph, target: Value, axis: int, size: int, sides: tuple[int, ...]
 ) -> tuple[Graph, int, int, int]:
-    """Enlarge the picture until a central position's field meets no border, not even of a map on the way.
+    """Enlarge the image until a central position's field meets no border, not even of a map on the way.
 
     Returns:
         The graph at the new size, the position, and the first and last line of its field.
@@ -135,7 +135,7 @@ def _enlarge(
         if overflow <= 0:
             return large, unit, first, last
         grow += -(-2 * overflow // step) * step
-    raise FlyweightError("a field without borders needs too large a picture")
+    raise FlyweightError("a field without borders needs too large an image")
 
 
 def _check_same_operators(graph: Graph, large: Graph, until: int) -> None:
@@ -163,7 +163,7 @@ def _central(large: Graph, target: Value, axis: int, size: int) -> tuple[int, in
     mine = needs[large.trace.input][axis]
     widths = mine.last - mine.first + 1
     if int(widths.max()) != size:
-        raise FlyweightError("the field has another size on a larger picture")
+        raise FlyweightError("the field has another size on a larger image")
     candidates = np.flatnonzero(widths == size)
     unit = int(candidates[np.argmin(abs(candidates - (len(widths) - 1) / 2))])
     overflow = 0
@@ -179,10 +179,10 @@ def _central(large: Graph, target: Value, axis: int, size: int) -> tuple[int, in
 
 
 def _compare_clipped(model: nn.Module, graph: Graph, target: Value) -> str | None:
-    """Compare every position with every line of the real picture; None when all agree."""
+    """Compare every position with every line of the real image; None when all agree."""
     back = look_back(graph, target, Pixels)
     if back.edges:
-        raise FlyweightError("mirrored or clamped borders are compared on enlarged pictures only")
+        raise FlyweightError("mirrored or clamped borders are compared on enlarged images only")
     probe = Probe(model, graph, target, back)
     shape = graph.trace.input_shape
     for axis, claim in back.needs[graph.trace.input].items():
@@ -190,5 +190,5 @@ def _compare_clipped(model: nn.Module, graph: Graph, target: Value) -> str | Non
         if not np.array_equal(found, claim.mask):
             unit, line = (int(i) for i in np.argwhere(found != claim.mask)[0])
             verb = "reads" if found[unit, line] else "does not read"
-            return f"{_SIDES[axis]}: position {unit} {verb} line {line} of the picture"
+            return f"{_SIDES[axis]}: position {unit} {verb} line {line} of the image"
     return None
