@@ -30,6 +30,7 @@ AVERAGES = [
 OTHERS = [
     lambda x: x.sum((2, 3)),
     lambda x: x.sum((2, 3)) / 255,
+    lambda x: x.sum((2, 3)) / 256.01,
     lambda x: x.sum((2, 3)) / 16,
     lambda x: x.sum((2, 3)) * 256,
     lambda x: 256 / x.sum((2, 3)),

@@ -33,7 +33,7 @@ def _becomes_one(graph: Graph, node: Node, before: float) -> bool:
     if factor is None:
         return False
     total = before * factor
-    if isclose(total, 1, rel_tol=1e-4):
+    if isclose(total, 1, rel_tol=1e-6):
         return True
     readers = [reader for value in node.outputs for reader in graph.readers(value)]
     ended = any(value in graph.trace.outputs for value in node.outputs)
