@@ -8,7 +8,7 @@ from torch import nn
 
 from flyweight import analysis
 from flyweight.analysis import analyzer
-from flyweight.analysis.oracle import Proof
+from flyweight.analysis.proof.prove import Proof
 from flyweight.errors import FlyweightError
 from flyweight.rules import kinds
 

@@ -1,4 +1,12 @@
-"""Facts of any ``nn.Module``: parameters, MACs, receptive field, layer kinds; each with what it rests on."""
+"""Facts of any ``nn.Module``: parameters, MACs, receptive field, layer kinds; each with what it rests on.
+
+Run the network once under a dispatch mode: a trace. Walk forwards: for each tensor which dimensions are height and
+width, for each operator which positions it reads. Walk backwards from the last map: the receptive field. Poison pixels
+with NaN in the real network: the proof. All else are queries on that graph.
+
+Each sentence is a room: ``trace``, ``positions`` (the table of operators stands there), ``proof`` and ``findings``; a
+room imports only from rooms before it. :mod:`facts` are the records that come out, :mod:`analyzer` puts them together.
+"""
 
 from flyweight.analysis.analyzer import analyze, centres
 from flyweight.analysis.facts import (

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
-from flyweight.analysis.receptive_field import Graph
+from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.trace.trace import Node, Value
 
 Status = Literal["proved", "unproved", "contradicted", "unknown"]
 
@@ -18,7 +19,7 @@ class ReceptiveField:
     Attributes:
         height: None when unknown.
         width: None when unknown.
-        status: "proved" (formula and oracle agree), "unproved" (the oracle could not run), "contradicted" (they
+        status: "proved" (formula and probe agree), "unproved" (the probe could not run), "contradicted" (they
             disagree) or "unknown" (an operator on the way is not understood). Only "proved" may pass a rule.
         detail: how it was proved, or why not.
         before: the layer that ends the map (the global pooling, or what stands in its place).
@@ -54,7 +55,7 @@ class Layer:
         details: of convolutions and pooling, such as "3x3 dilation 2".
         output_shape: without the batch; empty when it returned no tensor.
         parameters: own ones; shared ones are counted where they are first used.
-        macs: multiply-accumulates of convolutions and matrix products for one picture; None when unknown.
+        macs: multiply-accumulates of convolutions and matrix products for one image; None when unknown.
         receptive_field: (height, width) of its output in pixels of the input; None when there is no such number.
         field_note: why there is none ("whole map", "unknown"), or that the whole map acts on it besides.
     """
@@ -76,7 +77,7 @@ class Convolution:
     Attributes:
         name: of its layer.
         path: of the module it ran in.
-        node: its index in the trace.
+        node: the operator.
         dilation: in pixels of its map, also where the dilation was moved into the batch.
         live: taps on each axis that somewhere see more than padding; less than the kernel where others never do.
         parameters: weights and biases, whoever owns them.
@@ -84,7 +85,7 @@ class Convolution:
 
     name: str
     path: str
-    node: int
+    node: Node = field(repr=False, compare=False)
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -153,7 +154,7 @@ class Pooling:
     """One pooling over space: maximum, average, or a step that drops pixels (``x[..., ::2]``).
 
     Attributes:
-        node: its index in the trace.
+        node: the operator.
         kind: a minimum is a maximum of the negated, and so is the larger of two numbers of different places.
         whole: it covers the whole of an axis.
         stride: positions from one that it reads to the next, the largest where axes differ.
@@ -161,7 +162,7 @@ class Pooling:
     """
 
     name: str
-    node: int
+    node: Node = field(repr=False, compare=False)
     kind: Literal["max", "average", "subsampling"]
     whole: bool
     stride: int = 1
@@ -175,14 +176,14 @@ class HeadFault:
     Attributes:
         layer: where positions end without being averaged.
         detail: what happens there.
-        node: its index in the trace; -1: the output itself is a map.
+        node: the operator; None: the output itself is a map.
         map_shape: (C, H, W) of the map, as far as known.
         features: numbers that a matrix product makes of the flattened map; 0 for another operator.
     """
 
     layer: str
     detail: str
-    node: int = -1
+    node: Node | None = field(default=None, repr=False, compare=False)
     map_shape: tuple[int, ...] = ()
     features: int = 0
 
@@ -199,7 +200,7 @@ class Head:
 
     pooling: tuple[str, ...]
     faults: tuple[HeadFault, ...]
-    targets: tuple[int, ...]
+    targets: tuple[Value, ...] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Facts:
         input_shape: (C, H, W).
         parameters: all registered parameters, trainable or frozen, shared ones once.
         trainable_parameters: of these, those with requires_grad.
-        macs: multiply-accumulates of convolutions and matrix products for one picture (biases, norms and activations
+        macs: multiply-accumulates of convolutions and matrix products for one image (biases, norms and activations
             are not counted); None when some operator might hide work.
         unregistered: weights that are no parameters of the network, though it uses them.
         submodules: every module path, parents first.

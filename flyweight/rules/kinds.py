@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from flyweight.analysis import ConvolutionLayer, Facts, cures
-from flyweight.analysis.edits import dilation_edits, field_edit, reviving_edit, separable_edits
+from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.errors import FlyweightError
+from flyweight.rules import cures
+from flyweight.rules.edits import dilation_edits, field_edit, reviving_edit, separable_edits
 from flyweight.schema import Section, is_file, parse, read_yaml, suggestion
 from flyweight.text import short
 
@@ -300,8 +301,9 @@ class NoDownSampling(Rule):
             if pooling.known and not (pooling.whole and pooling.kind == "average")
         ]
         if steps:
-            detail = ", ".join(f"{name} ({what})" for _, name, what in sorted(steps))
-            node, first, _ = min(steps)
+            steps.sort(key=lambda step: step[0].index)
+            detail = ", ".join(f"{name} ({what})" for _, name, what in steps)
+            node, first, _ = steps[0]
             return self.fails(detail, first, cures.dilate_instead(facts, node, first))
         if facts.unknown:  # wherever positions are lost, some may have been left out
             unknown = facts.unknown[0]

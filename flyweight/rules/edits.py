@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from flyweight.analysis.convolutions import live_links, used_parameters
-from flyweight.analysis.effects import Links
 from flyweight.analysis.facts import Convolution, Facts
-from flyweight.analysis.layout import HEIGHT, WIDTH
-from flyweight.analysis.links import Window, of_window
-from flyweight.analysis.operators import elementwise, operator_for
-from flyweight.analysis.receptive_field import UnknownFieldError, field_size
+from flyweight.analysis.findings.dead import live_links
+from flyweight.analysis.findings.weights import used_parameters
+from flyweight.analysis.positions.axes import HEIGHT, WIDTH
+from flyweight.analysis.positions.field import UnknownFieldError, field_size
+from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.reads import Window, of_window
+from flyweight.analysis.trace.trace import Node
 
 
 @dataclass(frozen=True)
@@ -79,41 +80,43 @@ def channel_cost(facts: Facts, convolution: Convolution) -> int | None:
     """
     if convolution.groups != 1 or convolution.transposed:
         return None
-    trace, channels = facts.graph.trace, convolution.outputs
+    graph, channels = facts.graph, convolution.outputs
     cost = convolution.parameters // channels
-    mine = {trace.nodes[convolution.node].outputs[0]}
-    for index in range(convolution.node + 1, len(trace.nodes)):
-        node = trace.nodes[index]
-        if not mine & set(node.inputs):
-            continue
-        if any(trace.values[v].dependent and v not in mine for v in node.inputs):
-            return None
-        used = sum(used_parameters(trace, node).values())
-        bias = trace.values[node.outputs[0]].shape[1] if _has_bias(facts, index) else 0
-        if _passes_channels(facts, index):
+    mine, free = {convolution.node.outputs[0]}, True
+
+    def passes(node: Node) -> bool:
+        nonlocal cost, free
+        free &= mine.issuperset(graph.inputs(node))
+        used = sum(used_parameters(graph, node).values())
+        if _passes_channels(graph, node):
             cost += used // channels if used >= channels else 0
             mine.add(node.outputs[0])
-        elif node.name in ("convolution", "addmm", "mm") and node.args.get("groups", 1) == 1:
+            return True
+        if _reads_channels(graph, node):
+            bias = node.outputs[0].shape[1] if node.args.get("bias") is not None or "mat1" in node.args else 0
             cost += (used - bias) // channels
         else:
+            free = False
+        return False
+
+    for _ in graph.forth(convolution.node.outputs[0], passes):
+        if not free:
             return None
-    return None if mine & set(trace.outputs) else cost
+    return cost if free and mine.isdisjoint(graph.trace.outputs) else None
 
 
-def _has_bias(facts: Facts, index: int) -> bool:
-    args = facts.graph.trace.nodes[index].args
-    return args.get("bias") is not None or "mat1" in args
-
-
-def _passes_channels(facts: Facts, index: int) -> bool:
+def _passes_channels(graph: Graph, node: Node) -> bool:
     """Whether an operator treats each channel by itself, so that one fewer going in is one fewer coming out."""
-    node, values = facts.graph.trace.nodes[index], facts.graph.trace.values
-    if node.name == "convolution":
-        weight = values[node.args["weight"].value].shape
-        return node.args["groups"] == weight[0] > 1 and not node.args["transposed"]
-    if operator_for(node) is elementwise or "pool" in node.name or "batch_norm" in node.name:
-        return True
-    return node.name in ("view", "_unsafe_view", "mean", "constant_pad_nd", "upsample_nearest2d", "squeeze", "slice")
+    if graph.ops[node].kind == "convolution":
+        return node.args["groups"] == node.args["weight"].shape[0] > 1 and not node.args["transposed"]
+    return graph.ops[node].per_channel
+
+
+def _reads_channels(graph: Graph, node: Node) -> bool:
+    """Whether an operator has the same number of weights for each channel that goes in."""
+    if graph.ops[node].kind == "convolution":
+        return node.args["groups"] == 1
+    return graph.ops[node].kind == "product" and len(node.outputs[0].shape) == 2
 
 
 def field_if_dilated(facts: Facts, convolution: Convolution, extra: int) -> tuple[int, int] | None:
@@ -122,15 +125,16 @@ def field_if_dilated(facts: Facts, convolution: Convolution, extra: int) -> tupl
     By the same backward arithmetic with that one link changed, so it is exact on branches as well. Of other
     convolutions only what sees more than padding counts.
     """
-    effect = facts.graph.effects[convolution.node]
+    effect = facts.graph.effects.get(convolution.node)
     if effect is None or convolution.transposed:
         return None
-    changed: dict[int, Links] = {}
-    for value, links in effect.links.items():
-        changed[value] = {axis: of_window(link, Window.dilated, extra) for axis, link in links.items()}
-    others = live_links(facts.graph, (other for other in facts.convolutions if other is not convolution))
+    instead = live_links(facts.graph, (other for other in facts.convolutions if other is not convolution))
+    instead[convolution.node] = {
+        value: {axis: of_window(link, Window.dilated, extra) for axis, link in links.items()}
+        for value, links in effect.links.items()
+    }
     try:
-        sizes = [field_size(facts.graph, t, others | {convolution.node: changed})[0] for t in facts.head.targets]
+        sizes = [field_size(facts.graph, target, instead)[0] for target in facts.head.targets]
     except UnknownFieldError:
         return None
     largest = max(sizes, key=lambda size: prod(size.values()), default={})
@@ -145,7 +149,7 @@ def reaches(convolution: Convolution, dilation: int) -> bool:
 
 def dilates_alike(facts: Facts, convolution: Convolution) -> bool:
     """Whether a convolution has one dilation, on a map that is not split: then a sum with it means what it says."""
-    own = set(facts.graph.trace.nodes[convolution.node].args["dilation"])
+    own = set(convolution.node.args["dilation"])
     return not convolution.transposed and own == set(convolution.dilation) and len(own) == 1
 
 

@@ -20,10 +20,13 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from flyweight.analysis.layout import AXES, HEIGHT, WIDTH
-from flyweight.analysis.probe import Probe
-from flyweight.analysis.receptive_field import Graph, Interval, Pixels, UnknownFieldError, build_graph, look_back
-from flyweight.analysis.recorder import record
+from flyweight.analysis.positions.axes import AXES, HEIGHT, WIDTH
+from flyweight.analysis.positions.field import Interval, Pixels, UnknownFieldError, look_back
+from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.operators import follow
+from flyweight.analysis.proof.probe import Probe
+from flyweight.analysis.trace.recorder import record
+from flyweight.analysis.trace.trace import Node, Value
 from flyweight.errors import FlyweightError
 
 _SIDES = {HEIGHT: "height", WIDTH: "width"}
@@ -31,16 +34,16 @@ _SIDES = {HEIGHT: "height", WIDTH: "width"}
 
 @dataclass(frozen=True)
 class Proof:
-    """What the oracle found: "proved", "contradicted", or "unproved" with the reason in `detail`."""
+    """What the network itself said: "proved", "contradicted", or "unproved" with the reason in `detail`."""
 
     status: Literal["proved", "contradicted", "unproved"]
     detail: str
 
 
-def prove(model: nn.Module, graph: Graph, target: int, sizes: dict[int, int]) -> Proof:
+def prove(model: nn.Module, graph: Graph, target: Value, sizes: dict[int, int]) -> Proof:
     """Test the formula's field of one tensor against the network itself.
 
-    First on pictures enlarged until nothing on the way touches a border, which is the theoretical field. Where the
+    First on images enlarged until nothing on the way touches a border, which is the theoretical field. Where the
     network cannot take another size, every position of the traced size is compared, clipped by the borders.
 
     Args:
@@ -49,17 +52,16 @@ def prove(model: nn.Module, graph: Graph, target: int, sizes: dict[int, int]) ->
         target: the value whose field is claimed.
         sizes: claimed size of the field by axis.
     """
-    producer = graph.trace.values[target].producer
-    if producer is None:
-        return Proof("proved", "the picture itself")
-    if graph.trace.nodes[producer].ordinal < 0:
-        return Proof("unproved", f"the result of {graph.trace.nodes[producer].name} cannot be watched")
+    if target.producer is None:
+        return Proof("proved", "the image itself")
+    if target.producer.ordinal < 0:
+        return Proof("unproved", f"the result of {target.producer.name} cannot be watched")
     try:
         for axis in sorted(sizes):
             found = _prove_enlarged(model, graph, target, axis, sizes[axis])
             if found is not None:
                 return Proof("contradicted", f"{_SIDES[axis]}: {found}")
-        return Proof("proved", "NaN probe of the network on an enlarged picture agrees")
+        return Proof("proved", "NaN probe of the network on an enlarged image agrees")
     except FlyweightError as error:
         reason = str(error)
     try:
@@ -72,13 +74,13 @@ def prove(model: nn.Module, graph: Graph, target: int, sizes: dict[int, int]) ->
     return Proof("proved", f"NaN probe at {side} agrees for every position, clipped by the borders ({reason})")
 
 
-def _prove_enlarged(model: nn.Module, graph: Graph, target: int, axis: int, size: int) -> str | None:
-    """Decide one axis on a picture enlarged along it; None when the claim holds, else what was found instead."""
+def _prove_enlarged(model: nn.Module, graph: Graph, target: Value, axis: int, size: int) -> str | None:
+    """Decide one axis on an image enlarged along it; None when the claim holds, else what was found instead."""
     found: str | None = None
-    # a picture enlarged along one axis only is cheap; should positions starve on the narrow one, both are enlarged
+    # an image enlarged along one axis only is cheap; should positions starve on the narrow one, both are enlarged
     for sides in ((axis,), AXES):
         large, unit, first, last = _enlarge(model, graph, target, axis, size, sides)
-        twin = _same_value(graph, large, target)
+        twin = _same_value(large, target)
         probe = Probe(model, large, twin, look_back(large, twin, Interval))
         shape = large.trace.input_shape
         outside = [line for line in range(_length(shape, axis)) if not first <= line <= last]
@@ -95,17 +97,22 @@ def _length(shape: tuple[int, ...], axis: int) -> int:
     return shape[len(shape) - 2 + axis]
 
 
-def _same_value(graph: Graph, large: Graph, target: int) -> int:
+def _same_value(large: Graph, target: Value) -> Value:
     """The value of a trace of another size that was made in the same place."""
-    node = graph.trace.nodes[graph.trace.values[target].producer or 0]
+    node = _maker(target)
     twin = next(n for n in large.trace.nodes if n.ordinal == node.ordinal)
     return twin.outputs[node.outputs.index(target)]
 
 
+def _maker(target: Value) -> Node:
+    assert target.producer is not None, "the image itself needs no proof"
+    return target.producer
+
+
 def _enlarge(
-    model: nn.Module, graph: Graph, target: int, axis: int, size: int, sides: tuple[int, ...]
+    model: nn.Module, graph: Graph, target: Value, axis: int, size: int, sides: tuple[int, ...]
 ) -> tuple[Graph, int, int, int]:
-    """Enlarge the picture until a central position's field meets no border, not even of a map on the way.
+    """Enlarge the image until a central position's field meets no border, not even of a map on the way.
 
     Returns:
         The graph at the new size, the position, and the first and last line of its field.
@@ -113,7 +120,7 @@ def _enlarge(
     Raises:
         FlyweightError: no size up to about eight times the field does, or the field is of another size there.
     """
-    node = graph.trace.nodes[graph.trace.values[target].producer or 0]
+    until = _maker(target).ordinal
     step = lcm(8, _jump(graph, target, axis))
     grow = -(-(size + 8) // step) * step
     for _ in range(4):
@@ -121,14 +128,14 @@ def _enlarge(
         for side in sides:
             if len(shape) - 2 + side >= 1:  # a signal of one dimension has no height
                 shape[len(shape) - 2 + side] += grow
-        large = build_graph(record(model, tuple(shape), until=node.ordinal))
-        _check_same_operators(graph, large, node.ordinal)
-        twin = _same_value(graph, large, target)
+        large = follow(record(model, tuple(shape), until))
+        _check_same_operators(graph, large, until)
+        twin = _same_value(large, target)
         overflow, unit, first, last = _central(large, twin, axis, size)
         if overflow <= 0:
             return large, unit, first, last
         grow += -(-2 * overflow // step) * step
-    raise FlyweightError("a field without borders needs too large a picture")
+    raise FlyweightError("a field without borders needs too large an image")
 
 
 def _check_same_operators(graph: Graph, large: Graph, until: int) -> None:
@@ -137,13 +144,13 @@ def _check_same_operators(graph: Graph, large: Graph, until: int) -> None:
         raise FlyweightError("the network runs other operators on another size")
 
 
-def _jump(graph: Graph, target: int, axis: int) -> int:
+def _jump(graph: Graph, target: Value, axis: int) -> int:
     """Pixels between the fields of two neighbouring positions."""
     first = look_back(graph, target, Interval).needs[graph.trace.input][axis].first
     return max(1, abs(int(first[1] - first[0]))) if len(first) > 1 else 1
 
 
-def _central(large: Graph, target: int, axis: int, size: int) -> tuple[int, int, int, int]:
+def _central(large: Graph, target: Value, axis: int, size: int) -> tuple[int, int, int, int]:
     """The position nearest the centre whose field has the claimed size.
 
     Returns:
@@ -156,7 +163,7 @@ def _central(large: Graph, target: int, axis: int, size: int) -> tuple[int, int,
     mine = needs[large.trace.input][axis]
     widths = mine.last - mine.first + 1
     if int(widths.max()) != size:
-        raise FlyweightError("the field has another size on a larger picture")
+        raise FlyweightError("the field has another size on a larger image")
     candidates = np.flatnonzero(widths == size)
     unit = int(candidates[np.argmin(abs(candidates - (len(widths) - 1) / 2))])
     overflow = 0
@@ -171,11 +178,11 @@ def _central(large: Graph, target: int, axis: int, size: int) -> tuple[int, int,
     return overflow, unit, int(mine.first[unit]), int(mine.last[unit])
 
 
-def _compare_clipped(model: nn.Module, graph: Graph, target: int) -> str | None:
-    """Compare every position with every line of the real picture; None when all agree."""
+def _compare_clipped(model: nn.Module, graph: Graph, target: Value) -> str | None:
+    """Compare every position with every line of the real image; None when all agree."""
     back = look_back(graph, target, Pixels)
     if back.edges:
-        raise FlyweightError("mirrored or clamped borders are compared on enlarged pictures only")
+        raise FlyweightError("mirrored or clamped borders are compared on enlarged images only")
     probe = Probe(model, graph, target, back)
     shape = graph.trace.input_shape
     for axis, claim in back.needs[graph.trace.input].items():
@@ -183,5 +190,5 @@ def _compare_clipped(model: nn.Module, graph: Graph, target: int) -> str | None:
         if not np.array_equal(found, claim.mask):
             unit, line = (int(i) for i in np.argwhere(found != claim.mask)[0])
             verb = "reads" if found[unit, line] else "does not read"
-            return f"{_SIDES[axis]}: position {unit} {verb} line {line} of the picture"
+            return f"{_SIDES[axis]}: position {unit} {verb} line {line} of the image"
     return None

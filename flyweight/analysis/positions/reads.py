@@ -17,6 +17,9 @@ Indices = npt.NDArray[np.int64]
 # marks a tap that reads nothing (between the steps of a transposed convolution)
 NOTHING = np.iinfo(np.int64).min
 
+# an input axis that the output no longer has: every position is read
+WHOLE: Literal["whole"] = "whole"
+
 
 class Link(Protocol):
     """A relation between output and input positions that keeps or reverses their order.
@@ -62,6 +65,8 @@ class Window:
 
 
 SAME = Window()
+# by axis, how positions of an output read those of an input; an axis that the input does not have is missing
+Links = dict[int, "Link | Literal['whole']"]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""Which dimension of a tensor is the picture's height, which its width, even after reshapes and permutations.
+"""Which dimension of a tensor is the image's height, which its width, even after reshapes and permutations.
 
-Each dimension is a row of atoms. An atom is a stretch of plain features, or a part of an axis of the picture:
+Each dimension is a row of atoms. An atom is a stretch of plain features, or a part of an axis of the image:
 its index counts steps of `scale` pixels of the map. A plain map has one atom of scale 1 for each axis; moving a
 dilation into the batch ("space to batch") splits an axis in two atoms, which a later reshape joins again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ def plain(size: int) -> Dim:
     return (Atom(PLAIN, size),) if size > 1 else ()
 
 
-def image(shape: Sequence[int]) -> Layout:
+def of_image(shape: Sequence[int]) -> Layout:
     """Layout of the network's input: (N, C, H, W); (N, C, L) has a width only; anything else has no axis."""
     dims = [plain(size) for size in shape]
     if len(shape) in (3, 4):
@@ -47,8 +47,31 @@ def image(shape: Sequence[int]) -> Layout:
 
 
 def axes(layout: Layout) -> set[int]:
-    """Axes of the picture that the tensor still has."""
+    """Axes of the image that the tensor still has."""
     return {atom.axis for dim in layout for atom in dim if atom.axis != PLAIN}
+
+
+def size_of(dim: Dim) -> int:
+    """Entries of a dimension."""
+    return prod(atom.size for atom in dim)
+
+
+def has_axis(dim: Dim) -> bool:
+    """Whether positions of the image are in a dimension."""
+    return any(atom.axis != PLAIN for atom in dim)
+
+
+def lay_over(dims: list[Dim], others: Iterable[tuple[int, Dim]]) -> None:
+    """Put the positions of one operand, by index of the dimension, over those that others have there already.
+
+    Raises:
+        LostError: another one has other positions there.
+    """
+    for index, dim in others:
+        if has_axis(dim):
+            if has_axis(dims[index]) and dims[index] != dim:
+                raise LostError
+            dims[index] = dim
 
 
 def extent(layout: Layout, axis: int) -> int:

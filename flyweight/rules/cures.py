@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from flyweight.analysis.edits import dilates_alike, field_if_dilated, narrowing_edit, reaches, separable_edits
 from flyweight.analysis.facts import Convolution, ConvolutionLayer, Facts, HeadFault, Pooling
+from flyweight.analysis.trace.trace import Node
+from flyweight.rules.edits import dilates_alike, field_if_dilated, narrowing_edit, reaches, separable_edits
 
 
 def fewer_or_more(facts: Facts, block: str, layers: Sequence[ConvolutionLayer], count: int) -> str | None:
@@ -43,20 +44,20 @@ def no_maximum(facts: Facts, pooling: Pooling) -> str:
         return f"write {pooling.name}, and what comes before it, with operators of torch.nn"
     if pooling.whole:
         return f"replace {pooling.name} by nn.AdaptiveAvgPool2d(1), which has no parameters"
-    before = [c for c in facts.convolutions if c.node < pooling.node and not c.strided]
+    before = [c for c in facts.convolutions if c.node.index < pooling.node.index and not c.strided]
     if pooling.stride > 1 and before:
         return f"delete {pooling.name} and give {before[-1].name} before it stride {pooling.stride}"
     return f"delete {pooling.name}" + ": it drops no pixels, so nothing has to stand in for it" * (pooling.stride == 1)
 
 
-def dilate_instead(facts: Facts, node: int, name: str) -> str:
+def dilate_instead(facts: Facts, node: Node, name: str) -> str:
     """A dilated convolution that shrinks the map in place of a stride, a pooling or a step that drops pixels."""
     without = "a larger dilation without padding, which shrinks the map as well"
-    before = [c for c in facts.convolutions if c.node < node and max(c.kernel) > 1 and not c.transposed]
-    part = next((c for c in facts.convolutions if c.node == node), None)
+    before = [c for c in facts.convolutions if c.node.index < node.index and max(c.kernel) > 1 and not c.transposed]
+    part = next((c for c in facts.convolutions if c.node is node), None)
     if part is not None:
         return f"give {name} stride 1" + f" and {without}" * (max(part.kernel) > 1)
-    whole = any(pooling.whole for pooling in facts.poolings if pooling.node == node)
+    whole = any(pooling.whole for pooling in facts.poolings if pooling.node is node)
     if whole:
         return f"replace {name} by nn.AdaptiveAvgPool2d(1), which has no parameters"
     return f"delete {name}" + (f" and give {before[-1].name} before it {without}" if before else "")
@@ -79,12 +80,12 @@ def shrink_or_dilate(facts: Facts, last: ConvolutionLayer) -> str:
 
 def average_whole_map(facts: Facts, fault: HeadFault) -> str:
     """An average in place of what ends the last map, or a map that is left for the average."""
-    if fault.node < 0 or len(fault.map_shape) != 3:
+    if fault.node is None or len(fault.map_shape) != 3:
         return "end with nn.AdaptiveAvgPool2d(1) and a 1x1 convolution or nn.Linear"
-    part = next((c for c in facts.convolutions if c.node == fault.node), None)
+    part = next((c for c in facts.convolutions if c.node is fault.node), None)
     if part is not None:
         return _leave_map(part)
-    if facts.graph.trace.nodes[fault.node].name == "slice":
+    if facts.graph.ops[fault.node].kind == "slice":
         return f"leave {fault.layer} out: the whole map is to be averaged"
     if not fault.features:
         return f"replace {fault.layer} by nn.AdaptiveAvgPool2d(1)"

@@ -1,4 +1,4 @@
-"""Run a network with poisoned pixels and see where NaN arrives; why and how is told in :mod:`oracle`."""
+"""Run a network with poisoned pixels and see where NaN arrives; why and how is told in :mod:`prove`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
-from flyweight.analysis.layout import AXES
-from flyweight.analysis.receptive_field import Back, Graph
-from flyweight.analysis.recorder import LightMode, detaches, evaluating, sample_like
+from flyweight.analysis.positions.axes import AXES
+from flyweight.analysis.positions.field import Back
+from flyweight.analysis.positions.graph import Graph, Op
+from flyweight.analysis.trace.aten import detaches, short_name, tensors_in
+from flyweight.analysis.trace.running import LightMode, evaluating, sample_like
+from flyweight.analysis.trace.trace import Node, Value
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
-
-# these hand NaN on by themselves; other element-by-element operators may drop it (where, comparisons) and are helped
-_HANDS_ON = {"add", "add_", "sub", "mul", "mul_", "div", "div_", "relu", "relu_", "clone", "silu", "gelu", "sigmoid"}
 
 
 class _Captured(Exception):  # noqa: N818 (not an error: it ends a forward pass that has gone far enough)
@@ -28,34 +28,36 @@ class _Captured(Exception):  # noqa: N818 (not an error: it ends a forward pass 
 class _PoisonMode(LightMode):
     """Runs a network on poisoned pixels until the watched tensor is made."""
 
-    def __init__(self, names: list[str], output: int, cut: frozenset[int], gathered: frozenset[int]) -> None:
+    def __init__(self, steps: list[tuple[Node, Op]], output: int, cut: set[Node], gathered: set[Node]) -> None:
         super().__init__()
         self.result: Tensor | None = None
-        self._names = names
+        self._steps = steps
         self._output = output
         self._cut = cut
         self._gathered = gathered
         self._ordinal = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if detaches(func):
-            return func(*args, **(kwargs or {}))
-        name, ordinal = func._schema.name.split("::")[-1], self._ordinal
+            return func(*args, **kwargs)
+        node, op = self._steps[self._ordinal]
         self._ordinal += 1
-        if name != self._names[ordinal].split("::")[-1]:
-            raise FlyweightError(f"it runs {name} where it ran {self._names[ordinal]} before")
-        if name == "convolution":
-            result = _poisoned_convolution(*args, **(kwargs or {}))
-        elif ordinal in self._gathered:
-            result = _positions_only(func, args, kwargs or {})
+        name = short_name(func)
+        if name != node.name.split("::")[-1]:
+            raise FlyweightError(f"it runs {name} where it ran {node.name} before")
+        if op.kind == "convolution":
+            result = _poisoned_convolution(*args, **kwargs)
+        elif node in self._gathered:
+            result = _positions_only(func, args, kwargs)
         else:
-            result = func(*args, **(kwargs or {}))
-        if ordinal in self._cut:
+            result = func(*args, **kwargs)
+        if node in self._cut:
             result = tree_map(_clean, result)
-        elif torch.Tag.pointwise in func.tags and name not in _HANDS_ON:
+        elif node.pointwise and not op.passes_nan:
             result = _help(result, args)
-        if ordinal == len(self._names) - 1:
-            self.result = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)][self._output]
+        if self._ordinal == len(self._steps):
+            self.result = tensors_in(result)[self._output]
             raise _Captured
         return result
 
@@ -70,6 +72,7 @@ def _poisoned_convolution(
     transposed: bool,
     output_padding: list[int],
     groups: int,
+    *flags: bool,
 ) -> Tensor:
     """NaN where a convolution of this geometry reads a NaN; elsewhere a mean of what it reads."""
     batch, channels, *size = x.shape
@@ -91,7 +94,7 @@ def _clean(leaf: Any) -> Any:
 
 def _positions_only(func: Any, args: Any, kwargs: Any) -> Any:
     """A normalisation over the map without what its statistics spread: NaN stays where it was."""
-    poison = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)).isnan()
+    poison = tensors_in(args)[0].isnan()
     result = func(*tree_map(_clean, args), **tree_map(_clean, kwargs))
     return tree_map(lambda leaf: _mark(leaf, poison), result)
 
@@ -100,8 +103,8 @@ def _help(result: Any, args: Any) -> Any:
     """NaN wherever an input of an element-by-element operator is NaN."""
     if not isinstance(result, Tensor) or not result.is_floating_point():
         return result
-    for leaf in tree_leaves(args):
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+    for leaf in tensors_in(args):
+        if leaf.is_floating_point():
             result = _mark(result, leaf.isnan())
     return result
 
@@ -118,22 +121,21 @@ def _mark(leaf: Any, poison: Tensor) -> Any:
 class Probe:
     """Asks a network which pixels one of its tensors depends on."""
 
-    def __init__(self, model: nn.Module, graph: Graph, target: int, back: Back[Any]) -> None:
-        recorded = graph.trace
-        node = recorded.nodes[recorded.values[target].producer or 0]
-        dispatched = [n for n in recorded.nodes if 0 <= n.ordinal <= node.ordinal]
+    def __init__(self, model: nn.Module, graph: Graph, target: Value, back: Back[Any]) -> None:
+        node = target.producer
+        assert node is not None, "the image itself needs no probe"
         self._model = model
-        self._names = [n.name for n in dispatched]
+        self._steps = [(n, graph.ops[n]) for n in graph.trace.nodes if 0 <= n.ordinal <= node.ordinal]
         self._output = node.outputs.index(target)
-        self._cut = frozenset(recorded.nodes[i].ordinal for i in back.cut)
-        self._gathered = frozenset(recorded.nodes[i].ordinal for i in back.gathered) - self._cut
+        self._cut = back.cut
+        self._gathered = back.gathered.keys() - back.cut
         self._dims = _axis_dims(graph, target)
 
     def arrivals(self, shape: tuple[int, ...], axis: int, lines: Iterable[int]) -> npt.NDArray[np.bool_]:
-        """Positions along `axis` where NaN arrives in the watched tensor after whole lines of the picture got it.
+        """Positions along `axis` where NaN arrives in the watched tensor after whole lines of the image got it.
 
         Args:
-            shape: (C, H, W) of the picture.
+            shape: (C, H, W) of the image.
             axis: HEIGHT to poison rows and look at rows, WIDTH for columns.
             lines: which of them.
 
@@ -141,13 +143,13 @@ class Probe:
             FlyweightError: the network cannot take this size or this poison.
         """
         with evaluating(self._model):
-            picture = sample_like(self._model, shape)
+            image = sample_like(self._model, shape)
             index = torch.tensor(list(lines), dtype=torch.long)
-            picture.index_fill_(picture.ndim - 2 + axis, index, torch.nan)
-            probe = _PoisonMode(self._names, self._output, self._cut, self._gathered)
+            image.index_fill_(image.ndim - 2 + axis, index, torch.nan)
+            probe = _PoisonMode(self._steps, self._output, self._cut, self._gathered)
             try:
                 with probe:
-                    self._model(picture)
+                    self._model(image)
             except _Captured:
                 pass
             except (Exception, SystemExit) as error:
@@ -158,9 +160,9 @@ class Probe:
         return np.asarray(probe.result.isnan().cpu().numpy().any(axis=others))
 
 
-def _axis_dims(graph: Graph, target: int) -> dict[int, int]:
-    """The dimension of the watched tensor that is each axis of the picture."""
-    layout = graph.map.layouts[target] or ()
+def _axis_dims(graph: Graph, target: Value) -> dict[int, int]:
+    """The dimension of the watched tensor that is each axis of the image."""
+    layout = graph.layouts[target] or ()
     whole = {dim[0].axis: index for index, dim in enumerate(layout) if len(dim) == 1 and dim[0].axis in AXES}
     if any(layout[index][0].scale != 1 for index in whole.values()) or set(whole) != graph.axes(target):
         raise FlyweightError("the map before the pooling is split over several dimensions")

@@ -1,0 +1,83 @@
+"""Borrow a network for a forward pass and give it back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from flyweight.errors import FlyweightError
+
+
+class LightMode(TorchDispatchMode):
+    """A dispatch mode that does not import torch's compiler (1.2 s) on its first operator."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode without gradients; give back modes, buffers, random state and threads."""
+    threads = torch.get_num_threads()
+    # layers in a plain list run too, though the network does not know of them
+    roots = [model, *(leaf for _, leaf in held(model) if isinstance(leaf, nn.Module))]
+    modes = {module: module.training for root in roots for module in root.modules()}
+    buffers = [(buffer, buffer.detach().clone()) for root in roots for buffer in root.buffers()]
+    try:
+        # one image gives two threads little to share; beside a training they wait for each other ten times longer
+        torch.set_num_threads(1)
+        for root in roots:
+            root.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for module, training in modes.items():
+            module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
+
+def held(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What plain attributes, lists and dictionaries of a network's modules hold, with the path of the attribute."""
+    for path, module in model.named_modules():
+        for name, content in vars(module).items():
+            if name not in ("_parameters", "_modules", "_buffers"):
+                yield from ((f"{path}.{name}" if path else name, leaf) for leaf in tree_leaves(content))
+
+
+def holders(model: nn.Module) -> dict[int, str]:
+    """For each tensor, by identity, that a plain attribute holds by itself or in a layer: the path of the attribute."""
+    found: dict[int, str] = {}
+    for where, leaf in held(model):
+        tensors = list(leaf.parameters()) if isinstance(leaf, nn.Module) else [leaf]
+        found.update({id(tensor): where for tensor in tensors if isinstance(tensor, Tensor)})
+    return found
+
+
+def sample_like(model: nn.Module, input_shape: Sequence[int], seed: int = 0) -> Tensor:
+    """A batch of one, uniform in 0.5 to 1.5, of the network's own number type and on its device.
+
+    Raises:
+        FlyweightError: it does not fit into memory.
+    """
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        return (torch.rand((1, *input_shape), generator=generator) + 0.5).to(first.device, first.dtype)
+    except (RuntimeError, TypeError, MemoryError) as error:  # the allocator's, or a size beyond 64 bits
+        raise FlyweightError(f"an input of {times((1, *input_shape))} does not fit into memory") from error
+
+
+def times(sizes: Sequence[int]) -> str:
+    """Sizes in words: ``1x3x32x32``."""
+    return "x".join(str(size) for size in sizes)
