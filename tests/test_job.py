@@ -59,8 +59,10 @@ def test_the_data_set_is_named_before_anything_is_run(places):
     assert (found.name, found.path) == ("cifar10", here / "cifar-10-python.tar.gz")
     with pytest.raises(FlyweightError, match="no data set 'digit' .did you mean 'digits'"):
         absolute(beside, data={"name": "digit"})
+    # a wrong rule or network is told first: it costs nothing to find
+    assert absolute(beside, data={"path": "nowhere"}).data.name is None
     with pytest.raises(DataError, match="nowhere does not exist"):
-        absolute(beside, data={"path": "nowhere"})
+        job.load_data(absolute(beside, data={"path": "nowhere"}).data, None)
 
 
 def test_data_is_a_name_or_else_a_path(places):
@@ -74,4 +76,4 @@ def test_data_is_a_name_or_else_a_path(places):
     assert (archive.name, str(archive.path), archive.hold_out) == ("cifar10", "mine.tgz", 5)
     assert job.data_of("digits", None).name == "digits"
     with pytest.raises(DataError, match="does not exist .did you mean 'digits'"):
-        job.data_of("digits", "digit")
+        job.load_data(job.data_of("digits", "digit"), None)
