@@ -309,7 +309,7 @@ def test_the_table_of_the_machine_shows_what_is_recorded():
 )
 def test_the_three_augmentations_count_where_they_do_something(settings, verdict, words):
     recipe = recipes.load("sprint", [f"augment.{key}={value}" for key, value in settings.items()])
-    row = report._augmentation_row(recipe)
+    row = report._augmentation_row(recipe, recipe.augment.hole(32, 32))
     assert row["verdict"] == verdict
     assert words in row["detail"]
 

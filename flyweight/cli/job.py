@@ -24,11 +24,10 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
     Those of a network, rules and a teacher of the user's own lie beside the recipe or here.
 
     Raises:
-        DataError: the data lies in the home of a user who does not exist, is not there or not recognised.
+        DataError: the data lies in the home of a user who does not exist, or is not recognised.
         FlyweightError: there is no such data set.
     """
     from flyweight.data.cache import expanded
-    from flyweight.data.registry import choose
     from flyweight.rules.kinds import known_rulesets
     from flyweight.runs.card import ZOO, ships
 
@@ -41,7 +40,7 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
         path = _beside(folder, plan.rules)
         plan = plan.model_copy(update={"rules": str(path.resolve()) if path.is_file() else plan.rules})
     place = None if plan.data.path is None else expanded(plan.data.path, "data.path")
-    chosen = {"name": choose(plan.data.name, place).name, "path": place}
+    chosen = {"name": _data_name(plan.data.name, place), "path": place}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=chosen)})
     teacher = plan.train.teacher
     if teacher is not None and not ships(ZOO / teacher):
@@ -66,11 +65,20 @@ def with_data(plan: Recipe, option: str | None) -> Recipe:
 
 def data_of(name: str | None, option: str | None) -> DataConfig:
     """The data set of a card, or what --data says in its place: a name, else a path."""
-    from flyweight.data.registry import READERS, choose
+    from flyweight.data.registry import READERS
 
     if option is None or option in (reader.name for reader in READERS):
         return DataConfig(name=option or name)
-    return DataConfig(name=choose(None, Path(option)).name, path=Path(option))
+    return DataConfig(name=_data_name(None, Path(option)), path=Path(option))
+
+
+def _data_name(name: str | None, path: Path | None) -> str | None:
+    """The name of the data set; as it is where there is no such path, which is told when the data is loaded."""
+    from flyweight.data.cache import expanded
+    from flyweight.data.registry import choose
+
+    missing = path is not None and not expanded(path, "--data").exists()
+    return name if missing else choose(name, path).name
 
 
 def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | None]:

@@ -230,7 +230,10 @@ def _verdicts(
         return []
     rows = [_row(rule, "pass", "FAIL") for rule in checked.verdicts]
     if recipe.rules == "brief":
-        rows += [_augmentation_row(recipe, dataset), _accuracy_row(dataset, scores)]
+        rows += [
+            _augmentation_row(recipe, recipe.augment.hole(*dataset.spec.shape[1:])),
+            _accuracy_row(dataset, scores),
+        ]
         # by their numbers in the brief; those of one number stay in order
         rows.sort(key=lambda row: row["name"].split()[0])
     return rows + [_row(bonus, "yes", "no") for bonus in checked.bonuses]
@@ -250,8 +253,8 @@ def _rules_option(recipe: Recipe) -> str:
     return "" if recipe.rules in (None, "brief") else f" --rules {shlex.quote(str(recipe.rules))}"
 
 
-def _augmentation_row(recipe: Recipe, dataset: Dataset) -> dict[str, str]:
-    chosen, hole = recipe.augment, recipe.augment.hole(*dataset.spec.shape[1:])
+def _augmentation_row(recipe: Recipe, hole: int) -> dict[str, str]:
+    chosen = recipe.augment
     settings = ("flip", "shift_scale_rotate", "shift", "scale", "rotate", "cutout")
     off = [name for name in settings if getattr(chosen, name) == 0]
     detail = (

@@ -4,7 +4,7 @@ import pytest
 
 from flyweight import schema
 from flyweight.cli import job
-from flyweight.errors import DataError
+from flyweight.errors import DataError, FlyweightError
 from flyweight.recipes.sections import Recipe
 
 
@@ -48,3 +48,32 @@ def test_what_is_not_found_keeps_its_name(places):
 def test_a_home_that_nobody_has_is_one_line(places):
     with pytest.raises(DataError, match="data.path ~nosuchuser/x: ~nosuchuser is nobody's home here"):
         absolute(places[0], data={"path": "~nosuchuser/x"})
+
+
+def test_the_data_set_is_named_before_anything_is_run(places):
+    beside, here = places
+    assert absolute(beside).data.name == "cifar10"  # the default
+    assert absolute(beside, data={"name": "digits"}).data.name == "digits"
+    (here / "cifar-10-python.tar.gz").touch()
+    found = absolute(beside, data={"path": "cifar-10-python.tar.gz"}).data
+    assert (found.name, found.path) == ("cifar10", here / "cifar-10-python.tar.gz")
+    with pytest.raises(FlyweightError, match="no data set 'digit' .did you mean 'digits'"):
+        absolute(beside, data={"name": "digit"})
+    # a wrong rule or network is told first: it costs nothing to find
+    assert absolute(beside, data={"path": "nowhere"}).data.name is None
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        job.load_data(absolute(beside, data={"path": "nowhere"}).data, None)
+
+
+def test_data_is_a_name_or_else_a_path(places):
+    _, here = places
+    plan = schema.parse(Recipe, {"name": "a", "model": {"network": "sprint"}, "data": {"hold_out": 5}}, "test")
+    assert job.with_data(plan, None) is plan
+    digits = job.with_data(plan, "digits").data
+    assert (digits.name, digits.path, digits.hold_out) == ("digits", None, 5)
+    (here / "mine.tgz").touch()
+    archive = job.with_data(plan, "mine.tgz").data
+    assert (archive.name, str(archive.path), archive.hold_out) == ("cifar10", "mine.tgz", 5)
+    assert job.data_of("digits", None).name == "digits"
+    with pytest.raises(DataError, match="does not exist .did you mean 'digits'"):
+        job.load_data(job.data_of("digits", "digit"), None)

@@ -19,7 +19,7 @@ def test_every_recipe_turns_all_three_augmentations_on(name):
     augment = recipes.load(name).augment
     assert min(augment.flip, augment.shift_scale_rotate, augment.cutout) > 0
     assert min(augment.shift, augment.scale, augment.rotate) > 0
-    assert augment.cutout_size == 16
+    assert augment.hole(32, 32) == 16
 
 
 def test_overrides_are_yaml():
@@ -121,3 +121,13 @@ def test_a_recipe_cannot_change_after_it_was_checked():
     recipe = recipes.load("sprint")
     with pytest.raises(ValueError, match="frozen"):
         recipe.train.epochs = 1
+
+
+def test_the_data_set_is_named_by_every_recipe_that_ships_and_open_in_ones_own(tmp_path):
+    assert {recipes.load(name).data.name for name in recipes.names()} == {"cifar10"}
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: x\nmodel: {network: sprint}")
+    assert recipes.load(file).data.name is None
+    # a run folder of the version before, where the hole always had its size and the data its name
+    file.write_text("name: x\nmodel: {network: sprint}\ndata: {name: cifar10, path: null}\naugment: {cutout_size: 16}")
+    assert (recipes.load(file).data.name, recipes.load(file).augment.hole(28, 28)) == ("cifar10", 16)
