@@ -37,6 +37,12 @@ class RunError(FlyweightError):
     exit_code = 4
 
 
+class DivergedError(FlyweightError):
+    """A training whose loss or weights are no longer finite; what was saved before stays."""
+
+    exit_code = 5
+
+
 class RuleError(FlyweightError):
     """A network breaks a rule; training it would be a waste."""
 

@@ -1,16 +1,26 @@
-"""Files written whole or not at all."""
+"""Files and folders written whole or not at all; their hashes; locks between processes.
+
+Whoever calls decides what an error of the file system means to the user: what raises `OSError` here is told elsewhere.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from flyweight.errors import RunError
+from flyweight.text import one_line
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all, as :func:`write_bytes` does."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -25,20 +35,106 @@ def write_bytes(path: Path, content: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; the file that was there before is unchanged") from None
+        raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
+    flush_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Fill a hidden neighbour of `folder`; it takes the place of `folder` by a rename when the block ends well.
+
+    Where the block raises, nothing is left. What a killed process left is removed by the next one: hold a lock.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    for stale in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    old = temporary.with_name(f"{temporary.name}-old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        flush_folder(temporary)
+        if folder.exists():  # a process that still maps its files keeps them
+            folder.rename(old)
+        temporary.rename(folder)
+        flush_folder(folder.parent)
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def flush(file: IO[Any]) -> None:
+    """Return when all that was written to an open file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk; Windows has no such thing."""
     if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's bytes, in hexadecimal digits; against damage and not against an attacker."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its SHA-256 (32 bytes) behind it, for formats that would not notice a flipped bit."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(raw: bytes) -> bytes | None:
+    """The content that :func:`sealed` was given; none where it is damaged."""
+    content, digest = raw[:-32], raw[-32:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path` in a folder that exists; the system releases it if the process dies.
+
+    Args:
+        path: of the lock file.
+        busy: called where another process holds the lock. It raises, or returns to wait for that process.
+
+    Raises:
+        OSError: the lock file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+        free = True
+    except Timeout:
+        free = False
+    if not free:
+        busy()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def reason(error: OSError) -> str:
+    """Why the file system refuses, in a few words."""
+    return error.strerror or one_line(error)
 
 
 def _umask() -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
-
 
 def printable(text: str) -> str:
     """Text that is safe in a terminal, an image and a page: control characters (ANSI escapes) become U+FFFD."""
@@ -17,9 +15,8 @@ def short(text: str, most: int) -> str:
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    """The first line of an error's message, shortened; its class where it has no message."""
-    lines = str(error).strip().splitlines()
-    return short(lines[0], most) if lines else type(error).__name__
+    """An error's message in one line, shortened; its class where it has no message."""
+    return short(" ".join(str(error).split()), most) or type(error).__name__
 
 
 def share(value: float | None) -> str:
@@ -29,6 +26,8 @@ def share(value: float | None) -> str:
 
 def aligned(head: list[str], rows: list[list[str]], left: int = 1) -> list[str]:
     """Lines of a table; the first ``left`` columns lean left, the others right. Wide characters count as two."""
+    from rich.cells import cell_len, set_cell_size  # here, for it costs every start 20 ms
+
     widths = [max(cell_len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = []
     for row in [head, *rows]:

@@ -1,11 +1,15 @@
 """What several test modules need."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from flyweight import schema
 from flyweight.data import Dataset, Split
+from flyweight.data.dataset import assemble
 from flyweight.networks.build import build
 from flyweight.recipes import sections
 from flyweight.runs.folder import Run
@@ -44,6 +48,31 @@ def stripes(count: int, seed: int, size: int = 32) -> Split:
     return Split(np.clip(128 + pictures + noise, 0, 255).astype(np.uint8), labels.astype(np.int64))
 
 
+def synthetic(classes: int, channels: int, height: int, width: int, train: int = 0, test: int = 0) -> Dataset:
+    """Noisy images of so many classes, each with a pattern of coarse blocks of its own: learnt in a few steps.
+
+    Args:
+        classes: how many.
+        channels: of an image.
+        height: in pixels.
+        width: in pixels.
+        train: training images; by default four a class, at least 96.
+        test: test images; by default a third of that.
+    """
+    generator = np.random.default_rng(classes)
+    coarse = generator.choice((-60, 60), (classes, -(-height // 8), -(-width // 8), channels))
+    patterns = 128 + coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+
+    def split(count):
+        labels = np.arange(count) % classes
+        noise = generator.integers(-60, 61, (count, height, width, channels))
+        return Split(np.clip(patterns[labels] + noise, 0, 255).astype(np.uint8), labels.astype(np.int64))
+
+    train = train or max(96, 4 * classes)
+    names = tuple(f"class {number}" for number in range(classes))
+    return assemble("synthetic", split(train), split(test or train // 3), names, "made by the tests")
+
+
 @pytest.fixture(scope="session")
 def striped() -> Dataset:
     return Dataset(
@@ -67,10 +96,28 @@ def recipe() -> sections.Recipe:
             "name": "tiny",
             "data": {"name": "digits"},
             "model": {"network": "sprint", "dropout": 0.1},
-            "train": {"epochs": 3, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0, "keep": 9},
+            "train": {
+                "epochs": 3,
+                "batch_size": 32,
+                "learning_rate": 0.1,
+                "precision": "float32",
+                "workers": 0,
+                "keep": 9,
+            },
         },
         "the tests",
     )
+
+
+def change(recipe, **settings):
+    """The recipe with other settings of its training."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights, to the bit."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def fresh(recipe, dataset):
@@ -82,3 +129,22 @@ def fit(recipe, dataset, where, observer=None):
     """Train in a run folder, new or not."""
     run = Run.open(where) if where.exists() else Run.create(where, recipe)
     return loop.fit(fresh(recipe, dataset), dataset, recipe, run, observer or Silent())
+
+
+@pytest.fixture
+def own_places(request, tmp_path, monkeypatch):
+    """No test finds the real data, the user's cache or the network, but for those marked `cifar10`."""
+    if request.node.get_closest_marker("cifar10"):
+        return
+    import huggingface_hub.constants
+
+    from flyweight.data.cifar10 import download, find
+
+    nobody = "http://127.0.0.1:9"  # the discard port: a connection is refused at once
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FLYWEIGHT_DATA", raising=False)
+    monkeypatch.setattr(find, "checkout", lambda: None)
+    monkeypatch.setattr(download, "CIFAR10", replace(download.CIFAR10, urls=(f"{nobody}/a", f"{nobody}/b")))
+    monkeypatch.setattr(download, "hub_address", lambda: nobody)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)

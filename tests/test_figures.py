@@ -41,7 +41,7 @@ def history(epochs):
             "train_accuracy": 90 - 50 / epoch,
             "test_loss": 1.9 / epoch,
             "test_accuracy": 90.01 - 49 / epoch,
-            "rate": 0.4 / epoch,
+            "learning_rate": 0.4 / epoch,
         }
         for epoch in range(1, epochs + 1)
     ]

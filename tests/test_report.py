@@ -11,7 +11,7 @@ from conftest import fit
 from markdown_it import MarkdownIt
 
 from flyweight import recipes, schema
-from flyweight.data import Dataset, Split
+from flyweight.data import Dataset, Split, hold_out, subset
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine import environment
@@ -89,7 +89,7 @@ def trained(striped, tmp_path_factory):
             "name": "stripes",
             "data": {"name": "digits"},
             "model": {"network": "sprint"},
-            "train": {"epochs": 2, "batch_size": 32, "peak_rate": 0.1, "precision": "float32", "workers": 0},
+            "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.1, "precision": "float32", "workers": 0},
         },
         "the tests",
     )
@@ -141,7 +141,7 @@ def test_the_page_shows_what_was_found(trained):
         "R6 flip",
         "does not count",
         "Epoch 2/2 |",
-        "peak_rate: 0.1",
+        "learning_rate: 0.1",
         "a fast one",
     ):
         assert phrase in text
@@ -234,11 +234,13 @@ def test_what_must_not_be_mistaken_is_said_loudly(odd):
         return report._banners(environment or {}, card, Dataset(**{**vars(dataset), **changes}))
 
     assert banners() == []
-    assert "digits and not CIFAR-10" in banners(name="digits")[0]
-    assert banners({"data_note": "a note"}, name="digits") == ["a note"]
-    assert "30 training and 30 test images" in banners(name="cifar10-subset30+30")[0]
-    assert "held out of the training set" in banners(name="cifar10-holdout30")[0]
-    assert "missing, added or changed" in banners(name="cifar10-modified")[0]
+    # the note of a stand-in is in the record of the run, and in the data of the process that trained
+    assert banners({"data_note": "a note"}, notes=("a note", "another\x1b")) == ["a note", "another\ufffd"]
+    for part, words in (
+        (subset(dataset, 20, 10), "20 training and 10 test images"),
+        (hold_out(dataset, 10), "10 images held out of the training set"),
+    ):
+        assert words in banners(notes=part.notes)[0]
     assert "other data than it was trained on" in banners(fingerprint="1" * 64)[0]
 
 

@@ -17,7 +17,8 @@ def test_short_is_never_longer():
 
 
 def test_one_line_of_an_error():
-    assert text.one_line(ValueError("first\nsecond")) == "first"
+    assert text.one_line(ValueError("first\n  second\tthird\n")) == "first second third"
+    assert text.one_line(ValueError("\x1b[31mred")) == "\ufffd[31mred"
     assert text.one_line(ValueError("  \n")) == "ValueError"
     assert len(text.one_line(ValueError("x" * 5000))) == 200
 
@@ -26,7 +27,7 @@ def test_share():
     assert (text.share(12.345), text.share(None)) == ("12.3 %", "-")
 
 
-@pytest.mark.parametrize("module", ["config", "pages"])
+@pytest.mark.parametrize("module", ["schema", "report.pages"])
 def test_text_costs_no_torch(module):
     code = f"import sys, flyweight.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

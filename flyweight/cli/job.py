@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flyweight import schema
 from flyweight.cli.console import DataBar, banner, err, say
 from flyweight.errors import RuleError
 from flyweight.recipes.sections import DataConfig, Recipe
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with paths that hold from anywhere: of its data; of a network, rules and a teacher of the user's own.
+    """The recipe with the name of its data set, and with paths that hold from anywhere.
 
-    Those three lie beside the recipe or here.
+    Those of a network, rules and a teacher of the user's own lie beside the recipe or here.
 
     Raises:
-        DataError: the data lies in the home of a user who does not exist.
+        DataError: the data lies in the home of a user who does not exist, is not there or not recognised.
+        FlyweightError: there is no such data set.
     """
     from flyweight.data.cache import expanded
+    from flyweight.data.registry import choose
     from flyweight.rules.kinds import known_rulesets
     from flyweight.runs.card import ZOO, ships
 
@@ -38,9 +40,9 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
     if plan.rules is not None and plan.rules not in known_rulesets():
         path = _beside(folder, plan.rules)
         plan = plan.model_copy(update={"rules": str(path.resolve()) if path.is_file() else plan.rules})
-    if plan.data.path is not None:
-        path = expanded(plan.data.path, "data.path")
-        plan = plan.model_copy(update={"data": plan.data.model_copy(update={"path": path})})
+    place = None if plan.data.path is None else expanded(plan.data.path, "data.path")
+    chosen = {"name": choose(plan.data.name, place).name, "path": place}
+    plan = plan.model_copy(update={"data": plan.data.model_copy(update=chosen)})
     teacher = plan.train.teacher
     if teacher is not None and not ships(ZOO / teacher):
         path = _beside(folder, teacher)
@@ -62,18 +64,19 @@ def with_data(plan: Recipe, option: str | None) -> Recipe:
     return plan.model_copy(update={"data": plan.data.model_copy(update={"name": chosen.name, "path": chosen.path})})
 
 
-def data_of(name: str, option: str | None) -> DataConfig:
-    """The data set of a card, or what --data says in its place."""
-    if option is None:
-        return schema.parse(DataConfig, {"name": name}, "the network's card")
-    if option in ("cifar10", "digits"):
-        return schema.parse(DataConfig, {"name": option}, "--data")
-    return DataConfig(name="cifar10", path=Path(option))
+def data_of(name: str | None, option: str | None) -> DataConfig:
+    """The data set of a card, or what --data says in its place: a name, else a path."""
+    from flyweight.data.registry import READERS, choose
+
+    if option is None or option in (reader.name for reader in READERS):
+        return DataConfig(name=option or name)
+    return DataConfig(name=choose(None, Path(option)).name, path=Path(option))
 
 
 def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | None]:
     """The data, and the note that must be loud where it is not what was asked for."""
     from flyweight import data
+    from flyweight.data.registry import choose
 
     note = None
     with DataBar(err) as bar:
@@ -82,8 +85,10 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
         except data.NoDataError as error:
             if fallback is None:
                 raise
-            note = f"CIFAR-10 could not be had, so this is NOT CIFAR-10: trained and tested on {fallback}. ({error})"
+            label = choose(plan.name).label
+            note = f"{label} could not be had, so this is NOT {label}: trained and tested on {fallback}. ({error})"
             dataset = data.load(fallback, progress=bar)
+            dataset = replace(dataset, notes=(note, *dataset.notes))
     if note is not None:
         banner(note)
         return dataset, note
@@ -98,9 +103,9 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
 
 def known_spec(plan: DataConfig) -> Spec | None:
     """Classes and images of a data set where they are always the same, so that nothing need be read to know them."""
-    from flyweight.data.cifar10 import SPEC
+    from flyweight.data.registry import choose
 
-    return SPEC if plan.name == "cifar10" else None
+    return choose(plan.name, plan.path).spec
 
 
 def check_rules(plan: Recipe, spec: Spec) -> nn.Module:

@@ -78,7 +78,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
     from flyweight.recipes.sections import DataConfig
-    from flyweight.training.loop import check_trainable
+    from flyweight.training.checks import check_trainable
 
     plan = plan.model_copy(update={"train": settle(plan.train)})
     # before the data where that is possible: a typo should not cost a download
@@ -86,7 +86,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     network = None if spec is None else job.check_rules(plan, spec)
     dataset, note = job.load_data(plan.data, fallback)
     if note is not None:
-        plan = plan.model_copy(update={"data": DataConfig(name="digits")})
+        plan = plan.model_copy(update={"data": DataConfig(name=fallback)})
     found = dataset.spec
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)
@@ -121,10 +121,9 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
     last = result.history[-1]
     if with_report:
         write_report(folder, dataset)
-    what = "held-out" if plan.data.hold_out else "test"
     answer(
-        f"{what} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total}) at the last epoch,"
-        f" {seconds} s; {folder.folder}"
+        f"{plan.data.tested} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total})"
+        f" at the last epoch, {seconds} s; {folder.folder}"
     )
     if note is not None:
         banner(note)

@@ -1,17 +1,19 @@
-"""The images: find CIFAR-10 (or download it), convert it once to memory-mapped arrays, split it.
+"""The images: found or downloaded, converted once to memory-mapped arrays, split.
 
-places    which places are searched, in which order: `load`
-sources   recognise, read and check CIFAR-10
-parquet   one layout it comes in: that of the Hugging Face hub
-batches   the other two: the official python and binary batches
+A reader turns what is on a disk or in the network into a `Dataset` of uint8 arrays; the cache keeps these arrays; all
+that comes after sees the `Dataset` and its `spec` alone. A new reader is one file and one entry in `registry`.
+
+registry  the table of readers; `load`
+reader    what a reader is
+cifar10/  CIFAR-10: places, layouts, download
 digits    scikit-learn's digits, the offline stand-in
-download  the hub, then verified mirrors
-arrays    the cache: atomic, hashed, memory-mapped
+cache     the arrays: written at one stroke, hashed, memory-mapped
 dataset   what all of this returns, and splits of it
 """
 
 from flyweight.data.cache import cache_folder
-from flyweight.data.cifar10.find import NoDataError, load
 from flyweight.data.dataset import Dataset, Progress, Split, hold_out, subset
+from flyweight.data.reader import NoDataError
+from flyweight.data.registry import load
 
 __all__ = ["Dataset", "NoDataError", "Progress", "Split", "cache_folder", "hold_out", "load", "subset"]

@@ -8,17 +8,17 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from flyweight import files
 from flyweight.data.dataset import Dataset, Progress, Split, fingerprint
 from flyweight.errors import DataError
+from flyweight.text import one_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MANIFEST = "manifest.json"
@@ -75,9 +75,7 @@ def cached(cache: Path, key: str, make: Callable[[], Dataset], progress: Progres
             progress("the cached arrays are damaged: making them again", 0, None)
         dataset = make()
         with writing(cache):
-            for stale in cache.glob(f".{key}-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            _publish(dataset, folder, cache / f".{key}-{uuid.uuid4().hex[:8]}", progress)
+            _write(dataset, folder, progress)
     return read(folder)
 
 
@@ -108,74 +106,55 @@ def read(folder: Path) -> Dataset:
     if check != _check(manifest) or fingerprint(train, test, classes) != manifest["fingerprint"]:
         raise DataError(f"the arrays in {folder} do not match their checksum: delete that folder")
     mean, std = tuple(manifest["mean"]), tuple(manifest["std"])
-    return Dataset(manifest["name"], train, test, classes, mean, std, manifest["fingerprint"], manifest["source"])
+    told = {key: manifest[key] for key in ("name", "fingerprint", "source")}
+    return Dataset(
+        **told, train=train, test=test, classes=classes, mean=mean, std=std, notes=tuple(manifest.get("notes", ()))
+    )
 
 
-def _publish(dataset: Dataset, folder: Path, temporary: Path, progress: Progress) -> None:
-    temporary.mkdir()
-    try:
-        arrays = (dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels)
+def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
+    arrays = (dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels)
+    with files.whole_folder(folder) as temporary:
         for done, (name, array) in enumerate(zip(ARRAYS, arrays, strict=True)):
             progress("writing arrays", done, len(ARRAYS))
             _write_array(temporary / f"{name}.npy", np.ascontiguousarray(array))
         manifest = {key: getattr(dataset, key) for key in ("name", "classes", "mean", "std", "fingerprint", "source")}
+        if dataset.notes:  # manifests from before there were notes stay as they were
+            manifest["notes"] = dataset.notes
         manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))  # as it will be read: lists for tuples
         with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump({**manifest, "check": _check(manifest)}, file, indent=2)
-            _sync(file.fileno())
-        _sync_folder(temporary)
-        if folder.exists():  # damaged arrays; a process that still maps them keeps them
-            folder.rename(temporary.with_name(f"{temporary.name}-old"))
-        temporary.rename(folder)
-        _sync_folder(folder.parent)
-        progress("writing arrays", len(ARRAYS), len(ARRAYS))
-    finally:
-        for leftover in (temporary, temporary.with_name(f"{temporary.name}-old")):
-            shutil.rmtree(leftover, ignore_errors=True)
+            files.flush(file)
+    progress("writing arrays", len(ARRAYS), len(ARRAYS))
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(array.data)  # np.save would hide the reason when the disk is full
-        file.flush()
-        _sync(file.fileno())
+        files.flush(file)
 
 
 def _check(manifest: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # Windows cannot open a folder
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 @contextmanager
 def locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock file `path`, in a folder that is made if need be; released by the system if the process dies."""
-    from filelock import FileLock, Timeout
+    """Hold the lock file `path`, in a folder that is made if need be.
 
-    lock = FileLock(path)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress("waiting for another process that prepares the same data", 0, None)
-            lock.acquire()
-    try:
+    Raises:
+        DataError: the folder cannot be written.
+    """
+
+    def wait() -> None:
+        progress("waiting for another process that prepares the same data", 0, None)
+
+    with ExitStack() as held:
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(files.locked(path, wait))
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -186,11 +165,5 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         room = "free 400 MB there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise DataError(
-            f"cannot write the cache {folder} ({error.strerror or one_line(error)}): {room}, "
-            "or set FLYWEIGHT_CACHE to another folder"
+            f"cannot write the cache {folder} ({files.reason(error)}): {room}, or set FLYWEIGHT_CACHE to another folder"
         ) from error
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line of at most 200 characters; its class where it has no message."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

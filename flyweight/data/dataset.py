@@ -1,12 +1,12 @@
 """What `load` returns, and the splits that are made of it. All arrays are read-only."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flyweight.errors import FlyweightError
+from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Preprocessing, Spec
 
 Progress = Callable[[str, int, int | None], None]
@@ -18,7 +18,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: (N, H, W, 3) uint8, C-contiguous and read-only; memory-mapped as `load` returns it.
+        images: (N, H, W, C) uint8, C-contiguous and read-only; memory-mapped as `load` returns it. One channel is
+            grey, three are RGB.
         labels: (N,) int64, an index into the data set's classes.
     """
 
@@ -34,31 +35,41 @@ class Dataset:
     """A training and a test split, with what is needed to use and to identify them.
 
     Attributes:
-        name: "cifar10" or "digits"; "cifar10-modified" where images are missing, added or changed;
-            a suffix says what `hold_out` or `subset` did.
+        name: what it is called in messages and records; no program reads a meaning out of it.
         train: the training split.
         test: the test split; after `hold_out` the validation split, see there.
         classes: the name of each label.
         mean: mean of the training pixels, a channel, in 0..1.
-        std: population standard deviation of the training pixels, a channel, in 0..1.
+        std: population standard deviation of the training pixels, a channel, in 0..1; 1 for a channel that never
+            varies, for it is divided by.
         fingerprint: SHA-256 over the images, labels and classes of both splits, in their order.
         source: where it came from, for a person.
+        notes: sentences for a person that must be read before any figure: why figures on these images are not those
+            of the data set that a reader would think of. Empty where there is nothing of that kind.
+        held_out: how many training images `hold_out` put in place of the test split; 0: it is the test split.
     """
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     fingerprint: str
     source: str
+    notes: tuple[str, ...] = ()
+    held_out: int = 0
 
     @property
     def spec(self) -> Spec:
         """What everything after the data needs to know of it."""
         _, height, width, channels = self.train.images.shape
         return Spec(self.classes, channels, height, width, Preprocessing(self.mean, self.std))
+
+    @property
+    def tested(self) -> str:
+        """What the images of `test` are, before the word images: "test" or "held-out"."""
+        return "held-out" if self.held_out else "test"
 
 
 def fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
@@ -74,55 +85,71 @@ def fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def joined(parts: list[Split]) -> Split:
-    """One split of many, in their order; of no parts a split of no 32x32 images."""
+def joined(parts: Sequence[Split]) -> Split:
+    """One split of many, in their order; of no parts a split of no images."""
     if not parts:
-        return Split(np.empty((0, 32, 32, 3), np.uint8), np.empty(0, np.int64))
+        return Split(np.empty((0, 0, 0, 0), np.uint8), np.empty(0, np.int64))
     return Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
 
 
 def in_canonical_order(split: Split) -> Split:
     """Sort the images by a hash of their pixels and label.
 
-    The layouts of CIFAR-10 keep the same images in different orders. Sorted, they give the same arrays, so that a seed
-    gives the same network wherever the data came from. The price: an index is not one of the official batches.
+    The layouts of a data set may keep the same images in different orders. Sorted, they give the same arrays, so that
+    a seed gives the same network wherever the data came from. The price: an index is not one of the official batches.
     """
     keys = [
-        hashlib.sha256(image.tobytes() + bytes([label])).digest()
+        # as few bytes as the label needs: the order of CIFAR-10, and with it its fingerprint, hangs on there being one
+        hashlib.sha256(image.tobytes() + label.to_bytes(max(1, (label.bit_length() + 7) // 8), "little")).digest()
         for image, label in zip(split.images, split.labels.tolist(), strict=True)
     ]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return Split(split.images[order], split.labels[order])
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and population standard deviation of each channel, in 0..1, of (N, H, W, 3) uint8 images.
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, in 0..1, of (N, H, W, C) uint8 images.
 
-    Computed from integer histograms, so that the result is the same to the bit on every machine.
+    Computed from integer histograms, so that the result is the same to the bit on every machine. The deviation of a
+    channel that never varies is given as 1, for pixels are divided by it.
+
+    Raises:
+        DataError: there are no pixels.
     """
-    counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(images), 2048):  # bincount widens to int64: a slice at a time keeps memory small
-        pixels = images[start : start + 2048].reshape(-1, 3)
-        for channel in range(3):
+    if images.size == 0:
+        raise DataError("there are no training images: their mean and standard deviation cannot be computed")
+    _, height, width, channels = images.shape
+    counts = np.zeros((channels, 256), np.int64)
+    # bincount widens to int64: about two million pixels at a time keep memory small
+    step = max(1, 2**21 // (height * width))
+    for start in range(0, len(images), step):
+        pixels = images[start : start + step].reshape(-1, channels)
+        for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel], minlength=256)
     values, total = np.arange(256), int(counts[0].sum())
     sums, squares = counts @ values, counts @ values**2
     mean = [int(s) / total for s in sums]
     std = [(total * int(q) - int(s) ** 2) ** 0.5 / total for s, q in zip(sums, squares, strict=True)]
-    return (mean[0] / 255, mean[1] / 255, mean[2] / 255), (std[0] / 255, std[1] / 255, std[2] / 255)
+    return tuple(m / 255 for m in mean), tuple(s / 255 or 1.0 for s in std)
 
 
-def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+def stratified(labels: np.ndarray, count: int, seed: int = 0, leave_one: bool = False) -> np.ndarray:
     """Choose `count` indices with the classes in the proportions of `labels`; sorted, the same for the same seed.
 
-    Where the shares are not whole numbers the largest remainders get one more.
+    Where the shares are not whole numbers the largest remainders get one more. With `leave_one` the last one of a class
+    is chosen only where there is no other: large classes give more than their share so that a tiny one keeps it.
     """
     # the stream of RandomState is frozen for good, that of default_rng may change with a version of numpy
     random = np.random.RandomState(seed)
     classes, sizes = np.unique(labels, return_counts=True)
     shares = sizes * count / len(labels)
     takes = np.floor(shares).astype(int)
-    takes[np.argsort(takes - shares, kind="stable")[: count - takes.sum()]] += 1
+    order = np.argsort(takes - shares, kind="stable")
+    spare = sizes - leave_one
+    while (missing := count - takes.sum()) > 0:
+        if (takes >= spare).all():
+            spare = sizes
+        takes[[index for index in order if takes[index] < spare[index]][:missing]] += 1
     chosen = [
         random.permutation(np.flatnonzero(labels == label))[:take] for label, take in zip(classes, takes, strict=True)
     ]
@@ -133,7 +160,8 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
     """Take a stratified `count` of training images away from `train`; they become `test`.
 
     For choices that must not see the official test images: those cannot be reached from the result. Mean, standard
-    deviation and fingerprint are computed anew. The images are copied into memory (150 MB for CIFAR-10).
+    deviation and fingerprint are computed anew. The images are copied into memory (150 MB for CIFAR-10). Each class
+    keeps a training image if that can be.
 
     Raises:
         FlyweightError: `count` leaves no image on one of the sides.
@@ -141,15 +169,17 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
     size = len(dataset.train)
     if not 0 < count < size:
         raise FlyweightError(f"cannot hold out {count} of {size} training images: choose 1 to {size - 1}")
-    held = stratified(dataset.train.labels, count, seed)
+    held = stratified(dataset.train.labels, count, seed, leave_one=True)
     rest = np.setdiff1d(np.arange(size), held, assume_unique=True)
-    return assemble(
+    held_out = assemble(
         name=f"{dataset.name}-holdout{count}",
         train=_take(dataset.train, rest),
         test=_take(dataset.train, held),
         classes=dataset.classes,
         source=f"{dataset.source}; {count} training images (seed {seed}) in place of the test set",
     )
+    note = f"Not the test set: accuracy is of {count:,} images held out of the training set, to choose by."
+    return replace(held_out, notes=(*dataset.notes, note), held_out=count)
 
 
 def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
@@ -161,13 +191,18 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
     for side, count, split in (("training", train, dataset.train), ("test", test, dataset.test)):
         if not 0 < count <= len(split):
             raise FlyweightError(f"cannot take {count} of {len(split)} {side} images: choose 1 to {len(split)}")
-    return assemble(
+    part = assemble(
         name=f"{dataset.name}-subset{train}+{test}",
         train=_take(dataset.train, stratified(dataset.train.labels, train, seed)),
         test=_take(dataset.test, stratified(dataset.test.labels, test, seed)),
         classes=dataset.classes,
         source=f"{dataset.source}; {train} training and {test} test images (seed {seed})",
     )
+    note = (
+        f"Only a part of the data: {train:,} training and {test:,} {dataset.tested} images."
+        " The figures are not those of the whole data set."
+    )
+    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out)
 
 
 def assemble(name: str, train: Split, test: Split, classes: tuple[str, ...], source: str) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,9 @@ from flyweight.inference import classifier
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
 from flyweight.text import aligned, printable, share
+
+CLASSES_SHOWN = 20
+"""The most classes that a terminal gets a line of."""
 
 
 def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
@@ -40,7 +44,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
     if broken:
         raise FlyweightError(
             f"{trained.folder}: for {broken} of {len(part)} images the network's output is not finite: its weights are"
-            " of a training that failed; train again with a lower train.peak_rate"
+            " of a training that failed; train again with a lower train.learning_rate"
         )
     return score(
         logits.numpy(),
@@ -73,47 +77,64 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
 
 
 def render(evaluation: Evaluation) -> str:
-    """The scores as aligned plain text for a terminal."""
-    low, high = evaluation.interval
-    calibration, wrong = evaluation.calibration, len(evaluation.mistakes)
+    """The scores as aligned plain text for a terminal; of many classes those with the lowest accuracy."""
     names = [printable(name) for name in evaluation.classes]
-    lines = [
+    tables = [_totals(evaluation), _classes(evaluation, names), _confusions(evaluation, names)]
+    tables.append(_mistakes(evaluation, names))
+    return "\n\n".join("\n".join(table) for table in tables if table)
+
+
+def _totals(evaluation: Evaluation) -> list[str]:
+    low, high = evaluation.interval
+    calibration, wrong, five = evaluation.calibration, len(evaluation.mistakes), evaluation.top5_accuracy
+    top5 = [] if five is None else [f"  top 5        {five:.2f} %: the true class is among the five likeliest"]
+    return [
         f"{printable(evaluation.network)} on {evaluation.data}, {evaluation.split} split",
         f"  accuracy     {evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.n});"
         f" 95 % interval {low:.2f} to {high:.2f} %",
+        *top5,
         f"  loss         {evaluation.loss:.4f} nats an image",
         f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
         f" mean confidence {calibration.confidence:.2f} %",
         f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
-        "",
-        *aligned(
-            ["class", "images", "correct", "accuracy", "95 % interval", "precision"],
-            [
-                [
-                    name,
-                    str(score.n),
-                    str(score.correct),
-                    share(score.accuracy),
-                    "-" if score.interval is None else f"{score.interval[0]:.1f} to {score.interval[1]:.1f} %",
-                    share(score.precision),
-                ]
-                for name, score in zip(names, evaluation.per_class, strict=True)
-            ],
-        ),
     ]
+
+
+def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
+    shown, note = list(zip(names, evaluation.per_class, strict=True)), []
+    if len(shown) > CLASSES_SHOWN:
+        # a class without images has no accuracy and comes last
+        shown.sort(key=lambda row: math.inf if row[1].accuracy is None else row[1].accuracy)
+        shown = shown[:CLASSES_SHOWN]
+        note = [f"The {CLASSES_SHOWN} of {len(names)} classes with the lowest accuracy (--json: all of them)"]
+    rows = [
+        [
+            name,
+            str(score.n),
+            str(score.correct),
+            share(score.accuracy),
+            "-" if score.interval is None else f"{score.interval[0]:.1f} to {score.interval[1]:.1f} %",
+            share(score.precision),
+        ]
+        for name, score in shown
+    ]
+    return [*note, *aligned(["class", "images", "correct", "accuracy", "95 % interval", "precision"], rows)]
+
+
+def _confusions(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
     rows = [
         [names[true], names[predicted], str(count), share(100 * count / evaluation.per_class[true].n)]
         for true, predicted, count in confusions(evaluation, 10)
     ]
-    if rows:
-        lines += ["", *aligned(["true class", "taken for", "images", "of its class"], rows, left=2)]
-    worst = [
+    return aligned(["true class", "taken for", "images", "of its class"], rows, left=2) if rows else []
+
+
+def _mistakes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
+    rows = [
         [str(mistake.index), names[mistake.true], names[mistake.predicted], share(mistake.confidence)]
         for mistake in evaluation.mistakes[:10]
     ]
-    if worst:
-        lines += ["", *aligned(["most confident mistakes", "true class", "taken for", "confidence"], worst, left=3)]
-    return "\n".join(lines)
+    return aligned(["most confident mistakes", "true class", "taken for", "confidence"], rows, left=3) if rows else []
 
 
 def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from flyweight.data.dataset import Dataset, Split
 from flyweight.evaluation.evaluate import evaluate
 from flyweight.evaluation.scores import Interval
-from flyweight.images.damage import DAMAGES, Damage, damaged
+from flyweight.images.damage import Damage, damaged, damages
 from flyweight.runs.card import Trained
 from flyweight.text import aligned
 
@@ -41,7 +41,7 @@ def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
     Raises:
         FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
     """
-    for damage in DAMAGES:
+    for damage in damages(*dataset.spec.shape[1:]):
         split = Split(damaged(dataset.test.images, damage), dataset.test.labels)
         scores = evaluate(trained, replace(dataset, test=split))
         yield Damaged(damage, scores.accuracy, scores.interval, scores.calibration.error)

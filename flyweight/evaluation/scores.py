@@ -20,6 +20,12 @@ Z95 = 1.959963984540054
 BINS = 15
 """Of the calibration, as in Guo et al. 2017."""
 
+TOP_FIVE_FROM = 20
+"""Classes from which on it says something that the true one is among the five likeliest."""
+
+WHOLE_MATRIX = 100
+"""The most classes whose confusion matrix is written whole; of more, whose matrix is nearly empty, the pairs."""
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -106,6 +112,7 @@ class Evaluation:
         correct: images recognised.
         accuracy: ``correct / n``.
         interval: of the accuracy, 95 %, by :func:`wilson`.
+        top5_accuracy: share of the images whose true class is among the five likeliest; None for fewer than 20 classes.
         loss: mean negative log-likelihood in nats.
         per_class: one for each of ``classes``.
         confusion: (classes, classes) int64, read-only; row: true, column: predicted.
@@ -123,6 +130,7 @@ class Evaluation:
     correct: int
     accuracy: float
     interval: Interval
+    top5_accuracy: float | None
     loss: float
     per_class: tuple[ClassScore, ...]
     confusion: np.ndarray
@@ -135,13 +143,17 @@ class Evaluation:
         return sum(mistake.true_rank == 2 for mistake in self.mistakes)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the list of mistakes, which ``mistakes.csv`` has; their number and the near misses instead."""
+        """Everything but the list of mistakes, which ``mistakes.csv`` has; their number and the near misses instead.
+
+        The confusion matrix of more than 100 classes becomes ``confusion_pairs``: [true, predicted, images] of all
+        pairs that happened.
+        """
         fields = {key: value for key, value in vars(self).items() if key not in {"confusion", "mistakes"}}
         return {
             **fields,
             "per_class": [asdict(score) for score in self.per_class],
             "calibration": asdict(self.calibration),
-            "confusion": self.confusion.tolist(),
+            **_confusion_as_json(self.confusion),
             "mistakes": len(self.mistakes),
             "near_misses": self.near_misses,
         }
@@ -170,16 +182,12 @@ def score(
         fingerprint: of the data set.
         weights: SHA-256 of the file of weights.
     """
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    predicted, rows = logits.argmax(1), np.arange(len(labels))
-    confidence = np.exp(log_probabilities[rows, predicted])
-    of_true = log_probabilities[rows, labels]
+    predicted = logits.argmax(1)
+    confidence, of_true, ranks = _of_each_image(logits, labels, predicted)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     confusion.setflags(write=False)
     correct = int(np.trace(confusion))
-    ranks = 1 + (logits > logits[rows, labels][:, None]).sum(1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return Evaluation(
@@ -193,6 +201,7 @@ def score(
         correct=correct,
         accuracy=100 * correct / len(labels),
         interval=wilson(correct, len(labels)),
+        top5_accuracy=100 * float((ranks <= 5).mean()) if len(classes) >= TOP_FIVE_FROM else None,
         loss=-float(of_true.mean()),
         per_class=tuple(_class_scores(classes, confusion)),
         confusion=confusion,
@@ -204,12 +213,34 @@ def score(
                 predicted=int(predicted[i]),
                 confidence=100 * float(confidence[i]),
                 true_probability=100 * float(np.exp(of_true[i])),
-                # a tie lost to a class of a lower index is a second place, too
-                true_rank=max(2, int(ranks[i])),
+                true_rank=int(ranks[i]),
             )
             for i in wrong
         ),
     )
+
+
+def _of_each_image(
+    logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray, slice_size: int = 1024
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The predicted class's probability, the logarithm of the true one's and the true one's rank, (N,) each.
+
+    A slice at a time, for in float64 the logits of many classes would fill the memory. Of equal logits the first class
+    ranks first, as for argmax: a network that says the same of all classes has no top five that holds every class.
+    """
+    confidence, of_true = np.empty(len(labels)), np.empty(len(labels))
+    ranks = np.empty(len(labels), np.int64)
+    for start in range(0, len(labels), slice_size):
+        part = slice(start, start + slice_size)
+        some, true, rows = logits[part], labels[part], np.arange(len(labels[part]))
+        shifted = some.astype(np.float64) - some.max(1, keepdims=True)
+        log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        confidence[part] = np.exp(log_probabilities[rows, predicted[part]])
+        of_true[part] = log_probabilities[rows, true]
+        own = some[rows, true][:, None]
+        before = (some == own) & (np.arange(some.shape[1]) < true[:, None])
+        ranks[part] = 1 + ((some > own) | before).sum(1)
+    return confidence, of_true, ranks
 
 
 def wilson(correct: int, n: int) -> Interval:
@@ -259,18 +290,26 @@ def calibrate(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> 
 
 def confusions(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:
     """The most frequent (true, predicted, images), the most frequent first; only those that happened."""
-    off = np.array(evaluation.confusion)
-    np.fill_diagonal(off, 0)
-    order = np.argsort(-off, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(position), len(off)) for position in order]
-    return [(true, predicted, int(off[true, predicted])) for true, predicted in pairs if off[true, predicted]]
+    off = [pair for pair in _pairs(evaluation.confusion) if pair[0] != pair[1]]
+    return sorted(off, key=lambda pair: -pair[2])[:most]
+
+
+def _pairs(confusion: np.ndarray) -> list[tuple[int, int, int]]:
+    """The (true, predicted, images) that happened, in the matrix's order."""
+    true, predicted = np.nonzero(confusion)
+    return list(zip(true.tolist(), predicted.tolist(), confusion[true, predicted].tolist(), strict=True))
+
+
+def _confusion_as_json(confusion: np.ndarray) -> dict[str, Any]:
+    if len(confusion) <= WHOLE_MATRIX:
+        return {"confusion": confusion.tolist()}
+    return {"confusion_pairs": _pairs(confusion)}
 
 
 def _class_scores(classes: Sequence[str], confusion: np.ndarray) -> list[ClassScore]:
     scores = []
-    for position, name in enumerate(classes):
-        n, predicted = int(confusion[position].sum()), int(confusion[:, position].sum())
-        correct = int(confusion[position, position])
+    counts = (confusion.sum(1).tolist(), confusion.diagonal().tolist(), confusion.sum(0).tolist())
+    for name, n, correct, predicted in zip(classes, *counts, strict=True):
         scores.append(
             ClassScore(
                 name=name,

@@ -45,12 +45,13 @@ def import_albumentations() -> Any:
     return albumentations
 
 
-def transforms(config: AugmentConfig, mean: Sequence[float]) -> dict[str, Any]:
+def transforms(config: AugmentConfig, mean: Sequence[float], hole: int) -> dict[str, Any]:
     """The brief's three transforms by name, in the order in which they are applied.
 
     Args:
         config: probabilities and strengths.
         mean: the data set's mean of each channel in 0 to 1; it fills the hole.
+        hole: its side in pixels.
     """
     A = import_albumentations()  # noqa: N806 (the library's own way to be called)
     import cv2
@@ -65,14 +66,13 @@ def transforms(config: AugmentConfig, mean: Sequence[float]) -> dict[str, Any]:
             border_mode=cv2.BORDER_REFLECT_101,
             p=config.shift_scale_rotate,
         )
-    size = (config.cutout_size, config.cutout_size)
     return {
         "HorizontalFlip": A.HorizontalFlip(p=config.flip),
         "ShiftScaleRotate": shift_scale_rotate,
         "CoarseDropout": A.CoarseDropout(
             num_holes_range=(1, 1),
-            hole_height_range=size,
-            hole_width_range=size,
+            hole_height_range=(hole, hole),
+            hole_width_range=(hole, hole),
             # the images are uint8, so a mean in 0 to 1 would be a black hole
             fill=tuple(255 * channel for channel in mean),
             fill_mask=None,
@@ -101,10 +101,11 @@ class Augmenter:
 
     def __post_init__(self) -> None:
         self._pipeline: Any = None
+        self._hole = 0
 
     def __getstate__(self) -> dict[str, Any]:
         # a worker process builds its own pipeline: cheaper than pickling one, and it needs no state
-        return {"config": self.config, "mean": self.mean, "seed": self.seed, "_pipeline": None}
+        return {"config": self.config, "mean": self.mean, "seed": self.seed, "_pipeline": None, "_hole": 0}
 
     def __call__(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
         """Augment a batch.
@@ -120,14 +121,8 @@ class Augmenter:
         Raises:
             FlyweightError: the hole is larger than the images.
         """
-        if self._pipeline is None:
-            self._build()
         height, width = images.shape[1:3]
-        if self.config.cutout and self.config.cutout_size > min(height, width):
-            raise FlyweightError(
-                f"augment.cutout_size: {self.config.cutout_size} is more than the side of the images,"
-                f" {width}x{height} pixels; lower it"
-            )
+        self._build(height, width)
         draws = []
         for index in indices:
             self._reseed(epoch, int(index))
@@ -138,19 +133,25 @@ class Augmenter:
         warps = [position for position, (_, warp, _) in enumerate(draws) if warp is not None]
         if warps:
             matrices = affine_matrices(np.array([draws[position][1] for position in warps]), height, width)
-            flags = {"flags": self._affine.interpolation, "borderMode": self._affine.border_mode}
             for position, matrix in zip(warps, matrices, strict=True):
-                result[position] = self._cv2.warpAffine(result[position], matrix, (width, height), **flags)
+                self._warp(result[position], matrix)
         for position, (_, _, hole) in enumerate(draws):
             if hole is not None:
-                top, left, height, width = hole
-                result[position, top : top + height, left : left + width] = self._fill
+                top, left, tall, wide = hole
+                result[position, top : top + tall, left : left + wide] = self._fill
         return result
+
+    def _warp(self, image: np.ndarray, matrix: np.ndarray) -> None:
+        """Move an image (H, W, C) in place."""
+        height, width, channels = image.shape
+        flags = {"flags": self._affine.interpolation, "borderMode": self._affine.border_mode}
+        for first in range(0, channels, 4):  # OpenCV takes four channels at most, and gives one back without its axis
+            part = image[..., first : first + 4]
+            part[:] = self._cv2.warpAffine(part, matrix, (width, height), **flags).reshape(part.shape)
 
     def by_albumentations(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
         """The same batch through ``albumentations.Compose``, image by image: the definition of the result."""
-        if self._pipeline is None:
-            self._build()
+        self._build(*images.shape[1:3])
         result = np.empty_like(images)
         for position, index in enumerate(indices):
             self._reseed(epoch, int(index))
@@ -159,11 +160,20 @@ class Augmenter:
             result[position] = self._pipeline(image=images[position])["image"]
         return result
 
-    def _build(self) -> None:
+    def _build(self, height: int, width: int) -> None:
+        """Make the pipeline for images of this size, unless it is there."""
+        hole = self.config.hole(height, width)
+        if self.config.cutout and hole > min(height, width):
+            raise FlyweightError(
+                f"augment.cutout_size: {hole} is more than the side of the images, {width}x{height} pixels; lower it"
+            )
+        if self._pipeline is not None and hole == self._hole:
+            return
+        self._hole = hole
         A = import_albumentations()  # noqa: N806
         import cv2
 
-        self._flip, self._affine, self._dropout = transforms(self.config, self.mean).values()
+        self._flip, self._affine, self._dropout = transforms(self.config, self.mean, hole).values()
         # strict: an argument that the library does not know is an error and not a warning
         self._pipeline = A.Compose([self._flip, self._affine, self._dropout], strict=True)
         # Compose(seed=...) would give all transforms equal streams, which then fire together or not at all;

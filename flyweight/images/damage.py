@@ -18,8 +18,8 @@ class Damage:
     """One way to make images worse, and how much.
 
     Attributes:
-        kind: a key of :data:`DAMAGES`.
-        strength: in the unit of its kind.
+        kind: "jpeg", "blur", "noise" or "shift".
+        strength: quality of a JPEG; sigma of the blur in pixels, of the noise in grey levels; pixels of the shift.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Damage:
     @property
     def label(self) -> str:
         """For people: ``JPEG, quality 75``."""
-        return _LABELS[self.kind].format(self.strength)
+        return _LABELS[self.kind].format(self.strength).replace(" 1 pixels", " 1 pixel")
 
 
 _LABELS = {
@@ -37,23 +37,31 @@ _LABELS = {
     "noise": "noise, sigma {} of 255",
     "shift": "shift by {} pixels",
 }
-DAMAGES = tuple(
-    Damage(kind, strength)
-    for kind, strengths in {"jpeg": (75, 50), "blur": (0.5, 1.0, 1.5), "noise": (5, 10, 20), "shift": (2, 4, 8)}.items()
-    for strength in strengths
-)
-"""JPEG at a camera's and at a messenger's quality, the others mild, clear and strong for a side of 32 pixels."""
+_QUALITIES = (75, 50)  # a camera's and a messenger's
+_BLURS, _NOISES, _SHIFTS = (0.5, 1.0, 1.5), (5, 10, 20), (2, 4, 8)  # mild, clear and strong for a side of 32 pixels
+
+
+def damages(height: int, width: int) -> tuple[Damage, ...]:
+    """All damages for images of this size: what is measured in pixels grows with their smaller side."""
+    scale = min(height, width) / 32
+    strengths: dict[str, tuple[float, ...]] = {
+        "jpeg": _QUALITIES,
+        "blur": tuple(round(sigma * scale, 2) for sigma in _BLURS),
+        "noise": _NOISES,
+        "shift": tuple(max(1, round(pixels * scale)) for pixels in _SHIFTS),
+    }
+    return tuple(Damage(kind, strength) for kind in strengths for strength in strengths[kind])
 
 
 def damaged(images: np.ndarray, damage: Damage) -> np.ndarray:
     """The images made worse by albumentations, the same ones for the same images in the same order.
 
     Args:
-        images: (N, H, W, 3) uint8.
+        images: (N, H, W, C) uint8.
         damage: what to do to each of them.
 
     Returns:
-        (N, H, W, 3) uint8, a new array.
+        (N, H, W, C) uint8, a new array.
     """
     pipeline = _pipeline(damage)
     pipeline.set_random_seed(SEED)

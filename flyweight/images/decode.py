@@ -57,30 +57,30 @@ def read(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             opened.load()  # to the end: `verify` would pass a file that was cut off
-            picture = ImageOps.exif_transpose(opened)
-        picture = _eight_bit(picture)
+            image = ImageOps.exif_transpose(opened)
+        image = _eight_bit(image)
     except Image.DecompressionBombError:
         raise DataError(f"{printable(str(path))}: the image is too large; shrink it") from None
     except Exception as error:
         # decoders raise whatever a damaged file leads them to
         raise DataError(f"{printable(str(path))} cannot be read as an image: {one_line(error)}") from None
-    if picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(height, width, channels)
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image) -> Image.Image:
     """RGB or grey in 8 bits a channel."""
-    if picture.mode.startswith("I;16"):
+    if image.mode.startswith("I;16"):
         # `convert` would clip everything above 255 to white
-        return Image.fromarray((np.array(picture).astype(np.uint16) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        values = np.array(picture).astype(np.float64)
+        return Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        values = np.array(image).astype(np.float64)
         # 16-bit greys in a wider type, shares of white, as scientific images have them, or a scale of their own
-        high = 65535.0 if values.max() > 255 else 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0
+        high = 65535.0 if values.max() > 255 else 1.0 if image.mode == "F" and values.max() <= 1 else 255.0
         return Image.fromarray(np.clip(values * (255 / high), 0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")

@@ -28,8 +28,9 @@ NETWORKS: dict[str, Network] = {
         dropout=0.1,
         pool=8,
     ),
-    # the brief as it is worded, not its strict reading (C1, C2 and C3 end with stride 2), in the least time. The first layer is the cheapest place for a stride: its input needs no
-    # gradient, and nothing is ever computed on 32x32 again. C1 and C3 end dilated, as the brief allows
+    # the brief in the least time. The first layer is the cheapest place for a stride: its input needs no gradient, and
+    # nothing is ever computed on 32x32 again. C1 and C3 end dilated: R1 as worded, not its strict reading, under which
+    # C1, C2 and C3 end with stride 2
     "sprint": Network(
         blocks=(
             (_c(32, stride=2), _c(32, residual=True), _c(32, dilation=2, residual=True)),

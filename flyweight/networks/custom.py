@@ -11,6 +11,7 @@ from torch import nn
 
 from flyweight.errors import FlyweightError
 from flyweight.schema import suggestion
+from flyweight.text import one_line
 
 CLASSES = ("num_classes", "classes", "n_classes")
 """Arguments of a constructor that are told how many classes the data has."""
@@ -38,11 +39,7 @@ def instance(reference: str, classes: int) -> nn.Module:
     try:
         return found(**options)
     except (Exception, SystemExit) as error:
-        raise FlyweightError(f"{reference}: building it raised {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        raise FlyweightError(f"{reference}: building it raised {type(error).__name__}: {one_line(error)}") from error
 
 
 def load_class(reference: str) -> type[nn.Module]:
@@ -68,7 +65,7 @@ def load_class(reference: str) -> type[nn.Module]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise FlyweightError(f"{reference}: importing it failed: {_one_line(error)}") from error
+        raise FlyweightError(f"{reference}: importing it failed: {type(error).__name__}: {one_line(error)}") from error
     finally:
         sys.path.pop(0)
     found = getattr(module, name, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from flyweight.errors import FlyweightError
+from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.schema import _override, is_file, parse, read_yaml, suggestion
 from flyweight.text import short
@@ -40,9 +41,20 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             " a file of yours ends in .yaml"
         )
     content = read_yaml(path)
+    renamed.refuse(content, str(path))
     for override in overrides:
         _override(content, override)
+        renamed.refuse(content, f"--set {short(override, 200)}")
     return parse(Recipe, content, str(path), overrides)
+
+
+def recorded(path: Path) -> Recipe:
+    """Read the recipe that a run folder keeps, whichever version of the program wrote it.
+
+    Raises:
+        FlyweightError: it cannot be read, or says something that a recipe may not.
+    """
+    return parse(Recipe, renamed.recipe(read_yaml(path)), str(path))
 
 
 def write(recipe: Recipe) -> str:

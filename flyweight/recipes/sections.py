@@ -20,13 +20,18 @@ Phases = Literal["one", "all"]
 class DataConfig(Section):
     """Which images."""
 
-    name: Literal["cifar10", "digits"] = "cifar10"
+    name: str | None = Field(None, description="of a data set; none: what the path holds, or the default, CIFAR-10")
     path: Path | None = Field(None, description="a folder or archive to read instead of the known places")
     hold_out: int = Field(
         0, ge=0, description="training images set aside to choose by; they replace the test set, which is then not read"
     )
     train_images: int | None = Field(None, ge=1, description="use only so many training images, the same share a class")
     test_images: int | None = Field(None, ge=1, description="use only so many test images, the same share a class")
+
+    @property
+    def tested(self) -> str:
+        """What a test pass reads, as people call it: ``test`` images, or those ``held-out`` of the training set."""
+        return "held-out" if self.hold_out else "test"
 
 
 class AugmentConfig(Section):
@@ -38,7 +43,13 @@ class AugmentConfig(Section):
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale; 0.1 is 90 to 110 percent")
     rotate: float = Field(15.0, ge=0, le=180, description="largest rotation in degrees")
     cutout: Probability = 0.5
-    cutout_size: int = Field(16, ge=1, description="side of the square hole in pixels")
+    cutout_size: int | None = Field(
+        None, ge=1, description="side of the square hole in pixels; none: half of the image's smaller side"
+    )
+
+    def hole(self, height: int, width: int) -> int:
+        """Side of the square hole, in pixels, in images of so many pixels."""
+        return max(1, min(height, width) // 2) if self.cutout_size is None else self.cutout_size
 
 
 class ModelConfig(Section):
@@ -57,13 +68,20 @@ class TrainConfig(Section):
     batch_size: int = Field(256, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    peak_rate: float = Field(0.6, gt=0, description="the one-cycle schedule's highest learning rate")
-    warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the rate rises")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum (sgd), beta 1 (adamw)")
+    learning_rate: float = Field(0.6, gt=0, description="the highest one of the one-cycle schedule")
+    warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the learning rate rises")
+    start_divisor: float = Field(25, ge=1, description="the first learning rate is the highest one divided by this")
+    end_divisor: float = Field(1e4, ge=1, description="the last learning rate is the first one divided by this")
+    anneal: Literal["linear", "cos"] = Field("linear", description="the shape of the schedule's rise and fall")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum (sgd, muon), beta 1 (adamw)")
+    adamw_beta2: float = Field(0.999, ge=0, lt=1, description="decay a step of adamw's mean of squared gradients")
     weight_decay: float = Field(5e-4, ge=0, description="not on norms and biases")
-    muon_rate: float = Field(0.08, gt=0, description="highest rate of the dense layers' weights, the classifier's not")
+    muon_learning_rate: float = Field(
+        0.08, gt=0, description="the highest one of the dense layers' weights, the classifier's not"
+    )
     muon_momentum: float = Field(0.6, ge=0, lt=1, description="of these weights")
     muon_decay: float = Field(0.05, ge=0, description="decoupled weight decay of these weights")
+    muon_steps: int = Field(3, ge=1, description="of the iteration that makes their updates orthogonal")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     label_smoothing_end: float | None = Field(
         None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
@@ -75,10 +93,14 @@ class TrainConfig(Section):
         None, description="a network that ships, or a run folder, whose answers are learnt beside the labels"
     )
     teacher_share: float = Field(0.7, ge=0, le=1, description="of the loss; the rest is the labels'")
+    teacher_temperature: float = Field(
+        2.0, gt=0, description="what both answers are divided by; the higher, the more the unlikely classes count"
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
+    loss_every: int = Field(20, ge=1, description="steps between two looks at the loss; each waits for its step to end")
 
 
 class Recipe(Section):

@@ -71,6 +71,7 @@ def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: i
     """
     indices = _one_of_each_class(dataset.train, len(dataset.classes), rows)
     images = np.array(dataset.train.images[indices])
+    hole = config.hole(*images.shape[1:3])
     never = {"flip": 0.0, "shift_scale_rotate": 0.0, "cutout": 0.0}
     alone = {
         "flip": f"HorizontalFlip\np = {config.flip:.2g}",
@@ -78,7 +79,7 @@ def augmentation(dataset: Dataset, config: AugmentConfig, seed: int = 0, rows: i
             f"ShiftScaleRotate\n{100 * config.shift:.3g} %, {100 * config.scale:.3g} %,"
             f" {config.rotate:.3g}\N{DEGREE SIGN}\np = {config.shift_scale_rotate:.2g}"
         ),
-        "cutout": f"CoarseDropout\n1 x {config.cutout_size}x{config.cutout_size}, mean\np = {config.cutout:.2g}",
+        "cutout": f"CoarseDropout\n1 x {hole}x{hole}, mean\np = {config.cutout:.2g}",
     }
     columns = {"original": images}
     for name, title in alone.items():
@@ -136,7 +137,7 @@ def metrics(history: Sequence[Mapping[str, Any]], target: float | None = None, s
         plot.margins(y=0.12)
         plot.legend(loc="best", fontsize=8)
         _annotate_ends(plot, epochs[-1], ends)
-        _rate_strip(axes[1, column], epochs, [row["rate"] for row in history])
+        _rate_strip(axes[1, column], epochs, [row["learning_rate"] for row in history])
     return figure
 
 
@@ -312,7 +313,7 @@ def _rate_strip(strip: Axes, epochs: Sequence[int], rates: Sequence[float]) -> N
     strip.fill_between(epochs, rates, color=GREY, alpha=0.25, linewidth=0)
     strip.plot(epochs, rates, color=GREY, linewidth=1, marker="o" if len(epochs) == 1 else None, markersize=3)
     strip.set_ylim(0, 1.15 * max(max(rates), 1e-12))
-    strip.set_ylabel("rate", fontsize=8)
+    strip.set_ylabel("learning\nrate", fontsize=8)
     strip.tick_params(labelsize=8)
     strip.set_xlabel("epoch")
     room = 0.5 if len(epochs) == 1 else 0.02 * (epochs[-1] - epochs[0])

@@ -123,7 +123,7 @@ def _drawers(
     target = TARGET if recipe.rules == "brief" else None
     return {
         "augmentation": lambda: figures.augmentation(dataset, recipe.augment, recipe.train.seed),
-        "metrics": lambda: figures.metrics(run.history(), target, _split(recipe)),
+        "metrics": lambda: figures.metrics(run.history(), target, recipe.data.tested),
         "misclassified": lambda: figures.misclassified(scores, dataset.test.images),
         "gradcam": lambda: _gradcam(trained, dataset, scores),
         "confusion": lambda: figures.confusion(scores),
@@ -161,7 +161,7 @@ def _context(
         "notes": _notes(scores, history),
         "scores": scores,
         "names": [printable(name) for name in scores.classes],
-        "split": _split(recipe),
+        "split": recipe.data.tested,
         "best": best,
         "epochs": trained.card.epochs,
         "seconds": sum(row["seconds"] for row in history) if history else None,
@@ -172,6 +172,7 @@ def _context(
         "log": run.log.read_text(encoding="utf-8") if run.log.is_file() else "(the log is missing)",
         "recipe": recipes.write(recipe),
         "augment": recipe.augment,
+        "hole": recipe.augment.hole(*dataset.spec.shape[1:]),
         "dataset": dataset,
         "machine": [
             (label, environment[key]) for key, label in ENVIRONMENT.items() if environment.get(key) is not None
@@ -197,28 +198,11 @@ def _summary(facts: analysis.Facts, checked: kinds.Report | None) -> str:
     return summary.render(facts, checked)
 
 
-def _split(recipe: Recipe) -> str:
-    return "held-out" if recipe.data.hold_out else "test"
-
-
 def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) -> list[str]:
-    """What must be read before any figure: this is not the whole CIFAR-10."""
-    banners = [printable(str(environment["data_note"]))] if environment.get("data_note") else []
-    if dataset.name.startswith("digits") and not banners:
-        banners.append(
-            "Stand-in data: handwritten digits and not CIFAR-10. No figure here says anything about CIFAR-10."
-        )
-    if dataset.name.startswith("cifar10-modified"):
-        banners.append("These are not the 50,000 and 10,000 images of CIFAR-10: some are missing, added or changed.")
-    if "-subset" in dataset.name:
-        banners.append(
-            f"Only a part of the data: {len(dataset.train):,} training and {len(dataset.test):,} test images."
-            " The figures are not those of the whole data set."
-        )
-    if "-holdout" in dataset.name:
-        banners.append(
-            f"Not the test set: accuracy is of {len(dataset.test):,} images held out of the training set, to choose by."
-        )
+    """What must be read before any figure."""
+    recorded = environment.get("data_note")
+    notes = ([str(recorded)] if recorded else []) + list(dataset.notes)
+    banners = list(dict.fromkeys(printable(note) for note in notes))
     if dataset.fingerprint != trained.card.fingerprint:
         banners.append(
             f"Evaluated on other data than it was trained on: {dataset.fingerprint[:12]} here,"
@@ -246,7 +230,7 @@ def _verdicts(
         return []
     rows = [_row(rule, "pass", "FAIL") for rule in checked.verdicts]
     if recipe.rules == "brief":
-        rows += [_augmentation_row(recipe), _accuracy_row(dataset, scores)]
+        rows += [_augmentation_row(recipe, dataset), _accuracy_row(dataset, scores)]
         # by their numbers in the brief; those of one number stay in order
         rows.sort(key=lambda row: row["name"].split()[0])
     return rows + [_row(bonus, "yes", "no") for bonus in checked.bonuses]
@@ -266,21 +250,21 @@ def _rules_option(recipe: Recipe) -> str:
     return "" if recipe.rules in (None, "brief") else f" --rules {shlex.quote(str(recipe.rules))}"
 
 
-def _augmentation_row(recipe: Recipe) -> dict[str, str]:
-    chosen = recipe.augment
+def _augmentation_row(recipe: Recipe, dataset: Dataset) -> dict[str, str]:
+    chosen, hole = recipe.augment, recipe.augment.hole(*dataset.spec.shape[1:])
     settings = ("flip", "shift_scale_rotate", "shift", "scale", "rotate", "cutout")
     off = [name for name in settings if getattr(chosen, name) == 0]
     detail = (
         f"with probability {chosen.flip:g}, {chosen.shift_scale_rotate:g} and {chosen.cutout:g};"
-        f" the hole is {chosen.cutout_size}x{chosen.cutout_size} pixels of the data set's mean"
+        f" the hole is {hole}x{hole} pixels of the data set's mean"
     )
     if off:
         detail = f"off in the recipe: {', '.join(off)}"
-    elif chosen.cutout_size != 16:
+    elif hole != 16:
         detail += "; it must be 16x16"
     return {
         "name": "R6 flip, shift-scale-rotate, coarse dropout",
-        "verdict": "FAIL" if off or chosen.cutout_size != 16 else "pass",
+        "verdict": "FAIL" if off or hole != 16 else "pass",
         "detail": detail,
     }
 

@@ -7,24 +7,23 @@ either the old file or the new one. Weights and checkpoints carry a SHA-256, bec
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
-from flyweight import recipes
+from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import write_bytes, write_text
+from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
 
@@ -90,7 +89,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The recipe that the run was started with."""
-        return recipes.load(self.config)
+        return recipes.recorded(self.config)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]], log: Sequence[str]) -> None:
         """Write ``history.csv``, ``history.jsonl`` and ``train.log``: a row, an object and a line for each epoch."""
@@ -116,7 +115,7 @@ class Run:
             if not isinstance(row, dict):
                 raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
             rows.append(row)
-        return rows
+        return renamed.rows(rows)
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
         """Write the state of a training and delete all but the newest ``keep`` checkpoints.
@@ -129,11 +128,8 @@ class Run:
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        content = buffer.getvalue()
         self.checkpoints.mkdir(exist_ok=True)
-        write_bytes(
-            self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", content + hashlib.sha256(content).digest()
-        )
+        write_bytes(self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", files.sealed(buffer.getvalue()))
         for old in self._checkpoints()[:-keep]:
             old.unlink()
 
@@ -150,15 +146,15 @@ class Run:
             RunError: there are checkpoints and all of them are damaged.
         """
         damaged: list[str] = []
-        files = self._checkpoints()[::-1]
-        for file in files:
-            raw = file.read_bytes()
-            content, digest = raw[:-32], raw[-32:]
-            if hashlib.sha256(content).digest() == digest:
-                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), damaged
+        newest_first = self._checkpoints()[::-1]
+        for file in newest_first:
+            content = files.unsealed(file.read_bytes())
+            if content is not None:
+                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                return renamed.checkpoint(state), damaged
             damaged.append(f"{file} is damaged (its SHA-256 does not fit); falling back to the one before")
-        if files:
-            raise RunError(f"all {len(files)} checkpoints in {self.checkpoints} are damaged; start a new run")
+        if newest_first:
+            raise RunError(f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run")
         return None, []
 
     def save_model(self, network: nn.Module, card: Card) -> None:
@@ -178,13 +174,18 @@ class Run:
         """Keep other trainings out of the folder.
 
         Raises:
-            RunError: another process trains in it.
+            RunError: another process trains in it, or it cannot be written.
         """
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise RunError(f"{self.folder} is being trained by another process") from None
+
+        def busy() -> None:
+            raise RunError(f"{self.folder} is being trained by another process")
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(files.locked(self.folder / ".lock", busy))
+            except OSError as error:
+                raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
+            yield
 
     def write_json(self, file: Path, content: Any) -> None:
         """Write one of the JSON files."""

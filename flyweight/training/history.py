@@ -26,8 +26,9 @@ class Observer(Protocol):
 class Epoch:
     """A row of the history.
 
-    Losses are means an image, accuracies are in percent, the rate is the last step's; the seconds are those of the
-    training and the test pass together, the images a second those of the training alone.
+    Losses are means an image, accuracies are in percent, the learning rate is the last step's (muon: that of the
+    dense layers' weights); the seconds are those of the training and the test pass together, the images a second those
+    of the training alone.
     """
 
     epoch: int
@@ -37,7 +38,7 @@ class Epoch:
     test_correct: int
     test_total: int
     test_accuracy: float
-    rate: float
+    learning_rate: float
     seconds: float
     images_per_second: float
 
@@ -47,5 +48,5 @@ class Epoch:
             f"Epoch {self.epoch}/{epochs} | train: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2f}% |"
             f" {split}: average loss {self.test_loss:.4f},"
             f" accuracy {self.test_correct}/{self.test_total} ({self.test_accuracy:.2f}%) |"
-            f" rate {self.rate:.6f} | {self.seconds:.1f} s, {self.images_per_second:,.0f} images/s"
+            f" learning rate {self.learning_rate:.6f} | {self.seconds:.1f} s, {self.images_per_second:,.0f} images/s"
         )

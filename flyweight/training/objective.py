@@ -77,7 +77,10 @@ class Objective:
         if share:
             loss = loss.lerp(F.cross_entropy(outputs, labels.flip(0), label_smoothing=smoothing), share)
         if self.teacher is not None:
-            loss = loss.lerp(distillation(outputs, self.teacher.answers(inputs)), self.config.teacher_share)
+            loss = loss.lerp(
+                distillation(outputs, self.teacher.answers(inputs), self.config.teacher_temperature),
+                self.config.teacher_share,
+            )
         return loss
 
 

@@ -10,9 +10,12 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from flyweight.recipes.sections import TrainConfig
 
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x^3 and x^5 in Muon's iteration (Jordan et al. 2024)."""
+
 
 def build(network: nn.Module, config: TrainConfig) -> Optimizer:
-    """The optimizer of a recipe; each group's rate is the highest that the schedule will give it."""
+    """The optimizer of a recipe; each group's learning rate is the highest that the schedule will give it."""
     matrices = hidden_matrices(network) if config.optimizer == "muon" else []
     taken = {id(matrix) for matrix in matrices}
     rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
@@ -21,15 +24,16 @@ def build(network: nn.Module, config: TrainConfig) -> Optimizer:
         {"params": [parameter for parameter in rest if parameter.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in rest if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate, momentum = config.peak_rate, config.momentum
+    rate, momentum = config.learning_rate, config.momentum
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=True)
+        return AdamW(groups, lr=rate, betas=(momentum, config.adamw_beta2), fused=True)
     if config.optimizer == "sgd":
         return SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
-    orthogonal = {"lr": config.muon_rate, "momentum": config.muon_momentum, "weight_decay": config.muon_decay}
+    orthogonal = {"lr": config.muon_learning_rate, "momentum": config.muon_momentum, "weight_decay": config.muon_decay}
     return Muon(
         [{"params": matrices, "orthogonal": True, **orthogonal}]
-        + [{**group, "orthogonal": False, "lr": rate, "momentum": momentum} for group in groups]
+        + [{**group, "orthogonal": False, "lr": rate, "momentum": momentum} for group in groups],
+        config.muon_steps,
     )
 
 
@@ -58,10 +62,12 @@ class Muon(Optimizer):
 
     Args:
         groups: with ``params``, ``orthogonal``, ``lr``, ``momentum`` and ``weight_decay``.
+        steps: of the iteration, see :func:`orthogonalized`.
     """
 
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
+    def __init__(self, groups: list[dict[str, Any]], steps: int = 3) -> None:
         super().__init__([group for group in groups if group["params"]], {})
+        self.steps = steps
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -80,7 +86,7 @@ class Muon(Optimizer):
                 state["momentum"].mul_(momentum).add_(gradient)
                 update = gradient.add(state["momentum"], alpha=momentum)
                 if group["orthogonal"]:
-                    matrix = orthogonalized(update.flatten(1))
+                    matrix = orthogonalized(update.flatten(1), self.steps)
                     # a step changes each output by as much, however many there are
                     update = matrix.mul_(max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5).view_as(update)
                     parameter.mul_(1 - rate * decay)
@@ -100,7 +106,7 @@ def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
     Returns:
         (rows, columns).
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a, b, c = QUINTIC
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     if tall:

@@ -1,8 +1,6 @@
 """Download CIFAR-10: from the Hugging Face hub, or the official archive from mirrors, resumed and verified."""
 
-import hashlib
 import io
-import os
 import time
 import urllib.error
 import urllib.request
@@ -12,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flyweight.data.cache import locked, one_line, writing
+from flyweight.data.cache import locked, writing
 from flyweight.data.dataset import Progress
 from flyweight.errors import DataError
+from flyweight.files import file_hash, flush
+from flyweight.text import one_line
 
 HUB_REPOSITORY = "uoft-cs/cifar10"
 HUB_FILES = ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet")
@@ -175,7 +175,7 @@ def _download(url: str, archive: Archive, part: Path, progress: Progress) -> Non
             reason = _reason(error)
             answered = answered or isinstance(error, ValueError) or _size(part) > before
         if _size(part) >= archive.size:
-            if _md5(part) == archive.md5:
+            if file_hash(part, "md5") == archive.md5:
                 return
             part.unlink()
             if before == 0:  # all of it came from here
@@ -209,17 +209,11 @@ def _append(url: str, archive: Archive, part: Path, progress: Progress) -> None:
                     file.write(chunk)
                 progress(what, done, archive.size)
             with writing(part.parent):
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _reason(error: BaseException) -> str:

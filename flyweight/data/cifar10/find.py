@@ -1,62 +1,44 @@
-"""Where data is looked for, and in which order."""
+"""Where CIFAR-10 is looked for, and in which order; its entry in the table of readers."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from flyweight.data import digits
-from flyweight.data.cache import FORMAT, cache_folder, cached, expanded, intact
+from flyweight.data.cache import cached, expanded, intact
+from flyweight.data.cifar10 import SPEC, formats
 from flyweight.data.cifar10 import download as network
-from flyweight.data.cifar10 import formats
 from flyweight.data.dataset import Dataset, Progress
-from flyweight.errors import DataError, FlyweightError
+from flyweight.data.reader import NoDataError, Reader
+from flyweight.errors import DataError
 
 DATA_VARIABLE = "FLYWEIGHT_DATA"
+MODIFIED = "These are not the 50,000 and 10,000 images of CIFAR-10: {}."
 
 
-class NoDataError(DataError):
-    """CIFAR-10 is in none of the places; nothing is damaged, and no place that the user named was passed over."""
+def read(path: Path | None, *, cache: Path, progress: Progress, download: bool = True) -> Dataset:
+    """Open CIFAR-10.
 
-
-def load(
-    name: str = "cifar10",
-    path: Path | None = None,
-    *,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-    download: bool = True,
-) -> Dataset:
-    """Open a data set; the first time, find it and convert it to arrays in the cache (10 s for CIFAR-10).
-
-    CIFAR-10 is taken from the first of: `path`; the environment variable FLYWEIGHT_DATA; `../shared/cifar10` beside
-    the source checkout; the cache; the Hugging Face hub; mirrors of the official archive. The images come in an order
-    of their own (`dataset.in_canonical_order`), the same from every place.
+    It is taken from the first of: `path`; the environment variable FLYWEIGHT_DATA; `../shared/cifar10` beside the
+    source checkout; the cache; the Hugging Face hub; mirrors of the official archive. The images come in an order of
+    their own (`dataset.in_canonical_order`), the same from every place.
 
     Args:
-        name: "cifar10", or "digits", which needs neither files nor network.
         path: a parquet folder in the layout of the hub, the official python or binary archive, or its folder.
-        cache: the folder for arrays and downloads; by default FLYWEIGHT_CACHE, else that of the platform.
+        cache: the folder for arrays and downloads.
         progress: called as progress(what, done, total).
         download: whether the network may be used.
 
     Raises:
         NoDataError: CIFAR-10 is in none of these places; the message names them all.
         DataError: the data is damaged, `path` or FLYWEIGHT_DATA holds none, or the cache cannot be written.
-        FlyweightError: there is no data set `name`, or it takes no path.
     """
-    root, report = cache_folder(cache), progress or _silent
-    if name == "digits" and path is None:
-        return cached(root, f"digits-{FORMAT}", digits.read, report)
-    if name != "cifar10":
-        wrong = f"{name} takes no path" if name == "digits" else f"there is no data set {name!r}"
-        raise FlyweightError(f"{wrong}: choose cifar10, with or without a path, or digits")
     for place, given in (("--data", path), (DATA_VARIABLE, os.environ.get(DATA_VARIABLE))):
         if given:
-            return _convert(_named(Path(given), place), root, report)
+            return _convert(_named(Path(given), place), cache, progress)
     looked = ["--data (not given)", f"{DATA_VARIABLE} (not set)"]
-    found = _beside_checkout(looked, root, report) or _in_cache(looked, root, report)
+    found = _beside_checkout(looked, cache, progress) or _in_cache(looked, cache, progress)
     if found is None and download:
-        found = _from_network(looked, root, report)
+        found = _from_network(looked, cache, progress)
     if found is not None:
         return found
     raise NoDataError(
@@ -83,7 +65,9 @@ def _named(path: Path, place: str) -> formats.Source:
 
 def _convert(source: formats.Source, root: Path, progress: Progress) -> Dataset:
     dataset = cached(root, source.key(), lambda: formats.read(source, progress), progress)
-    return replace(dataset, source=str(source))  # the arrays may be those of an equal source elsewhere
+    changed = formats.difference(dataset)
+    notes = () if changed is None else (MODIFIED.format(changed),)
+    return replace(dataset, source=str(source), notes=notes)  # the arrays may be those of an equal source elsewhere
 
 
 def _beside_checkout(looked: list[str], root: Path, progress: Progress) -> Dataset | None:
@@ -131,5 +115,12 @@ def _complete(path: Path, root: Path, progress: Progress) -> Dataset:
     return dataset
 
 
-def _silent(what: str, done: int, total: int | None) -> None:
-    """Report nothing."""
+READER = Reader(
+    name="cifar10",
+    label="CIFAR-10",
+    help="CIFAR-10: photographs of ten classes, 32x32 pixels; downloaded where it is not on this machine",
+    read=read,
+    layouts=formats.LAYOUTS,
+    recognises=lambda path: formats.find(path) is not None,
+    spec=SPEC,
+)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flyweight.data.cache import FORMAT, one_line
+from flyweight.data.cache import FORMAT
 from flyweight.data.cifar10 import CLASSES, official, parquet
 from flyweight.data.dataset import Dataset, Progress, Split, assemble, in_canonical_order
 from flyweight.errors import DataError
+from flyweight.files import file_hash
+from flyweight.text import one_line
 
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000
 FINGERPRINT = "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
@@ -53,8 +55,7 @@ class Source:
         digest = hashlib.sha256(f"{FORMAT} {self.kind}".encode())
         with _reading(self):
             for file in self.files:
-                with file.open("rb") as stream:
-                    digest.update(f"|{file.name}|{hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
+                digest.update(f"|{file.name}|{file_hash(file)}".encode())
         return f"cifar10-{digest.hexdigest()[:16]}"
 
 

@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from flyweight.data.cache import one_line
 from flyweight.data.dataset import Progress, Split, joined
+from flyweight.text import one_line
 
 # five training batches, the test batch, the names of the classes
 PYTHON = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flyweight.data.cache import one_line
 from flyweight.data.dataset import Progress, Split, joined
+from flyweight.text import one_line
 
 
 def read(files: tuple[Path, ...], progress: Progress) -> tuple[Split, Split, tuple[str, ...]]:

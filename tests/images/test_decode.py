@@ -19,7 +19,7 @@ def save(path, pixels, **options):
     return path
 
 
-def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path):
+def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path):
     pixels = colours()
     assert (decode.read(save(tmp_path / "a.png", pixels), SHAPE) == pixels).all()
 
@@ -74,7 +74,7 @@ def test_greys_of_floating_point_are_shares_of_white(tmp_path):
     assert (decode.read(path, (1, 32, 32))[..., 0] == (ramp * 255).astype(np.uint8)).all()
 
 
-def test_a_network_of_grey_pictures_gets_grey(tmp_path):
+def test_a_network_of_grey_images_gets_grey(tmp_path):
     pixels = colours()
     grey = np.array(Image.fromarray(pixels).convert("L"))
     assert (decode.read(save(tmp_path / "a.png", pixels), (1, 32, 32))[..., 0] == grey).all()
@@ -90,12 +90,12 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_no_picture_file_has_five_channels(tmp_path):
+def test_no_image_file_has_five_channels(tmp_path):
     with pytest.raises(DataError, match="takes 5 channels"):
         decode.read(save(tmp_path / "a.png", colours()), (5, 32, 32))
 
 
-def test_folders_give_their_pictures_in_order(tmp_path):
+def test_folders_give_their_images_in_order(tmp_path):
     (tmp_path / "b" / "deep").mkdir(parents=True)
     for name in ("b/2.PNG", "b/deep/1.png", "a.png"):
         (tmp_path / name).touch()
@@ -104,7 +104,7 @@ def test_folders_give_their_pictures_in_order(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["b/2.PNG", "b/deep/1.png", "a.png"]
 
 
-def test_a_place_without_pictures_is_an_error(tmp_path):
+def test_a_place_without_images_is_an_error(tmp_path):
     with pytest.raises(DataError, match="holds no images"):
         decode.find([tmp_path])
     with pytest.raises(DataError, match="does not exist"):

@@ -39,8 +39,8 @@ def test_overrides_are_yaml():
         (["name.first=x"], ["name is not a section"]),
         (["trane.epochs=3"], ["trane", "did you mean 'train'?"]),
         (["train.epochs=true"], ["train.epochs", "yes or a no"]),
-        (["train.peak_rate=yes"], ["train.peak_rate", "yes or a no"]),
-        (["train.peak_rate=.inf"], ["train.peak_rate", "finite"]),
+        (["train.learning_rate=yes"], ["train.learning_rate", "yes or a no"]),
+        (["train.learning_rate=.inf"], ["train.learning_rate", "finite"]),
         (["train.ema=.nan"], ["train.ema", "finite"]),
         (["name=2020-13-45"], ["not valid YAML", "month"]),
         (["train={epochs: 1, epochs: 2}"], ["'epochs' is there twice"]),
@@ -70,7 +70,7 @@ def test_a_wrong_file_is_named_whatever_was_set_elsewhere_in_it(tmp_path):
 
 @pytest.mark.parametrize(("text", "rate"), [("1e-3", 0.001), ("3", 3.0), ("0.5", 0.5)])
 def test_a_rate_may_be_written_as_people_write_it(text, rate):
-    assert recipes.load("sprint", [f"train.peak_rate={text}"]).train.peak_rate == rate
+    assert recipes.load("sprint", [f"train.learning_rate={text}"]).train.learning_rate == rate
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "x" * 5000 + ".yaml", "a\0b.yaml", "a\nb.yaml"])
@@ -96,7 +96,7 @@ def test_a_merged_key_may_be_written_again(tmp_path):
         ("name: 2020-13-45", ["not valid YAML", "month"]),
         ("name: \x01", ["not valid YAML", "character"]),
         ("name: x", ["model", "needed"]),
-        ("name: x\nmodel: {network: sprint}\ntrain: {peak_rate: -1}", ["train.peak_rate", "-1"]),
+        ("name: x\nmodel: {network: sprint}\ntrain: {learning_rate: -1}", ["train.learning_rate", "-1"]),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_name(tmp_path, text, words):

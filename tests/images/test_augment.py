@@ -42,13 +42,21 @@ def test_the_batched_way_equals_albumentations_to_the_grey_level(images, config)
         assert np.array_equal(batched, augmenter.by_albumentations(images, indices, epoch))
 
 
-def test_pictures_that_are_not_square_equal_albumentations_too():
-    images = np.random.default_rng(0).integers(0, 256, (300, 24, 40, 3), dtype=np.uint8)
-    augmenter = Augmenter(AugmentConfig(flip=0.5, shift_scale_rotate=0.8, cutout=0.8), MEAN)
-    assert np.array_equal(augmenter(images, range(300), 0), augmenter.by_albumentations(images, range(300), 0))
+@pytest.mark.parametrize(
+    "shape",
+    [(28, 28, 1), (64, 48, 3), (24, 40, 3), (20, 30, 7), (1, 1, 1)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
+def test_images_of_any_shape_equal_albumentations_too(shape):
+    images = np.random.default_rng(0).integers(0, 256, (300, *shape), dtype=np.uint8)
+    config = AugmentConfig(flip=0.5, shift_scale_rotate=0.8, cutout=0.8)
+    augmenter = Augmenter(config, tuple(np.linspace(0.2, 0.9, shape[2])))
+    batched = augmenter(images, range(300), 0)
+    assert batched.shape == images.shape
+    assert np.array_equal(batched, augmenter.by_albumentations(images, range(300), 0))
 
 
-def test_a_picture_depends_on_seed_epoch_and_index_alone(images):
+def test_an_image_depends_on_seed_epoch_and_index_alone(images):
     augmenter = Augmenter(AugmentConfig(), MEAN, seed=1)
     whole = augmenter(images[:64], range(64), 2)
     shuffled = np.random.default_rng(0).permutation(64)
@@ -105,7 +113,7 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
     assert firsts[0] != firsts[1]
 
 
-def test_an_epoch_shows_each_picture_once_and_processes_share_it(striped):
+def test_an_epoch_shows_each_image_once_and_processes_share_it(striped):
     def labels(rank, world):
         batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, world)
         for step in range(6):
@@ -123,15 +131,37 @@ def test_the_hole_is_one_square_of_the_data_sets_mean():
     """Trap 3: a fill in 0 to 1 on uint8 images is a black hole; max_holes and its like are dropped with a warning."""
     batch = np.full((200, 32, 32, 3), 255, np.uint8)
     result = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1), MEAN)(batch, range(200), 0)
-    for picture in result:
-        hole = (picture != 255).any(2)
+    for image in result:
+        hole = (image != 255).any(2)
         rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
         assert hole.sum() == 16 * 16
         assert (np.ptp(rows), np.ptp(columns)) == (15, 15)
-        assert picture[hole].tolist() == [[125, 122, 113]] * 256  # 255 * mean, cut to a grey level
+        assert image[hole].tolist() == [[125, 122, 113]] * 256  # 255 * mean, cut to a grey level
     # every place occurs: the hole lies wholly inside, so 17 rows are open to its upper edge
-    tops = {int(np.flatnonzero((picture != 255).any((1, 2)))[0]) for picture in result}
+    tops = {int(np.flatnonzero((image != 255).any((1, 2)))[0]) for image in result}
     assert tops == set(range(17))
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"), [((28, 28, 1), 14), ((64, 48, 3), 24), ((7, 9, 2), 3), ((1, 1, 3), 1), ((32, 32, 3), 16)]
+)
+def test_the_hole_is_half_of_the_smaller_side_unless_the_recipe_says_otherwise(shape, side):
+    batch = np.full((4, *shape), 255, np.uint8)
+    mean = (0.25,) * shape[2]
+    result = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1), mean)(batch, range(4), 0)
+    for image in result:
+        assert (image != 255).all(2).sum() == side * side
+        assert set(image[image != 255].tolist()) == {63}  # 255 * mean, cut to a grey level
+    own = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1, cutout_size=1), mean)(batch, range(4), 0)
+    assert [(image != 255).all(2).sum() for image in own] == [1] * 4
+
+
+def test_one_augmenter_takes_images_of_any_size_in_turn():
+    config = AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1)
+    augmenter = Augmenter(config, (0.0,))
+    for side in (32, 8, 32):
+        batch = np.full((2, side, side, 1), 255, np.uint8)
+        assert ((augmenter(batch, range(2), 0) == 0).sum((1, 2, 3)) == (side // 2) ** 2).all()
 
 
 def test_arguments_of_version_1_are_refused():
@@ -147,7 +177,7 @@ def test_no_call_home_no_threads_and_no_import_before_it_is_needed():
         "def refuse(*a, **k): raise AssertionError('a connection')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
         "os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
-        "from flyweight import augment\n"
+        "from flyweight.images import augment\n"
         "assert 'albumentations' not in sys.modules\n"
         "augment.import_albumentations()\n"
         "import cv2; print(cv2.getNumThreads(), 'albumentations' in sys.modules)\n"
@@ -170,7 +200,7 @@ def test_an_augmenter_travels_to_a_worker_without_its_pipeline(images):
     assert np.array_equal(pickle.loads(pickle.dumps(augmenter))(images[:8], range(8), 0), here)
 
 
-def test_a_hole_larger_than_the_picture_is_refused():
+def test_a_hole_larger_than_the_image_is_refused():
     batch = np.zeros((4, 8, 8, 3), np.uint8)
     with pytest.raises(FlyweightError, match="cutout_size: 16 is more than .* 8x8 pixels; lower it"):
-        Augmenter(AugmentConfig(), MEAN)(batch, range(4), 0)
+        Augmenter(AugmentConfig(cutout_size=16), MEAN)(batch, range(4), 0)

@@ -139,3 +139,23 @@ def test_no_mistakes_no_confusions(tmp_path):
     assert (result.accuracy, result.mistakes, result.confusion.trace()) == (100, (), 3)
     assert "taken for" not in evaluate.render(result)
     assert evaluate.evaluate(trained, dataset, "train").split == "train"
+
+
+def test_of_many_classes_the_text_has_those_with_the_lowest_accuracy(tmp_path):
+    # class 7 is taken for class 8; class 39 has no images
+    table = np.eye(40)[[8 if number == 7 else number for number in range(39)]] * 9
+    result = evaluate.evaluate(*world(table, range(39), [f"name{number}" for number in range(40)], tmp_path))
+    text = evaluate.render(result)
+    assert "The 20 of 40 classes with the lowest accuracy" in text
+    shown = [line.split() for line in text.splitlines() if line.startswith("  name")]
+    assert [row[0] for row in shown[:2]] == ["name7", "name0"]
+    assert len([row for row in shown if len(row) > 5]) == 20
+    assert "name39" not in text
+    assert "top 5        100.00 %" in text
+
+
+def test_of_few_classes_the_text_has_all_in_their_order(tmp_path):
+    text = evaluate.render(evaluate.evaluate(*world(np.eye(20) * 9, range(20), map(str, range(20)), tmp_path)))
+    assert "lowest accuracy" not in text
+    rows = text.partition("precision\n")[2].splitlines()
+    assert [row.split()[0] for row in rows] == [str(number) for number in range(20)]

@@ -71,7 +71,7 @@ def test_kernels_of_convolutions_keep_their_layout():
     muon.step()
     assert layer.weight.is_contiguous(memory_format=torch.channels_last)
     change = (layer.weight - before).flatten(1)
-    # the gradient of a sum has rank one: one direction, and as far as the rate says
+    # the gradient of a sum has rank one: one direction, and as far as the learning rate says
     assert torch.linalg.svdvals(change.detach())[0] == pytest.approx(0.1, rel=0.35)
 
 
@@ -95,12 +95,20 @@ def test_norms_and_biases_do_not_decay():
     assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
 
 
-def test_rates_and_decays_are_those_of_the_recipe():
+def test_learning_rates_and_decays_are_those_of_the_recipe():
     made = optimizer.build(
-        build(ModelConfig(network="sprint"), SPEC), settings(optimizer="muon", peak_rate=0.3, muon_rate=0.07)
+        build(ModelConfig(network="sprint"), SPEC),
+        settings(optimizer="muon", learning_rate=0.3, muon_learning_rate=0.07),
     )
     assert [group["lr"] for group in made.param_groups] == [0.07, 0.3, 0.3]
     assert [group["weight_decay"] for group in made.param_groups] == [0.05, 5e-4, 0.0]
+
+
+def test_steps_and_decays_of_the_means_are_those_of_the_recipe():
+    network = build(ModelConfig(network="sprint"), SPEC)
+    assert optimizer.build(network, settings(optimizer="muon", muon_steps=5)).steps == 5
+    made = optimizer.build(network, settings(optimizer="adamw", momentum=0.8, adamw_beta2=0.95))
+    assert {group["betas"] for group in made.param_groups} == {(0.8, 0.95)}
 
 
 def test_a_network_of_one_layer_has_no_hidden_matrix():

@@ -60,3 +60,49 @@ def test_scikit_learn_agrees():
     assert result.loss == pytest.approx(metrics.log_loss(labels, probabilities))
     top2 = metrics.top_k_accuracy_score(labels, logits, k=2, normalize=False)
     assert result.correct + result.near_misses == top2
+
+
+@pytest.mark.parametrize("classes", [20, 300])
+def test_the_top_five_of_many_classes_are_scikit_learns(classes):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(0, 2, (3000, classes)).astype(np.float32), generator.integers(0, classes, 3000)
+    logits[np.arange(3000), labels] += 3
+    result = scores.score(logits, labels, [str(i) for i in range(classes)], **ABOUT)
+    expected = metrics.top_k_accuracy_score(labels, logits, k=5, labels=np.arange(classes))
+    assert result.top5_accuracy == pytest.approx(100 * expected)
+    assert 100 > result.top5_accuracy > result.accuracy > 0
+
+
+def test_the_top_five_of_a_network_that_says_nothing_hold_five_classes():
+    result = scores.score(np.zeros((40, 40), np.float32), np.arange(40), [str(i) for i in range(40)], **ABOUT)
+    assert (result.accuracy, result.top5_accuracy) == (100 / 40, 100 * 5 / 40)
+    assert sorted(mistake.true_rank for mistake in result.mistakes) == list(range(2, 41))
+    few = scores.score(np.zeros((19, 19), np.float32), np.arange(19), [str(i) for i in range(19)], **ABOUT)
+    assert few.top5_accuracy is None
+
+
+def test_a_matrix_of_many_classes_is_written_as_its_pairs():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 101, 500)
+    logits = generator.normal(0, 1, (500, 101)).astype(np.float32)
+    result = scores.score(logits, labels, [str(i) for i in range(101)], **ABOUT)
+    content = result.as_json()
+    assert "confusion" not in content
+    again = np.zeros((101, 101), int)
+    for true, predicted, count in content["confusion_pairs"]:
+        assert count > 0
+        again[true, predicted] = count
+    assert (again == result.confusion).all()
+    hundred = scores.score(logits[:, :100], labels % 100, [str(i) for i in range(100)], **ABOUT)
+    assert np.array(hundred.as_json()["confusion"]).shape == (100, 100)
+    assert scores.confusions(result, 10_000) == sorted(
+        ((t, p, n) for t, p, n in content["confusion_pairs"] if t != p), key=lambda pair: -pair[2]
+    )
+
+
+def test_two_thousand_classes_do_not_hurt():
+    labels = np.arange(4000) % 2000
+    logits = np.random.default_rng(0).normal(0, 1, (4000, 2000)).astype(np.float32)
+    result = scores.score(logits, labels, [str(i) for i in range(2000)], **ABOUT)
+    assert len(result.as_json()["confusion_pairs"]) <= 4000
+    assert len(scores.confusions(result, 10)) == 10

@@ -1,0 +1,4 @@
+"""From images to answers: `classifier` is the one path that test passes, evaluations and predictions take.
+
+`fold` makes a network that says the same sooner, and proves it; `predict` reads image files and names their classes.
+"""

@@ -1,0 +1,4 @@
+"""What a training leaves behind: `folder` is the run folder with all its files, `card` what travels with weights.
+
+The networks that ship, in `flyweight/zoo`, are folders of weights with a card, and are found by their names.
+"""

@@ -1,0 +1,83 @@
+"""What is refused before a training begins: what could only fail later, or would be lost at its end."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flyweight.data import Dataset
+from flyweight.errors import FlyweightError
+from flyweight.images.augment import Augmenter
+from flyweight.images.preprocess import normalize
+from flyweight.networks.modes import evaluating
+from flyweight.recipes.sections import Recipe
+from flyweight.text import one_line
+from flyweight.training.objective import load_teacher
+
+
+def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse what could only fail after the training has begun, or would be lost after it.
+
+    Raises:
+        FlyweightError: a batch is larger than the training set or the hole than an image; the network cannot take the
+            images, does not return one logit a class, has nothing to learn, or weights that are not its parameters;
+            the teacher has seen other data.
+        RunError: there is no such teacher.
+    """
+    config, name = recipe.train, type(network).__name__
+    count = len(dataset.train.labels)
+    if config.batch_size > count:
+        raise FlyweightError(
+            f"train.batch_size: {config.batch_size} is more than the {count} training images; lower it"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise FlyweightError(f"{name} has no parameter that can be trained")
+    if config.teacher is not None:
+        load_teacher(config.teacher, dataset)
+    images = Augmenter(recipe.augment, dataset.mean, config.seed)(np.array(dataset.train.images[:2]), [0, 1], 0)
+    output = _output(network, normalize(torch.from_numpy(images), dataset.mean, dataset.std), len(dataset.classes))
+    registered = {id(parameter) for parameter in network.parameters()}
+    strangers = [tensor for tensor in _leaves(output) if id(tensor) not in registered]
+    if strangers:
+        raise FlyweightError(
+            f"{name} computes with {sum(tensor.numel() for tensor in strangers):,} weights that are not among its"
+            " parameters, so that nobody would train or save them: keep layers in an nn.ModuleList and not in a plain"
+            " list, tensors in an nn.Parameter"
+        )
+
+
+def _output(network: nn.Module, inputs: Tensor, classes: int) -> Tensor:
+    """What the network says about a batch, in eval mode: one logit a class, or an error."""
+    name = type(network).__name__
+    with evaluating(network):
+        try:
+            output = network(inputs)
+        except Exception as error:  # a user's network may raise anything
+            shape = "x".join(str(size) for size in inputs.shape)
+            raise FlyweightError(f"{name} cannot take a batch of {shape} numbers: {one_line(error)}") from error
+    if not isinstance(output, Tensor) or output.shape != (len(inputs), classes):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise FlyweightError(
+            f"{name} returns {got} for a batch of {len(inputs)}: it must be ({len(inputs)}, {classes}), one logit a"
+            " class"
+        )
+    return output
+
+
+def _leaves(output: Tensor) -> list[Tensor]:
+    """The tensors that a gradient of the output would be gathered in.
+
+    The analysis finds unregistered weights as well, for the rules; a training may have none, and its network may be one
+    that the analysis refuses to watch, such as TorchScript.
+    """
+    seen, waiting, found = set(), [output.grad_fn], []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [before for before, _ in node.next_functions]
+    return found

@@ -1,0 +1,39 @@
+"""On what machine and data a run was made: its ``environment.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyweight.data import Dataset
+from flyweight.machine import environment
+from flyweight.recipes.sections import Recipe
+from flyweight.runs.folder import Run
+
+
+def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None) -> dict[str, Any]:
+    """Write the record and return it; a resumed run keeps its first one and is noted in it.
+
+    Args:
+        run: where it goes.
+        recipe: whose precision is settled.
+        dataset: that is trained on.
+        note: what a reader of the run must know.
+    """
+    now, earlier = environment.describe(), run.read_environment()
+    if earlier:
+        record = {**earlier, "resumed": [*earlier.get("resumed", []), now]}
+    else:
+        source = {"data_source": dataset.source, "data_fingerprint": dataset.fingerprint}
+        record = {**now, "precision": recipe.train.precision, **source, "data_note": note}
+    run.write_json(run.environment, record)
+    return record
+
+
+def end(run: Run, record: dict[str, Any], seconds: float) -> None:
+    """Write down when and after how many seconds of its epochs a training ended, and the memory it took."""
+    ending = {
+        "finished": environment.now(),
+        "seconds": round(seconds, 1),
+        "peak_memory_mib": environment.peak_memory_mib(),
+    }
+    run.write_json(run.environment, record | ending)

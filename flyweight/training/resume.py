@@ -1,0 +1,59 @@
+"""Whether a run folder can be gone on with: the same data, the same recipe, the same teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flyweight.data import Dataset
+from flyweight.errors import RunError
+from flyweight.recipes.sections import Recipe
+from flyweight.runs.folder import Run
+
+INDIFFERENT = {"workers", "keep", "loss_every"}
+"""Settings of a training that change none of its weights."""
+
+
+def decisive(recipe: Recipe) -> dict[str, Any]:
+    """Every setting that the weights depend on, by its key in the recipe."""
+    settings = recipe.model_dump(mode="json", include={"model", "augment", "train"})
+    settings["train"] = {key: value for key, value in settings["train"].items() if key not in INDIFFERENT}
+    return {f"{section}.{key}": value for section, values in settings.items() for key, value in values.items()}
+
+
+def check_resumable(
+    run: Run, recipe: Recipe, dataset: Dataset, teacher: str | None, content: Mapping[str, Any] | None
+) -> None:
+    """Refuse a run folder whose training was another one.
+
+    Args:
+        run: the folder.
+        recipe: to train by.
+        dataset: to train on.
+        teacher: SHA-256 of the teacher's weights; none: the recipe has none.
+        content: of its newest checkpoint; none: it has none.
+
+    Raises:
+        RunError: what differs, or that there are results but no checkpoint.
+    """
+    trained_on = content["fingerprint"] if content else run.read_environment().get("data_fingerprint")
+    if trained_on not in (None, dataset.fingerprint):
+        raise RunError(
+            f"{run.folder} was trained on other data: its fingerprint is {trained_on[:12]}, that of"
+            f" {dataset.source} is {dataset.fingerprint[:12]}"
+        )
+    if content is None:
+        if run.weights.is_file() or run.history_jsonl.is_file():
+            raise RunError(f"{run.folder} has results but no checkpoint to go on from: start a new run")
+        return
+    # what a setting was before it existed
+    defaults = decisive(Recipe(name="", model=recipe.model))
+    for key, value in decisive(recipe).items():
+        made_with = content["recipe"].get(key, defaults[key])
+        if made_with != value:
+            raise RunError(
+                f"{run.config}: {key} is {value!r}, the run was made with {made_with!r}:"
+                " set it back, or start a new run"
+            )
+    if content.get("teacher") != teacher:
+        raise RunError(f"{run.config}: the weights of the teacher {recipe.train.teacher} have changed since")

@@ -1,0 +1,107 @@
+"""Files are there whole or not at all; locks and hashes."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from flyweight import files
+from flyweight.errors import RunError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_written_whole_with_the_rights_of_any_other(tmp_path):
+    files.write_text(tmp_path / "a.txt", "héllo")
+    files.write_bytes(tmp_path / "a.txt", b"second")
+    assert (tmp_path / "a.txt").read_bytes() == b"second"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert names(tmp_path) == ["a.txt", "plain"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    files.write_text(tmp_path / "a.txt", "first")
+    monkeypatch.setattr(files, "flush", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunError, match=r"cannot write .*a.txt: No space left on device; .* is unchanged"):
+        files.write_text(tmp_path / "a.txt", "second")
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    (tmp_path / ".set-0000").mkdir()  # what a killed process left
+    (tmp_path / ".set-0000" / "half").touch()
+    for content in ("first", "second"):
+        with files.whole_folder(tmp_path / "set") as folder:
+            (folder / content).touch()
+            assert (tmp_path / "set").exists() == (content == "second")
+        assert names(tmp_path / "set") == [content]
+    assert names(tmp_path) == ["set"]
+
+
+def test_a_folder_that_could_not_be_filled_leaves_what_was_there(tmp_path):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "first").touch()
+    with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "set"):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["first"]
+
+
+def test_a_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.file_hash(tmp_path / "a", "md5") == "900150983cd24fb0d6963f7d28e17f72"
+    assert files.file_hash(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_a_flipped_bit_breaks_the_seal():
+    raw = files.sealed(b"content")
+    assert files.unsealed(raw) == b"content"
+    for at in range(len(raw)):
+        assert files.unsealed(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :]) is None
+    assert files.unsealed(b"") is None
+    assert files.unsealed(raw[:-1]) is None
+
+
+def test_a_lock_is_refused_or_waited_for(tmp_path):
+    path, heard = tmp_path / "lock", []
+
+    def refuse():
+        raise RunError("busy")
+
+    def wait():
+        with files.locked(path, lambda: heard.append("waiting")):
+            heard.append("mine")
+
+    with files.locked(path, refuse):
+        with pytest.raises(RunError, match="busy"), files.locked(path, refuse):
+            pass
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        while not heard:
+            pass
+        assert heard == ["waiting"]
+    waiter.join(timeout=10)
+    assert heard == ["waiting", "mine"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_lock_dies_with_its_process(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from flyweight import files\n"
+        "with files.locked(Path(sys.argv[1]), lambda: None): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
+    with files.locked(tmp_path / "lock", lambda: pytest.fail("it is held by a dead process")):
+        pass
+
+
+def test_a_lock_in_no_folder_is_an_error_of_the_file_system(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), files.locked(tmp_path / "file" / "lock", lambda: None):  # noqa: PT011
+        pass

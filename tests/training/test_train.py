@@ -1,0 +1,128 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import Silent, change, fit, fresh, same
+
+from flyweight.errors import RunError
+from flyweight.machine import device
+from flyweight.recipes import sections
+from flyweight.runs.card import load_trained
+from flyweight.runs.folder import Run
+from flyweight.training.interrupt import Stop
+from flyweight.training.trainer import Trainer
+
+
+def test_another_seed_gives_other_weights(striped, recipe, tmp_path):
+    one, other = fit(recipe, striped, tmp_path / "0"), fit(change(recipe, seed=1), striped, tmp_path / "1")
+    assert not same(one.model, other.model)
+
+
+def test_it_learns_and_writes_what_the_brief_asks_for(striped, recipe, tmp_path):
+    observer = Silent()
+    result = fit(change(recipe, epochs=6), striped, tmp_path / "run", observer)
+    last = result.history[-1]
+    assert last.test_correct >= 60  # of 64; chance is 32
+    run = Run.open(tmp_path / "run")
+    assert len(run.history()) == 6
+    assert run.log.read_text().splitlines() == observer.lines
+    assert f"accuracy {last.test_correct}/64 ({last.test_accuracy:.2f}%)" in observer.lines[-1]
+    assert run.history_csv.read_text().startswith("epoch,train_loss,train_accuracy,test_loss,test_correct,test_total,")
+    trained = load_trained(run.folder)
+    assert same(trained.model, result.model)
+    assert trained.card.classes == ("horizontal", "vertical")
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(striped, recipe, tmp_path):
+    recipe = change(recipe, epochs=5, warmup=0.2)  # the first epoch is the rise
+    rates = [row.learning_rate for row in fit(recipe, striped, tmp_path / "run").history]
+    assert 0.07 < rates[0] <= 0.1
+    assert rates[0] > rates[1] > rates[2] > rates[3] > rates[4]
+    assert 0 < rates[4] < 0.01
+
+
+def test_averaged_weights_are_the_exponential_mean_of_the_steps(striped, recipe, tmp_path):
+    recipe = change(recipe, ema=0.5, epochs=1, batch_size=96)  # two steps
+    run = Run.create(tmp_path / "run", recipe)
+    steps = []
+    observer = Silent()
+    trainer = Trainer(fresh(recipe, striped), striped, recipe, run, observer)
+    observer.on_step = lambda *_: steps.append(trainer.state.network.c1[0][0].weight.detach().clone())
+    trainer.run_epoch(Stop())
+    # the average starts as a copy at the first update, then moves half way
+    torch.testing.assert_close(trainer.state.tested.c1[0][0].weight, (steps[0] + steps[1]) / 2)
+
+
+def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe)
+    trainer = Trainer(fresh(recipe, striped), striped, recipe, run, Silent())
+    assert trainer.progress == 0
+    trainer.state.epoch, trainer.state.step = 2, 3  # 192 images are 6 batches of 32: 15 of 18 steps are done
+    assert trainer.progress == pytest.approx(15 / 18)
+
+
+def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
+    fit(recipe, striped, tmp_path / "teacher")
+    taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
+    whole = fit(taught, striped, tmp_path / "pupil")
+    assert whole.card.teacher == "teacher"
+    assert "(distilled from" in load_trained(tmp_path / "pupil").card.title
+    assert load_trained(tmp_path / "teacher").card.title == "sprint"
+    # only the teacher spoke, and what it says can be learnt from
+    assert whole.history[-1].train_accuracy > 90
+    # a run whose teacher is another one by now is not gone on with
+    fit(change(recipe, seed=2), striped, tmp_path / "other")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "teacher" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(RunError, match="the weights of the teacher .* have changed since"):
+        fit(taught, striped, tmp_path / "pupil")
+
+
+def test_a_run_folder_belongs_to_one_training(striped, recipe, tmp_path):
+    run = Run.create(tmp_path / "run", recipe)
+    with run.locked(), pytest.raises(RunError, match="is being trained by another process"):
+        fit(recipe, striped, run.folder)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])
+def test_the_shortest_trainings_work(striped, recipe, tmp_path, steps):
+    result = fit(change(recipe, epochs=1, batch_size=192 // steps), striped, tmp_path / "run")
+    assert result.history[0].learning_rate > 0
+
+
+def test_settle_leaves_nothing_open():
+    settled = device.settle(sections.TrainConfig())
+    assert settled.precision in {"float32", "bfloat16"}
+    assert settled.workers is not None
+    assert device.settle(settled) == settled
+
+
+@pytest.mark.long
+def test_two_processes_share_a_training(tmp_path):
+    """Torchrun with gloo: one run folder, one log, each image once an epoch."""
+    both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight"]
+    command = [
+        *both, "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",
+        "--set", "train.batch_size=64", "--set", "train.learning_rate=0.2",
+    ]  # fmt: skip
+    environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Epoch 3/3") == 1
+    history = Run.open(tmp_path / "run").history()
+    assert history[-1]["test_accuracy"] > 50
+    assert history[-1]["train_accuracy"] > 40
+    assert load_trained(tmp_path / "run").card.data == "digits"
+    # both go on together from the checkpoint before the last
+    run = Run.open(tmp_path / "run")
+    sorted(run.checkpoints.iterdir())[-1].unlink()
+    run.weights.unlink()
+    resume = [*both, "train", "--resume", str(run.folder), "--no-report"]
+    done = subprocess.run(resume, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr.count("Epoch 2/3"), done.stderr.count("Epoch 3/3")) == (0, 1)
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
+    assert run.history()[:2] == history[:2]
+    assert run.history()[-1]["test_accuracy"] > 50
