@@ -10,7 +10,7 @@ PROBE      = import os, threading, urllib.request; \
              timer = threading.Timer(5, os._exit, [1]); timer.daemon = True; timer.start(); \
              urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
-.PHONY: train test test-long lint setup help
+.PHONY: train test test-long wheel lint setup help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +23,13 @@ test: lint       ## all checks: style, types, tests
 
 test-long: setup ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
+
+# from a copy of what git has: what an older build left in build/ would get into the wheel
+wheel: setup     ## build the wheel into dist/ and try it in an empty virtual environment outside the checkout
+	rm -rf dist
+	copy=$$(mktemp -d) && git archive HEAD | tar -x -C $$copy && \
+	  $(BIN)/python -m pip wheel -q --no-deps -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
+	FLYWEIGHT_WHEEL=$$(echo dist/*.whl) $(BIN)/pytest -m long --timeout 3600 tests/test_wheel.py
 
 lint: setup      ## style and types
 	$(BIN)/ruff check .

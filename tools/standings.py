@@ -90,7 +90,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path, help="the PNG file to write")
     options = parser.parse_args()
-    options.picture.write_bytes(figures.png(draw(ours())))
+    options.image.write_bytes(figures.png(draw(ours())))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from flyweight.errors import FlyweightError
 
 DataOption = Annotated[
     str | None,
-    Parameter(help="CIFAR-10's folder or archive, or a name: cifar10, digits (scikit-learn's handwritten ones)."),
+    Parameter(help="A data set's name, such as cifar10 or digits, or the folder or archive that holds one."),
 ]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 

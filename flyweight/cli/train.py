@@ -86,7 +86,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     network = None if spec is None else job.check_rules(plan, spec)
     dataset, note = job.load_data(plan.data, fallback)
     if note is not None:
-        plan = plan.model_copy(update={"data": DataConfig(name="digits")})
+        plan = plan.model_copy(update={"data": DataConfig(name=fallback)})
     found = dataset.spec
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)

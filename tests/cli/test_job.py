@@ -4,8 +4,14 @@ import pytest
 
 from flyweight import schema
 from flyweight.cli import job
+<<<<<<< HEAD
 from flyweight.errors import DataError, FlyweightError
 from flyweight.recipes.sections import Recipe
+=======
+from flyweight.errors import DataError, RuleError
+from flyweight.images.spec import Spec
+from flyweight.recipes.sections import DataConfig, Recipe
+>>>>>>> cli
 
 
 @pytest.fixture
@@ -50,6 +56,7 @@ def test_a_home_that_nobody_has_is_one_line(places):
         absolute(places[0], data={"path": "~nosuchuser/x"})
 
 
+<<<<<<< HEAD
 def test_the_data_set_is_named_before_anything_is_run(places):
     beside, here = places
     assert absolute(beside).data.name == "cifar10"  # the default
@@ -77,3 +84,26 @@ def test_data_is_a_name_or_else_a_path(places):
     assert job.data_of("digits", None).name == "digits"
     with pytest.raises(DataError, match="does not exist .did you mean 'digits'"):
         job.load_data(job.data_of("digits", "digit"), None)
+=======
+def test_rules_are_judged_for_the_data_at_its_own_size(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__(nn.Conv2d(1, num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    # the size of the rule set is for networks without data; five kernels of 3x3 and five biases are too many
+    (tmp_path / "small.yaml").write_text(
+        "title: small\ninput: 3,32,32\nclasses: 3\nrules: [{name: small, kind: parameters_below, limit: 40}]\n"
+    )
+    model, rules = {"network": f"{tmp_path / 'net.py'}:Net"}, str(tmp_path / "small.yaml")
+    plan = schema.parse(Recipe, {"name": "a", "model": model, "rules": rules}, "test")
+    network = job.check_rules(plan, Spec.unnamed(3, (1, 28, 28)))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 30
+    with pytest.raises(RuleError, match="fails 'small': 50, must be fewer than 40"):
+        job.check_rules(plan, Spec.unnamed(5, (1, 28, 28)))
+
+
+def test_what_is_always_the_same_of_a_data_set_is_known_before_it_is_read():
+    assert job.known_spec(DataConfig(name="cifar10")).shape == (3, 32, 32)
+>>>>>>> cli
