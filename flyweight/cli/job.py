@@ -26,7 +26,7 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
         DataError: the data lies in the home of a user who does not exist.
     """
     from flyweight.data.cache import expanded
-    from flyweight.rules.kinds import known_rulesets
+    from flyweight.rules import known_rulesets
     from flyweight.runs.card import ZOO, ships
 
     file, colon, name = plan.model.network.rpartition(":")
@@ -98,9 +98,9 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
 def check_rules(plan: Recipe) -> nn.Module:
     """The network of a recipe, after stopping before a training that could not count."""
     from flyweight import analysis
+    from flyweight import rules as rule_sets
     from flyweight.data.cifar10 import SPEC
     from flyweight.networks.build import build
-    from flyweight.rules import kinds as rule_sets
     from flyweight.rules import summary
 
     network = build(plan.model, SPEC)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from flyweight import analysis, recipes
+from flyweight import analysis, recipes, rules
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluation import evaluate, explain
@@ -28,7 +28,7 @@ from flyweight.networks import builtin, layers, table
 from flyweight.recipes.sections import Recipe
 from flyweight.report import figures
 from flyweight.report.pages import render
-from flyweight.rules import kinds, summary
+from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
 from flyweight.runs.folder import Run
 from flyweight.text import printable
@@ -149,7 +149,7 @@ def _context(
 ) -> dict[str, Any]:
     """All that the templates show."""
     facts = analysis.analyze(trained.model, trained.card.input_shape)
-    checked = kinds.check(facts, kinds.load_ruleset(recipe.rules)) if recipe.rules is not None else None
+    checked = rules.check(facts, rules.load_ruleset(recipe.rules)) if recipe.rules is not None else None
     history, environment = run.history(), run.read_environment()
     best = max(history, key=lambda row: row["test_accuracy"], default=None)
     folder = shlex.quote(run.folder.name)
@@ -191,7 +191,7 @@ def _context(
     }
 
 
-def _summary(facts: analysis.Facts, checked: kinds.Report | None) -> str:
+def _summary(facts: analysis.Facts, checked: rules.Judgement | None) -> str:
     if checked is None:
         return f"{summary.render_layers(facts)}\n\n{summary.render_totals(facts)}"
     return summary.render(facts, checked)
@@ -239,7 +239,7 @@ def _notes(scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _verdicts(
-    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: kinds.Report | None
+    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: rules.Judgement | None
 ) -> list[dict[str, str]]:
     """A row for each rule: those about the network, and the brief's two about its training."""
     if checked is None:
@@ -252,7 +252,7 @@ def _verdicts(
     return rows + [_row(bonus, "yes", "no") for bonus in checked.bonuses]
 
 
-def _row(verdict: kinds.Verdict, passed: str, failed: str) -> dict[str, str]:
+def _row(verdict: rules.Verdict, passed: str, failed: str) -> dict[str, str]:
     # the cure of a bonus would ask for another network
     cure = f"; cure: {verdict.cure}" if verdict.cure and failed == "FAIL" else ""
     return {
