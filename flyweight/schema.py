@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line, short
@@ -23,9 +23,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth(cls, value: Any) -> Any:
-        # no key is a yes or a no, and Python would take true for the number 1
-        if isinstance(value, bool):
+    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python would take true for the number 1
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and (field is None or field.annotation is not bool):
             raise ValueError("a yes or a no means nothing here")
         return value
 

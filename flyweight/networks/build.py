@@ -1,98 +1,107 @@
-"""Networks as rows of a table, and the one builder that reads them."""
+"""The one builder: from what a recipe says to a module."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections import OrderedDict
-from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.networks.builtin import NETWORKS
-from flyweight.networks.custom import _instance
-from flyweight.networks.layers import GlobalAvgPool2d, Phase, Residual, convolution_layer
-from flyweight.networks.table import Network
-from flyweight.recipes.sections import ModelConfig, Phases
+from flyweight.networks.custom import instance
+from flyweight.networks.layers import KINDS, Geometry, GlobalAvgPool2d, Phase, Residual, convolution_layer
+from flyweight.networks.phases import phases
+from flyweight.recipes.network import Network, Row
+from flyweight.recipes.sections import ModelConfig
 from flyweight.schema import suggestion
 
 
-def _phases(network: Network) -> Iterator[Phase]:
-    """Which part of its map each row computes in a training step: :class:`~flyweight.networks.layers.PhaseConv2d`."""
-    rows = [row for block in network.blocks for row in block]
-    spacing = 1
-    for place in range(len(rows)):
-        after = rows[place + 1 :]
-        # a residual layer adds its input, of which it would have left out places
-        if after and not rows[place].residual and all(row.stride == 1 for row in rows[place:]):
-            common = math.gcd(*(row.dilation for row in after), *(row.padding or 0 for row in after))
-        else:
-            common = spacing
-        yield Phase(spacing, common // spacing)
-        spacing = common
-
-
 class TableNetwork(nn.Module):
-    """A row of :data:`NETWORKS` built: blocks ``c1`` to ``c4``, global average pooling, a 1x1 classifier."""
+    """Rows of a table built: blocks ``c1``, ``c2`` and so on, global average pooling, a 1x1 classifier.
+
+    Args:
+        network: the rows.
+        classes: how many.
+        channels: of an image.
+        dropout: in place of the table's own; none: that.
+        one_phase: of a dilated map a training step computes one phase, not all.
+
+    Raises:
+        FlyweightError: a row says something that cannot be built.
+    """
 
     def __init__(
-        self,
-        network: Network,
-        classes: int,
-        channels: int,
-        dropout: float | None = None,
-        phases: Phases = "one",
+        self, network: Network, classes: int, channels: int, dropout: float | None = None, one_phase: bool = True
     ) -> None:
         super().__init__()
         dropout = network.dropout if dropout is None else dropout
-        parts = _phases(network) if phases == "one" else itertools.repeat(Phase())
-        blocks = []
-        for rows in network.blocks:
+        parts = phases(network) if one_phase else itertools.repeat(Phase())
+        self._blocks = [name for name, _ in network.named()]
+        for name, rows in network.named():
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             for position, row in enumerate(rows, start=1):
-                layer = convolution_layer(
-                    channels,
-                    row.width,
-                    stride=row.stride,
-                    dilation=row.dilation,
-                    padding=row.padding,
-                    separable=row.separable,
-                    order=network.order,
-                    dropout=dropout,
-                    phase=next(parts),
-                )
+                _check(row, channels, f"row {position} of {name}")
+                geometry = Geometry(row.kernel, row.stride, row.dilation, row.zeros, next(parts))
+                layer = convolution_layer(row.kind, channels, row.width, geometry, order=network.order, dropout=dropout)
                 layers[f"conv{position}"] = Residual(layer) if row.residual else layer
                 channels = row.width
-            blocks.append(nn.Sequential(layers))
-        self.c1, self.c2, self.c3, self.c4 = blocks
+            self.add_module(name, nn.Sequential(layers))
         self.pool = nn.AvgPool2d(network.pool) if network.pool else GlobalAvgPool2d()
         self.classifier = nn.Conv2d(channels, classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) float -> (N, classes) logits."""
-        for block in (self.c1, self.c2, self.c3, self.c4):
-            x = block(x)
+        for name in self._blocks:
+            x = self.get_submodule(name)(x)
         return self.classifier(self.pool(x)).flatten(1)
 
 
+def _check(row: Row, channels: int, where: str) -> None:
+    if row.kind not in KINDS:
+        known = list(KINDS)
+        raise FlyweightError(
+            f"{where}: there is no kind of layer {row.kind!r}{suggestion(row.kind, known)}: choose {', '.join(known)}"
+        )
+    keeps_size = 2 * row.zeros == row.dilation * (row.kernel - 1)
+    if row.residual and not (row.width == channels and row.stride == 1 and keeps_size):
+        raise FlyweightError(
+            f"{where}: a residual layer adds its input, so it must keep the {channels} channels and the map's size:"
+            f" width {channels}, stride 1 and no padding of its own, or residual: false"
+        )
+
+
+def table(config: ModelConfig) -> Network | None:
+    """The rows of a recipe's network: its own, or the built-in ones; none where it is a class of the user's."""
+    return config.table if config.table is not None else NETWORKS.get(config.network)
+
+
 def build(config: ModelConfig, spec: Spec) -> nn.Module:
-    """Build the network that a recipe names, with fresh weights from torch's generator.
+    """Build the network that a recipe holds or names, with fresh weights from torch's generator.
+
+    Args:
+        config: of the recipe.
+        spec: of the data: channels that come in, classes that go out.
 
     Raises:
-        FlyweightError: there is no such network, file or class.
+        FlyweightError: there is no such network, file or class, or its rows cannot be built.
     """
+    if config.table is not None and config.network in NETWORKS:
+        raise FlyweightError(
+            f"model.network: {config.network} is a built-in network, and model.table holds other rows: give those a"
+            " name of their own"
+        )
+    rows = table(config)
+    if rows is not None:
+        one_phase = config.phases == "one"
+        return TableNetwork(rows, len(spec.classes), spec.channels, dropout=config.dropout, one_phase=one_phase)
     if ":" in config.network:
         if config.dropout is not None:
             raise FlyweightError(f"model.dropout cannot reach into {config.network}: leave it out, and set it there")
-        return _instance(config.network)
-    if config.network not in NETWORKS:
-        known = list(NETWORKS)
-        raise FlyweightError(
-            f"no network {config.network!r}{suggestion(config.network, known)}: the built-in ones are"
-            f" {', '.join(known)}; one of yours is path/to/file.py:ClassName"
-        )
-    return TableNetwork(
-        NETWORKS[config.network], len(spec.classes), spec.channels, dropout=config.dropout, phases=config.phases
+        return instance(config.network, len(spec.classes))
+    known = list(NETWORKS)
+    raise FlyweightError(
+        f"no network {config.network!r}{suggestion(config.network, known)}: the built-in ones are"
+        f" {', '.join(known)}; one of yours is path/to/file.py:ClassName, or rows in model.table of a recipe"
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from flyweight.networks.table import Network, Row
+from typing import Any
+
+from flyweight.recipes.network import Network, Row
 
 
-def _c(width: int, **options: int | bool) -> Row:
-    return Row(width, **options)  # type: ignore[arg-type]
+def _c(width: int, **options: Any) -> Row:
+    return Row(width=width, **options)
 
 
-def _s(width: int, **options: int | bool) -> Row:
-    return Row(width, separable=True, **options)  # type: ignore[arg-type]
+def _s(width: int, **options: Any) -> Row:
+    return Row(width=width, kind="separable", **options)
 
 
 NETWORKS: dict[str, Network] = {

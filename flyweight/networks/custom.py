@@ -12,15 +12,31 @@ from torch import nn
 from flyweight.errors import FlyweightError
 from flyweight.schema import suggestion
 
+CLASSES = ("num_classes", "classes", "n_classes")
+"""Arguments of a constructor that are told how many classes the data has."""
 
-def _instance(reference: str) -> nn.Module:
+
+def instance(reference: str, classes: int) -> nn.Module:
+    """Build a network of the user's own.
+
+    Args:
+        reference: ``path/to/file.py:ClassName``.
+        classes: how many; told to the constructor where it has an argument for it, see :data:`CLASSES`.
+
+    Raises:
+        FlyweightError: there is no such class, or building it raised an error.
+    """
     found = load_class(reference)
     try:
-        inspect.signature(found).bind()
+        parameters = inspect.signature(found).parameters
+        options = {name: classes for name in CLASSES if name in parameters}
+        inspect.signature(found).bind(**options)
     except TypeError as error:
-        raise FlyweightError(f"{reference} cannot be built without arguments: {error}; give each a default") from None
+        raise FlyweightError(
+            f"{reference} cannot be built: {error}; give each argument a default, but for {' or '.join(CLASSES)}"
+        ) from None
     try:
-        return found()
+        return found(**options)
     except (Exception, SystemExit) as error:
         raise FlyweightError(f"{reference}: building it raised {_one_line(error)}") from error
 

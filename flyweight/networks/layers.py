@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-Order = Literal["norm-relu", "relu-norm"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,10 @@ class PhaseConv2d(nn.Conv2d):
     drawn anew in each step, is this project's.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, padding: int, dilation: int, groups: int, phase: Phase) -> None:
-        super().__init__(inputs, outputs, 3, 1, padding, dilation, groups, bias=False)
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int, padding: int, dilation: int, groups: int, phase: Phase
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, 1, padding, dilation, groups, bias=False)
         self.phase = phase
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +52,8 @@ class PhaseConv2d(nn.Conv2d):
         if not self.training:
             return super().forward(x)
         spacing, stride = self.phase.spacing, self.phase.stride
-        padding, dilation = int(self.padding[0]) // spacing, self.dilation[0] // spacing
+        # a kernel of one tap has a dilation that nothing depends on, and which need be no multiple of the spacing
+        padding, dilation = int(self.padding[0]) // spacing, max(1, self.dilation[0] // spacing)
         if stride > 1:
             top, left = torch.randint(stride, (2,)).tolist()
             x = nn.functional.pad(x, (padding - left, padding, padding - top, padding))
@@ -60,11 +62,7 @@ class PhaseConv2d(nn.Conv2d):
 
     def whole(self) -> nn.Conv2d:
         """A plain convolution with these weights: all phases in either mode."""
-        plain = _convolution(
-            self.in_channels, self.out_channels, 1, int(self.padding[0]), self.dilation[0], Phase(), self.groups
-        )
-        plain.weight = self.weight
-        return plain.train(self.training)
+        return _plain(self)
 
     def extra_repr(self) -> str:
         """What torch says, and the phase."""
@@ -72,7 +70,7 @@ class PhaseConv2d(nn.Conv2d):
 
 
 class StridedDepthwiseConv2d(nn.Conv2d):
-    """A depthwise 3x3 convolution with a stride, which trains in a fraction of the time on a CPU.
+    """A depthwise convolution with a stride, which trains in a fraction of the time on a CPU.
 
     oneDNN takes 208 ms forwards and backwards for 128 channels of 18x18 with stride 2 and a batch of 256 in bfloat16,
     and 30 ms with stride 1 and every second place of the result: torch 2.13.0, two cores.
@@ -86,10 +84,7 @@ class StridedDepthwiseConv2d(nn.Conv2d):
 
     def whole(self) -> nn.Conv2d:
         """A plain convolution with these weights."""
-        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
-        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, stride, padding, dilation, self.groups, bias=False)
-        plain.weight = self.weight
-        return plain.train(self.training)
+        return _plain(self)
 
 
 def _strided(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
@@ -99,37 +94,70 @@ def _strided(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int
     return nn.functional.conv2d(x, weight, None, stride, padding, dilation, groups)
 
 
-def _convolution(
-    inputs: int, outputs: int, stride: int, padding: int, dilation: int, phase: Phase, groups: int = 1
-) -> nn.Conv2d:
-    if phase == Phase():
-        if stride > 1 and groups == inputs == outputs > 1:
-            return StridedDepthwiseConv2d(inputs, outputs, 3, stride, padding, dilation, groups, bias=False)
-        return nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, groups, bias=False)
+def _plain(convolution: nn.Conv2d) -> nn.Conv2d:
+    """A plain convolution that shares the weights of a special one."""
+    side, stride, dilation = convolution.kernel_size[0], convolution.stride[0], convolution.dilation[0]
+    inputs, outputs, padding = convolution.in_channels, convolution.out_channels, int(convolution.padding[0])
+    plain = nn.Conv2d(inputs, outputs, side, stride, padding, dilation, convolution.groups, bias=False)
+    plain.weight = convolution.weight
+    return plain.train(convolution.training)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a convolution reads. All sizes hold for both axes.
+
+    Attributes:
+        kernel: taps.
+        stride: step between two positions of the kernel, in pixels.
+        dilation: distance between two taps, in pixels.
+        padding: zeros on each side.
+        phase: which part of the map a training step computes; for layers with stride 1.
+    """
+
+    kernel: int = 3
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 1
+    phase: Phase = Phase()
+
+
+def _convolution(inputs: int, outputs: int, geometry: Geometry, groups: int = 1) -> nn.Conv2d:
+    kernel, stride, padding, dilation = geometry.kernel, geometry.stride, geometry.padding, geometry.dilation
+    if geometry.phase == Phase():
+        kind = StridedDepthwiseConv2d if stride > 1 and groups == inputs == outputs > 1 else nn.Conv2d
+        return kind(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
     if stride > 1:
         raise ValueError(f"a layer with stride {stride} has no phases: they are those of a map that nothing thins out")
-    return PhaseConv2d(inputs, outputs, padding=padding, dilation=dilation, groups=groups, phase=phase)
+    return PhaseConv2d(
+        inputs, outputs, kernel=kernel, padding=padding, dilation=dilation, groups=groups, phase=geometry.phase
+    )
+
+
+def dense(inputs: int, outputs: int, geometry: Geometry) -> nn.Conv2d:
+    """A convolution over all channels: ``kernel^2 * inputs * outputs`` weights."""
+    return _convolution(inputs, outputs, geometry)
 
 
 class DepthwiseSeparable(nn.Sequential):
-    """A depthwise 3x3 convolution and a pointwise 1x1 one with nothing between them: one layer in two steps.
+    """A depthwise convolution and a pointwise 1x1 one with nothing between them: one layer in two steps.
 
     A dense 3x3 layer has ``9 * inputs * outputs`` weights, this one ``9 * inputs + inputs * outputs``
     (Howard et al. 2017, "MobileNets", section 3.1). (N, inputs, H, W) -> (N, outputs, H', W').
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        stride: int = 1,
-        dilation: int = 1,
-        padding: int = 1,
-        phase: Phase = Phase(),
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, geometry: Geometry = Geometry()) -> None:
         super().__init__()
-        self.depthwise = _convolution(inputs, inputs, stride, padding, dilation, phase, groups=inputs)
+        self.depthwise = _convolution(inputs, inputs, geometry, groups=inputs)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
+KINDS: dict[str, Callable[[int, int, Geometry], nn.Module]] = {
+    "dense": dense,
+    "separable": DepthwiseSeparable,
+}
+"""What a row of a network's table may be: (inputs, outputs, geometry) to a module (N, inputs, H, W) -> (N, outputs, \
+H', W') that counts as one convolution layer. It is followed by batch norm and ReLU."""
 
 
 class Dropout(nn.Dropout):
@@ -201,38 +229,27 @@ class Residual(nn.Module):
 
 
 def convolution_layer(
+    kind: str,
     inputs: int,
     outputs: int,
+    geometry: Geometry,
     *,
-    stride: int = 1,
-    dilation: int = 1,
-    padding: int | None = None,
-    separable: bool = False,
-    order: Order = "norm-relu",
+    order: Literal["norm-relu", "relu-norm"] = "norm-relu",
     dropout: float | None = None,
-    phase: Phase = Phase(),
 ) -> nn.Sequential:
-    """A 3x3 convolution without bias, normalised and rectified. (N, inputs, H, W) -> (N, outputs, H', W').
+    """A layer without bias, normalised and rectified. (N, inputs, H, W) -> (N, outputs, H', W').
 
     Args:
+        kind: a key of :data:`KINDS`.
         inputs: channels that come in.
         outputs: channels that go out.
-        stride: step between two positions of the kernel, in pixels.
-        dilation: distance between two taps of the kernel, in pixels.
-        padding: zeros on each side; none: as many as keep the size at stride 1.
-        separable: depthwise separable instead of dense.
+        geometry: where it reads.
         order: batch norm before or after the ReLU.
         dropout: probability of the Dropout at the end; none: there is no such layer.
-        phase: which part of the map a training step computes; for layers with stride 1.
     """
-    padding = dilation if padding is None else padding
-    convolution = (
-        DepthwiseSeparable(inputs, outputs, stride, dilation, padding, phase)
-        if separable
-        else _convolution(inputs, outputs, stride, padding, dilation, phase)
-    )
     norm, relu = nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    steps: list[nn.Module] = [convolution, norm, relu] if order == "norm-relu" else [convolution, relu, norm]
+    steps: list[nn.Module] = [KINDS[kind](inputs, outputs, geometry)]
+    steps += [norm, relu] if order == "norm-relu" else [relu, norm]
     if dropout is not None:
         steps.append(Dropout(dropout))
     return nn.Sequential(*steps)

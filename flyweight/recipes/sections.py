@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from flyweight.recipes.network import Network
 from flyweight.schema import Section
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -41,9 +42,10 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """Which network: a name from the table, or path/to/file.py:ClassName."""
+    """Which network: a built-in one, rows of the recipe's own, or path/to/file.py:ClassName."""
 
-    network: str
+    network: str = Field(description="a built-in one, or path/to/file.py:ClassName; or the name of the rows below")
+    table: Network | None = Field(None, description="rows of a network of the recipe's own")
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: the network's own")
     phases: Phases = Field("one", description="of a built-in network's dilated map that a training step computes")
 

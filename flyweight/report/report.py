@@ -24,7 +24,7 @@ from flyweight.evaluation.scores import Evaluation
 from flyweight.files import write_bytes, write_text
 from flyweight.images import augment
 from flyweight.networks import build as builder
-from flyweight.networks import builtin, layers, table
+from flyweight.networks import builtin, layers, phases
 from flyweight.recipes.sections import Recipe
 from flyweight.report import figures
 from flyweight.report.pages import render
@@ -302,5 +302,5 @@ def _accuracy_row(dataset: Dataset, scores: Evaluation) -> dict[str, str]:
 def _sources(network: nn.Module) -> list[tuple[str, str]]:
     """(file name, text) of what builds the network: a user's own file, or our builder and its layers."""
     own = sys.modules[type(network).__module__]
-    modules = [builtin, table, builder, layers] if own is builder else [own]
+    modules = [builtin, builder, phases, layers] if own is builder else [own]
     return [(Path(inspect.getsourcefile(module) or "network.py").name, inspect.getsource(module)) for module in modules]

@@ -7,9 +7,10 @@ from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.networks import build as builder
-from flyweight.networks import builtin, table
+from flyweight.networks import builtin
 from flyweight.networks.build import TableNetwork
 from flyweight.networks.layers import PhaseConv2d
+from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import Card, load_trained, save_model
 
@@ -99,8 +100,10 @@ def test_dilateds_phases_are_those_of_a_network_with_stride_four_and_their_mean_
 
 
 def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
-    row = table.Row
-    network = table.Network(
+    def row(width, **options):
+        return Row(width=width, **options)
+
+    network = Network(
         blocks=(
             (row(8, stride=2), row(8, residual=True), row(8, residual=True)),
             (row(8, dilation=2, residual=True), row(8, dilation=2), row(8, dilation=2, residual=True)),
@@ -123,7 +126,7 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
 
 def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
     def phased(name, **options):
-        network = build(ModelConfig(network=name, **options), SPEC)
+        network = builder.build(ModelConfig(network=name, **options), SPEC)
         return any(isinstance(module, PhaseConv2d) for module in network.modules())
 
     assert [name for name in NAMES if phased(name)] == ["dilated"]
@@ -140,7 +143,7 @@ def test_parameters_by_hand():
 
 def test_dropout_of_the_recipe_replaces_the_networks_own():
     def probabilities(dropout):
-        network = build(ModelConfig(network="course", dropout=dropout), SPEC)
+        network = builder.build(ModelConfig(network="course", dropout=dropout), SPEC)
         return {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
 
     assert probabilities(None) == {0.1}
@@ -161,7 +164,7 @@ class Other:
 def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "neighbour.py").write_text("WIDTH = 5\n")
-    network = build(ModelConfig(network=f"{tmp_path}/mine.py:Net"), SPEC)
+    network = builder.build(ModelConfig(network=f"{tmp_path}/mine.py:Net"), SPEC)
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 10)
 
 
@@ -173,7 +176,7 @@ def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
         ("{folder}/mine.py:Nett", "did you mean 'Net'"),
         ("{folder}/mine.py:Other", "no nn.Module named 'Other'"),
         ("{folder}/broken.py:Net", "importing it failed: ZeroDivisionError"),
-        ("{folder}/needy.py:Net", "cannot be built without arguments"),
+        ("{folder}/needy.py:Net", "cannot be built: missing a required argument"),
     ],
 )
 def test_a_wrong_network_is_one_line(tmp_path, reference, words):
@@ -183,6 +186,62 @@ def test_a_wrong_network_is_one_line(tmp_path, reference, words):
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
     )
     with pytest.raises(FlyweightError) as error:
-        build(ModelConfig(network=reference.format(folder=tmp_path)), SPEC)
+        builder.build(ModelConfig(network=reference.format(folder=tmp_path)), SPEC)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def described(blocks, **options):
+    return ModelConfig.model_validate({"network": "mine", "table": {"blocks": blocks, **options}})
+
+
+def test_a_recipe_holds_rows_of_any_number_of_blocks_and_any_kernels():
+    blocks = [
+        [{"width": 8, "kernel": 5}],
+        [{"width": 8, "kind": "separable", "kernel": 7, "residual": True}, {"width": 12, "kernel": 1}],
+    ]
+    network = builder.build(described(blocks), Spec.unnamed(3, (1, 28, 20)))
+    assert network(torch.randn(2, 1, 28, 20)).shape == (2, 3)
+    # 25 * 8, 49 * 8 + 8 * 8, 8 * 12 weights, two a channel of the norms, 12 * 3 of the classifier
+    assert sum(p.numel() for p in network.parameters()) == 200 + 392 + 64 + 96 + 2 * (8 + 8 + 12) + 36
+    assert [name for name, _ in network.named_children()] == ["c1", "c2", "pool", "classifier"]
+
+
+def test_the_rows_of_a_built_in_network_written_down_build_the_same_network():
+    for name in NAMES:
+        written = ModelConfig(network="mine", table=builtin.NETWORKS[name]).model_dump(mode="json")
+        torch.manual_seed(0)
+        copy = builder.build(ModelConfig.model_validate(written), SPEC)
+        torch.manual_seed(0)
+        own = builder.build(ModelConfig(network=name), SPEC)
+        assert str(copy) == str(own)
+        assert all(torch.equal(a, b) for a, b in zip(copy.parameters(), own.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"width": 8, "kind": "seperable"}, "did you mean 'separable'"),
+        ({"width": 8, "residual": True}, "row 1 of c1: a residual layer adds its input"),
+        ({"width": 3, "residual": True, "padding": 0}, "row 1 of c1: a residual layer adds its input"),
+    ],
+)
+def test_a_row_that_cannot_be_built_is_one_line(row, words):
+    with pytest.raises(FlyweightError, match=words):
+        builder.build(described([[row]]), SPEC)
+
+
+def test_rows_need_a_name_of_their_own():
+    with pytest.raises(FlyweightError, match="a name of their own"):
+        builder.build(ModelConfig(network="sprint", table=builtin.NETWORKS["nano"]), SPEC)
+
+
+@pytest.mark.parametrize("argument", ["num_classes", "classes", "n_classes"])
+def test_a_network_of_the_users_own_is_told_how_many_classes_there_are(tmp_path, argument):
+    (tmp_path / "told.py").write_text(
+        "from torch import nn\nclass Net(nn.Sequential):\n"
+        f"    def __init__(self, {argument}):\n"
+        f"        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, {argument}))\n"
+    )
+    network = builder.build(ModelConfig(network=f"{tmp_path}/told.py:Net"), Spec.unnamed(7, SPEC.shape))
+    assert network(torch.randn(2, *SPEC.shape)).shape == (2, 7)

@@ -5,8 +5,10 @@ from torch import nn
 
 from flyweight.images.preprocess import normalize
 from flyweight.networks.layers import (
+    KINDS,
     DepthwiseSeparable,
     Dropout,
+    Geometry,
     GlobalAvgPool2d,
     Phase,
     PhaseConv2d,
@@ -17,18 +19,21 @@ from flyweight.networks.layers import (
 
 
 @pytest.mark.parametrize(
-    ("options", "side"),
+    ("kind", "options", "side"),
     [
-        ({}, 32),
-        ({"stride": 2}, 16),
-        ({"dilation": 2}, 32),
-        ({"dilation": 4, "padding": 0}, 24),  # 32 - 2 * 4
-        ({"separable": True}, 32),
-        ({"separable": True, "stride": 2}, 16),
+        ("dense", {}, 32),
+        ("dense", {"stride": 2}, 16),
+        ("dense", {"dilation": 2, "padding": 2}, 32),
+        ("dense", {"dilation": 4, "padding": 0}, 24),  # 32 - 2 * 4
+        ("dense", {"kernel": 1, "padding": 0}, 32),
+        ("separable", {}, 32),
+        ("separable", {"stride": 2}, 16),
+        ("separable", {"kernel": 7, "padding": 3}, 32),
+        ("separable", {"kernel": 5, "dilation": 2, "padding": 0}, 24),  # 32 - 2 * 4
     ],
 )
-def test_size_of_a_layers_output(options, side):
-    layer = convolution_layer(8, 12, **options)
+def test_size_of_a_layers_output(kind, options, side):
+    layer = convolution_layer(kind, 8, 12, Geometry(**options))
     assert layer(torch.randn(2, 8, 32, 32)).shape == (2, 12, side, side)
 
 
@@ -36,14 +41,14 @@ def test_parameters_of_a_dense_and_of_a_separable_layer():
     def count(layer):
         return sum(parameter.numel() for parameter in layer.parameters())
 
-    assert count(convolution_layer(32, 48)) == 9 * 32 * 48 + 2 * 48
-    assert count(convolution_layer(32, 48, separable=True)) == 9 * 32 + 32 * 48 + 2 * 48
+    assert count(convolution_layer("dense", 32, 48, Geometry())) == 9 * 32 * 48 + 2 * 48
+    assert count(convolution_layer("separable", 32, 48, Geometry())) == 9 * 32 + 32 * 48 + 2 * 48
 
 
 def test_the_order_and_the_dropout_are_as_asked():
-    kinds = [type(step) for step in convolution_layer(3, 8, order="relu-norm", dropout=0.0)]
+    kinds = [type(step) for step in convolution_layer("dense", 3, 8, Geometry(), order="relu-norm", dropout=0.0)]
     assert kinds == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d, Dropout]
-    assert [type(step) for step in convolution_layer(3, 8)] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert [type(step) for step in convolution_layer("dense", 3, 8, Geometry())] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
 
 
 def test_a_separable_layer_equals_its_dense_equivalent():
@@ -151,11 +156,11 @@ def test_dropout_does_nothing_in_eval_mode_and_takes_any_layout():
 
 
 @pytest.mark.parametrize(("padding", "side"), [(2, 16), (0, 14)])
-@pytest.mark.parametrize("separable", [False, True])
-def test_in_training_a_convolution_computes_one_phase_of_what_it_says_in_eval_mode(padding, side, separable):
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_in_training_a_convolution_computes_one_phase_of_what_it_says_in_eval_mode(padding, side, kind):
     torch.manual_seed(0)
-    first = convolution_layer(3, 8, phase=Phase(1, 2))
-    second = convolution_layer(8, 8, dilation=2, padding=padding, separable=separable, phase=Phase(2, 1))
+    first = convolution_layer("dense", 3, 8, Geometry(phase=Phase(1, 2)))
+    second = convolution_layer(kind, 8, 8, Geometry(dilation=2, padding=padding, phase=Phase(2, 1)))
     network = nn.Sequential(first, second).eval()
     x = torch.randn(2, 3, 32, 32)
     whole = network(x)
