@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flyweight.analysis import Facts
     from flyweight.inference.predict import Prediction
-    from flyweight.rules.kinds import Report
+    from flyweight.rules import Judgement
 
 __all__ = ["analyze", "check", "load", "predict"]
 __version__ = "0.1.0"
@@ -55,7 +55,7 @@ def analyze(network: nn.Module, shape: Sequence[int]) -> Facts:
     return analysis.analyze(network, shape)
 
 
-def check(network: nn.Module, shape: Sequence[int], rules: str | Path = "brief") -> Report:
+def check(network: nn.Module, shape: Sequence[int], rules: str | Path = "brief") -> Judgement:
     """Judge a network by a rule set; ``.passed`` says whether it obeys, ``.verdicts`` what each rule found.
 
     Args:
@@ -66,9 +66,9 @@ def check(network: nn.Module, shape: Sequence[int], rules: str | Path = "brief")
     Raises:
         FlyweightError: there is no such rule set, or the network cannot take such images.
     """
-    from flyweight.rules import kinds
+    from flyweight import rules as rule_sets
 
-    return kinds.check(analyze(network, shape), kinds.load_ruleset(rules))
+    return rule_sets.check(analyze(network, shape), rule_sets.load_ruleset(rules))
 
 
 def predict(network: str, paths: Sequence[Path], top: int = 3) -> list[Prediction]:

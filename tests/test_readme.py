@@ -8,12 +8,12 @@ import torch
 from test_house import ROOMS
 
 import flyweight
-from flyweight import analysis
+from flyweight import analysis, rules
 from flyweight.data.cifar10 import SPEC
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
-from flyweight.rules import kinds, summary
+from flyweight.rules import summary
 from flyweight.runs.card import ZOO, load_trained
 
 PACKAGE = Path(flyweight.__file__).parent
@@ -27,7 +27,7 @@ def facts(name):
 
 def test_the_summary_is_the_one_that_check_prints():
     found = facts("sprint")
-    assert summary.render(found, kinds.check(found, kinds.load_ruleset("brief"))).rstrip() in README
+    assert summary.render(found, rules.check(found, rules.load_ruleset("brief"))).rstrip() in README
 
 
 @pytest.mark.parametrize("name", builtin.NETWORKS)

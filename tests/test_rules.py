@@ -6,17 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flyweight import analysis
+from flyweight import analysis, rules
 from flyweight.analysis import analyzer
 from flyweight.analysis.proof.prove import Proof
 from flyweight.errors import FlyweightError
-from flyweight.rules import kinds
 
 SHAPE = (3, 32, 32)
 
 
 def judge(network, source="brief"):
-    return kinds.check(analysis.analyze(network, SHAPE), kinds.load_ruleset(source))
+    return rules.check(analysis.analyze(network, SHAPE), rules.load_ruleset(source))
 
 
 def failed(report):
@@ -456,7 +455,7 @@ RULES = "title: t\nrules:\n"
 )
 def test_wrong_rule_set_is_one_line(tmp_path, text, message):
     with pytest.raises(FlyweightError, match=message) as caught:
-        kinds.load_ruleset(write(tmp_path, text))
+        rules.load_ruleset(write(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "mine.yaml" in str(caught.value)
 
@@ -465,11 +464,11 @@ def test_unknown_rule_set_names_the_known_ones():
     with pytest.raises(
         FlyweightError, match=r"no rule set 'breif' \(did you mean 'brief'\?\): the built-in ones are brief"
     ):
-        kinds.load_ruleset("breif")
+        rules.load_ruleset("breif")
 
 
 def test_every_kind_has_its_own_name():
-    for kind, rule in kinds.KINDS.items():
+    for kind, rule in rules.KINDS.items():
         assert rule.model_fields["kind"].annotation.__args__ == (kind,)
 
 
@@ -504,19 +503,19 @@ def test_a_rule_about_blocks_needs_some(tmp_path, rule, part):
     for blocks, top in (("", ""), (", blocks: []", ""), ("", "blocks: []\n")):
         path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
         with pytest.raises(FlyweightError, match=r"mine\.yaml: the rule 'three' .* blocks: \[c1, c2, c3, c4\]$"):
-            kinds.load_ruleset(path)
+            rules.load_ruleset(path)
     for blocks, top in ((", blocks: [c4]", ""), ("", "blocks: [c4]\n")):
         path = write(tmp_path, f"title: mine\n{top}{entry.replace('BLOCKS', blocks)}")
-        assert len(getattr(kinds.load_ruleset(path), part)) == 1
+        assert len(getattr(rules.load_ruleset(path), part)) == 1
 
 
 def test_a_limit_is_a_number(tmp_path):
     path = write(tmp_path, "title: mine\nrules: [{name: small, kind: parameters_below, limit: true}]\n")
     with pytest.raises(FlyweightError, match="limit: a yes or a no"):
-        kinds.load_ruleset(path)
+        rules.load_ruleset(path)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a\0b"])
 def test_a_path_that_cannot_be_is_one_line(source):
     with pytest.raises(FlyweightError, match="no rule set"):
-        kinds.load_ruleset(source)
+        rules.load_ruleset(source)

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import analysis
+from flyweight import analysis, rules
 from flyweight.data.cifar10 import SPEC
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
-from flyweight.rules import kinds, summary
+from flyweight.rules import summary
 
 
 def judged(network, shape=(3, 32, 32)):
     facts = analysis.analyze(network, shape)
-    return facts, kinds.check(facts, kinds.load_ruleset("brief"))
+    return facts, rules.check(facts, rules.load_ruleset("brief"))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from flyweight import analysis, data
+from flyweight import analysis, data, rules
 from flyweight.evaluation import evaluate
-from flyweight.rules import kinds
 from flyweight.runs.card import ZOO, load_trained
 
 FOLDERS = sorted(path.parent for path in ZOO.glob("*/config.json"))
@@ -19,7 +18,7 @@ def test_there_is_one():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_network_obeys_the_brief(folder):
     trained = load_trained(folder)
-    report = kinds.check(analysis.analyze(trained.model, trained.card.input_shape), kinds.load_ruleset("brief"))
+    report = rules.check(analysis.analyze(trained.model, trained.card.input_shape), rules.load_ruleset("brief"))
     assert [verdict for verdict in report.verdicts if not verdict.passed] == []
 
 

@@ -36,10 +36,10 @@ def check(
         network: A built-in network or path/to/file.py:ClassName (built without arguments, or with num_classes alone).
     """
     from flyweight import analysis
+    from flyweight import rules as rule_sets
     from flyweight.images.spec import Spec
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
-    from flyweight.rules import kinds as rule_sets
     from flyweight.rules import summary
 
     if classes is not None and classes < 1:

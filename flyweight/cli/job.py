@@ -28,7 +28,7 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
         FlyweightError: there is no such data set.
     """
     from flyweight.data.cache import expanded
-    from flyweight.rules.kinds import known_rulesets
+    from flyweight.rules import known_rulesets
     from flyweight.runs.card import ZOO, ships
 
     file, colon, name = plan.model.network.rpartition(":")
@@ -123,8 +123,8 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
         RuleError: it breaks a rule of the recipe's.
     """
     from flyweight import analysis
+    from flyweight import rules as rule_sets
     from flyweight.networks.build import build
-    from flyweight.rules import kinds as rule_sets
     from flyweight.rules import summary
 
     network = build(plan.model, spec)

@@ -1,59 +1,41 @@
-"""The report of a run: one page that opens anywhere, the brief's five answers in Markdown, and the figures.
-
-The headline is the last epoch; the best epoch on the test set is shown only as optimistic.
-"""
+"""Evaluate a run and write its report. The headline is the last epoch; the best epoch is shown only as optimistic."""
 
 from __future__ import annotations
 
 import base64
-import inspect
 import shlex
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import nn
-
-from flyweight import analysis, recipes
+from flyweight import recipes, rules
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
-from flyweight.evaluation import evaluate, explain
-from flyweight.evaluation.scores import Evaluation
+from flyweight.evaluation import evaluate
+from flyweight.evaluation.scores import ClassScore, Evaluation
 from flyweight.files import write_bytes, write_text
-from flyweight.images import augment
-from flyweight.networks import build as builder
-from flyweight.networks import builtin, layers, phases
-from flyweight.recipes.sections import Recipe
-from flyweight.report import figures
+from flyweight.networks import build
+from flyweight.recipes.network import Row
+from flyweight.report import brief, figures
+from flyweight.report.drawings import DRAWINGS
 from flyweight.report.pages import render
-from flyweight.rules import kinds, summary
+from flyweight.report.sources import own_source
+from flyweight.report.subject import Subject
+from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
 from flyweight.runs.folder import Run
 from flyweight.text import printable
 
-TARGET = 85.0
-"""Test accuracy in percent that the brief asks for (R7)."""
-
-CAPTIONS = {
-    "augmentation": (
-        "Augmentation",
-        "Training images as they are, under each transform alone, and as epochs see them.",
-    ),
-    "metrics": (
-        "Loss and accuracy by epoch",
-        "The training figures are of augmented images, their loss with label smoothing; the test figures are of images"
-        " as they are.",
-    ),
-    "misclassified": ("Misclassified images", "Spread over all mistakes, from the most confident to the least."),
-    "gradcam": (
-        "Where the network looked",
-        "Grad-CAM on the last map: what spoke for the class that was predicted, and what for the true one.",
-    ),
-    "confusion": ("Confusion matrix", "Orange: mistakes, on a scale that ends at the most frequent one."),
-    "calibration": ("Calibration", "How often the network is right when it is so sure."),
+HEADINGS = {
+    "network": "The network",
+    "summary": "Layers and totals",
+    "augmentation": "Augmentation of the training images",
+    "log": "The training log",
+    "figures": "Figures",
 }
+
+CLASSES_SHOWN = 20
+"""The most classes that have a row in the tables of a page: the weakest."""
 
 ENVIRONMENT = {
     "processor": "processor",
@@ -88,7 +70,7 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
 
     Raises:
         RunError: the training has not ended, the weights are damaged, or the folder cannot be written.
-        FlyweightError: the data does not fit the network.
+        FlyweightError: the data does not fit the network, or the recipe's rules cannot be read.
     """
     if not run.weights.is_file():
         raise RunError(
@@ -96,106 +78,113 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
             f" flyweight train --resume {shlex.quote(str(run.folder))}"
         )
     recipe, trained = run.recipe(), load_trained(run.folder)
+    ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
     scores = evaluate.evaluate(trained, dataset)
+    subject = Subject(run, recipe, trained, dataset, scores, ruleset)
     evaluate.write(scores, run)
     run.images.mkdir(exist_ok=True)
-    pictures: dict[str, bytes] = {}
-    drawers = _drawers(run, recipe, trained, dataset, scores)
-    for done, (name, draw) in enumerate(drawers.items()):
+    drawn: dict[str, bytes] = {}
+    for done, (name, drawing) in enumerate(DRAWINGS.items()):
         if progress is not None:
-            progress("report", done, len(drawers))
-        figure = draw()
+            progress("report", done, len(DRAWINGS))
+        figure = drawing.draw(subject)
         if figure is not None:
-            pictures[name] = figures.png(figure)
-            write_bytes(run.images / f"{name}.png", pictures[name])
-    facts = _context(run, recipe, trained, dataset, scores, list(pictures))
-    uris = {name: f"data:image/png;base64,{base64.b64encode(content).decode()}" for name, content in pictures.items()}
-    write_text(run.report_markdown, render("REPORT.md.jinja", facts))
-    write_text(run.report_html, render("report.html.jinja", facts | {"uris": uris}))
+            drawn[name] = figures.png(figure)
+            write_bytes(run.images / f"{name}.png", drawn[name])
+    content = _content(subject, list(drawn))
+    uris = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in drawn.items()}
+    write_text(run.report_markdown, render("REPORT.md.jinja", content))
+    write_text(run.report_html, render("report.html.jinja", content | {"uris": uris}))
     if progress is not None:
-        progress("report", len(drawers), len(drawers))
+        progress("report", len(DRAWINGS), len(DRAWINGS))
     return run.report_html
 
 
-def _drawers(
-    run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation
-) -> dict[str, Callable[[], figures.Figure | None]]:
-    target = TARGET if recipe.rules == "brief" else None
-    return {
-        "augmentation": lambda: figures.augmentation(dataset, recipe.augment, recipe.train.seed),
-        "metrics": lambda: figures.metrics(run.history(), target, recipe.data.tested),
-        "misclassified": lambda: figures.misclassified(scores, dataset.test.images),
-        "gradcam": lambda: _gradcam(trained, dataset, scores),
-        "confusion": lambda: figures.confusion(scores),
-        "calibration": lambda: figures.calibration(scores.calibration, scores.n),
-    }
-
-
-def _gradcam(trained: Trained, dataset: Dataset, scores: Evaluation) -> figures.Figure | None:
-    """None where there is no mistake, or no map to look at."""
-    mistakes = figures.spread(scores.mistakes, 8)
-    if not mistakes:
-        return None
-    images = np.stack([dataset.test.images[mistake.index] for mistake in mistakes])
-    predicted = explain.gradcam(trained, images, [mistake.predicted for mistake in mistakes])
-    true = explain.gradcam(trained, images, [mistake.true for mistake in mistakes])
-    if predicted is None or true is None:
-        return None
-    return figures.gradcam(scores, images, mistakes, predicted, true)
-
-
-def _context(
-    run: Run, recipe: Recipe, trained: Trained, dataset: Dataset, scores: Evaluation, pictures: Sequence[str]
-) -> dict[str, Any]:
+def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
     """All that the templates show."""
-    facts = analysis.analyze(trained.model, trained.card.input_shape)
-    checked = kinds.check(facts, kinds.load_ruleset(recipe.rules)) if recipe.rules is not None else None
+    run, recipe, scores = subject.run, subject.recipe, subject.scores
     history, environment = run.history(), run.read_environment()
-    best = max(history, key=lambda row: row["test_accuracy"], default=None)
-    folder = shlex.quote(run.folder.name)
     return {
         "title": printable(recipe.name),
         "description": printable(recipe.description),
         "network": printable(recipe.model.network),
-        "banners": _banners(environment, trained, dataset),
+        "banners": _banners(environment, subject.trained, subject.dataset),
         "notes": _notes(scores, history),
         "scores": scores,
         "names": [printable(name) for name in scores.classes],
-        "split": recipe.data.tested,
-        "best": best,
-        "epochs": trained.card.epochs,
+        "classes": weakest(scores),
+        "split": subject.split,
+        "best": max(history, key=lambda row: row["test_accuracy"], default=None),
+        "epochs": subject.trained.card.epochs,
         "seconds": sum(row["seconds"] for row in history) if history else None,
         "seed": recipe.train.seed,
-        "facts": facts,
-        "rules": _verdicts(recipe, dataset, scores, checked),
-        "summary": _summary(facts, checked),
+        "facts": subject.facts,
+        "rules": _verdicts(subject.judgement),
+        "summary": _summary(subject),
         "log": run.log.read_text(encoding="utf-8") if run.log.is_file() else "(the log is missing)",
         "recipe": recipes.write(recipe),
-        "augment": recipe.augment,
-        "hole": recipe.augment.hole(*dataset.spec.shape[1:]),
-        "dataset": dataset,
+        "dataset": subject.dataset,
         "machine": [
             (label, environment[key]) for key, label in ENVIRONMENT.items() if environment.get(key) is not None
         ],
         "confusions": evaluate.confusions(scores, 10),
         "mistakes": scores.mistakes[:10],
-        "figures": [(name, *CAPTIONS[name]) for name in pictures],
-        "commands": [
-            f"flyweight check {shlex.quote(recipe.model.network)}{_rules_option(recipe)}",
-            f"flyweight train {folder}/{run.config.name}",
-            f"flyweight evaluate {folder}",
-            f"flyweight report {folder}",
-        ],
-        "rows": builtin.NETWORKS[recipe.model.network].blocks if recipe.model.network in builtin.NETWORKS else (),
-        "sources": _sources(trained.model),
-        "augmentation_source": inspect.getsource(augment.transforms),
+        "figures": [(name, DRAWINGS[name].heading, DRAWINGS[name].caption) for name in drawn],
+        "commands": _commands(subject),
+        "transforms": subject.transforms,
+        **_code(subject),
     }
 
 
-def _summary(facts: analysis.Facts, checked: kinds.Report | None) -> str:
-    if checked is None:
-        return f"{summary.render_layers(facts)}\n\n{summary.render_totals(facts)}"
-    return summary.render(facts, checked)
+def _code(subject: Subject) -> dict[str, Any]:
+    """The sections of REPORT.md and the code in them: the brief asks for all of it, else a network's own is enough."""
+    model, asked = subject.recipe.model, brief.asks(subject.recipe)
+    network = build.table(model)
+    sources = [own_source(subject.trained.model)] if network is None else []
+    return {
+        "headings": brief.HEADINGS if asked else HEADINGS,
+        "rows": []
+        if network is None
+        else [describe_row(name, number, row) for name, rows in network.named() for number, row in enumerate(rows, 1)],
+        "sources": brief.builder_sources() if asked and network is not None else sources,
+        "augmentation_source": brief.augmentation_source() if asked else None,
+    }
+
+
+def describe_row(block: str, number: int, row: Row) -> dict[str, str]:
+    """A row of a network's table in words.
+
+    Args:
+        block: its name.
+        number: of the row in its block, from 1.
+        row: the layer.
+    """
+    return {
+        "layer": f"{block}.{number}",
+        "channels": f"{row.width:,}",
+        "kind": f"{row.kind} {row.kernel}x{row.kernel}",
+        "stride": str(row.stride),
+        "dilation": str(row.dilation),
+        "padding": str(row.zeros),
+        "residual": "yes" if row.residual else "",
+    }
+
+
+def weakest(scores: Evaluation, most: int = CLASSES_SHOWN) -> list[tuple[str, ClassScore]]:
+    """(name, score) of each class in their order; of more than so many, those with the lowest accuracy come alone.
+
+    A class without images has no accuracy and comes last.
+    """
+    rows = [(printable(name), score) for name, score in zip(scores.classes, scores.per_class, strict=True)]
+    if len(rows) <= most:
+        return rows
+    return sorted(rows, key=lambda row: 101.0 if row[1].accuracy is None else row[1].accuracy)[:most]
+
+
+def _summary(subject: Subject) -> str:
+    if subject.judgement is None:
+        return f"{summary.render_layers(subject.facts)}\n\n{summary.render_totals(subject.facts)}"
+    return summary.render(subject.facts, subject.judgement)
 
 
 def _banners(environment: dict[str, Any], trained: Trained, dataset: Dataset) -> list[str]:
@@ -222,72 +211,38 @@ def _notes(scores: Evaluation, history: Sequence[dict[str, Any]]) -> list[str]:
     return notes
 
 
-def _verdicts(
-    recipe: Recipe, dataset: Dataset, scores: Evaluation, checked: kinds.Report | None
-) -> list[dict[str, str]]:
-    """A row for each rule: those about the network, and the brief's two about its training."""
-    if checked is None:
+def _verdicts(judgement: rules.Judgement | None) -> list[dict[str, str]]:
+    """A row for each rule and each bonus."""
+    if judgement is None:
         return []
-    rows = [_row(rule, "pass", "FAIL") for rule in checked.verdicts]
-    if recipe.rules == "brief":
-        rows += [
-            _augmentation_row(recipe, recipe.augment.hole(*dataset.spec.shape[1:])),
-            _accuracy_row(dataset, scores),
-        ]
-        # by their numbers in the brief; those of one number stay in order
-        rows.sort(key=lambda row: row["name"].split()[0])
-    return rows + [_row(bonus, "yes", "no") for bonus in checked.bonuses]
+    rows = [_verdict(rule, "pass", "FAIL") for rule in judgement.verdicts]
+    rows += [_verdict(bonus, "yes", "no") for bonus in judgement.bonuses]
+    return rows + [{"name": printable(name), "verdict": "not judged", "detail": ""} for name in judgement.pending]
 
 
-def _row(verdict: kinds.Verdict, passed: str, failed: str) -> dict[str, str]:
+def _verdict(verdict: rules.Verdict, passed: str, failed: str) -> dict[str, str]:
     # the cure of a bonus would ask for another network
     cure = f"; cure: {verdict.cure}" if verdict.cure and failed == "FAIL" else ""
     return {
         "name": printable(verdict.name),
-        "verdict": passed if verdict.passed else failed,
+        "verdict": {True: passed, False: failed, None: "does not count"}[verdict.passed],
         "detail": printable(verdict.detail + cure),
     }
 
 
-def _rules_option(recipe: Recipe) -> str:
-    return "" if recipe.rules in (None, "brief") else f" --rules {shlex.quote(str(recipe.rules))}"
-
-
-def _augmentation_row(recipe: Recipe, hole: int) -> dict[str, str]:
-    chosen = recipe.augment
-    settings = ("flip", "shift_scale_rotate", "shift", "scale", "rotate", "cutout")
-    off = [name for name in settings if getattr(chosen, name) == 0]
-    detail = (
-        f"with probability {chosen.flip:g}, {chosen.shift_scale_rotate:g} and {chosen.cutout:g};"
-        f" the hole is {hole}x{hole} pixels of the data set's mean"
-    )
-    if off:
-        detail = f"off in the recipe: {', '.join(off)}"
-    elif hole != 16:
-        detail += "; it must be 16x16"
-    return {
-        "name": "R6 flip, shift-scale-rotate, coarse dropout",
-        "verdict": "FAIL" if off or hole != 16 else "pass",
-        "detail": detail,
-    }
-
-
-def _accuracy_row(dataset: Dataset, scores: Evaluation) -> dict[str, str]:
-    margin = scores.accuracy - TARGET
-    verdict, detail = "pass", f"{margin:.2f} points to spare"
-    if margin < 0:
-        verdict, detail = "FAIL", f"{-margin:.2f} points too few"
-    if dataset.name != "cifar10":
-        verdict, detail = "does not count", f"{dataset.name} is not the test set of CIFAR-10"
-    return {
-        "name": f"R7 at least {TARGET:g} % test accuracy",
-        "verdict": verdict,
-        "detail": f"{scores.accuracy:.2f} % at the last epoch: {detail}",
-    }
-
-
-def _sources(network: nn.Module) -> list[tuple[str, str]]:
-    """(file name, text) of what builds the network: a user's own file, or our builder and its layers."""
-    own = sys.modules[type(network).__module__]
-    modules = [builtin, builder, phases, layers] if own is builder else [own]
-    return [(Path(inspect.getsourcefile(module) or "network.py").name, inspect.getsource(module)) for module in modules]
+def _commands(subject: Subject) -> list[str]:
+    """How to repeat it, from the folder that holds the run."""
+    folder, card = shlex.quote(subject.run.folder.name), subject.trained.card
+    commands = [
+        f"flyweight train {folder}/{subject.run.config.name}",
+        f"flyweight evaluate {folder}",
+        f"flyweight report {folder}",
+    ]
+    model, ruleset = subject.recipe.model, subject.ruleset
+    if ruleset is None or model.table is not None:  # `check` takes no rows of a recipe's own
+        return commands
+    options = "" if brief.asks(subject.recipe) else f" --rules {shlex.quote(str(subject.recipe.rules))}"
+    shape = ",".join(map(str, card.input_shape))
+    options += f" --input {shape}" if shape != ruleset.input else ""
+    options += f" --classes {len(card.classes)}" if len(card.classes) != ruleset.classes else ""
+    return [f"flyweight check {shlex.quote(model.network)}{options}", *commands]

@@ -1,88 +1,21 @@
-"""(facts, rule set) -> verdicts, each with its margin, the layer at fault and the cheapest cure.
+"""Rules about a network, judged by its facts: each verdict with its margin, the layer at fault and the cheapest cure.
 
-A rule set is a YAML file: ``title``, ``blocks`` (paths of submodules), ``rules`` and ``bonuses``, each a list of
-entries with a ``name``, a ``kind`` and the settings of that kind. A new kind is a class here and an entry in
-:data:`KINDS`. What could not be analysed fails: an unknown is never taken for a zero or a pass.
+What could not be analysed fails: an unknown is never taken for a zero or a pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from flyweight.analysis import ConvolutionLayer, Facts
-from flyweight.errors import FlyweightError
 from flyweight.rules import cures
 from flyweight.rules.edits import dilation_edits, field_edit, reviving_edit, separable_edits
-from flyweight.schema import Section, is_file, parse, read_yaml, suggestion
-from flyweight.text import short
-
-RULESETS = Path(__file__).parent / "rulesets"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one rule.
-
-    Attributes:
-        name: of the rule.
-        passed: whether the network obeys it.
-        detail: measured value, limit and margin in one line.
-        layer: the layer or block at fault; None when it passed or no layer is to blame.
-        cure: the cheapest edit that would mend it, in one line; None when it passed or none was found.
-    """
-
-    name: str
-    passed: bool
-    detail: str
-    layer: str | None = None
-    cure: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Verdicts on one network: the network passes when every rule does; bonuses are told apart."""
-
-    title: str
-    verdicts: tuple[Verdict, ...]
-    bonuses: tuple[Verdict, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every rule passed."""
-        return all(verdict.passed for verdict in self.verdicts)
-
-
-class Rule(Section):
-    """One entry of a rule set. A kind adds its settings and :meth:`check`."""
-
-    name: str
-    kind: str
-
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """Judge a network. `blocks` are those of the rule set."""
-        raise NotImplementedError
-
-    def passes(self, detail: str) -> Verdict:
-        """The rule is obeyed."""
-        return Verdict(self.name, True, detail)
-
-    def fails(self, detail: str, layer: str | None = None, cure: str | None = None) -> Verdict:
-        """The rule is broken."""
-        return Verdict(self.name, False, detail, layer, cure)
-
-    def opaque(self, facts: Facts) -> Verdict | None:
-        """A failure when some operator could hide anything at all, None when there is no such operator."""
-        for unknown in facts.unknown:
-            if unknown.opaque:
-                detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could hide anything"
-                return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
-        return None
+from flyweight.rules.rule import Rule, Verdict
+from flyweight.schema import suggestion
 
 
 class BlockRule(Rule):
@@ -301,116 +234,14 @@ class NoDownSampling(Rule):
             if pooling.known and not (pooling.whole and pooling.kind == "average")
         ]
         if steps:
-            steps.sort(key=lambda step: step[0].index)
-            detail = ", ".join(f"{name} ({what})" for _, name, what in steps)
-            node, first, _ = steps[0]
+            detail = ", ".join(f"{name} ({what})" for _, name, what in sorted(steps))
+            node, first, _ = min(steps)
             return self.fails(detail, first, cures.dilate_instead(facts, node, first))
         if facts.unknown:  # wherever positions are lost, some may have been left out
             unknown = facts.unknown[0]
             detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could pool or drop pixels"
             return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
         return self.passes("none found")
-
-
-KINDS: dict[str, type[Rule]] = {
-    "convolutions_per_block": ConvolutionsPerBlock,
-    "no_max_pooling": NoMaxPooling,
-    "blocks_end_strided_or_dilated": BlocksEndStridedOrDilated,
-    "receptive_field_above": ReceptiveFieldAbove,
-    "depthwise_separable": DepthwiseSeparableLayers,
-    "dilated": DilatedLayers,
-    "global_average_pooling": GlobalAveragePooling,
-    "parameters_below": ParametersBelow,
-    "macs_below": MacsBelow,
-    "no_down_sampling": NoDownSampling,
-}
-
-
-class _File(Section):
-    """A rule set as written; its entries are checked one by one, each by its kind."""
-
-    title: str
-    input: str | None = None
-    classes: int | None = Field(None, ge=1)
-    blocks: tuple[str, ...] = ()
-    rules: tuple[dict[str, Any], ...] = Field(min_length=1)
-    bonuses: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class RuleSet:
-    """Rules that decide, and bonuses that do not.
-
-    Attributes:
-        title: what a verdict calls it.
-        blocks: paths of the submodules that rules about blocks judge.
-        rules: in the order in which they are told.
-        bonuses: told apart.
-        input: channels, height and width such as ``1,28,28``, at which a network is judged where no data set says it.
-        classes: how many a network is built for where no data set says it.
-    """
-
-    title: str
-    blocks: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    bonuses: tuple[Rule, ...]
-    input: str | None = None
-    classes: int | None = None
-
-
-def known_rulesets() -> list[str]:
-    """Names of the built-in rule sets."""
-    return sorted(path.stem for path in RULESETS.glob("*.yaml"))
-
-
-def load_ruleset(source: str | Path) -> RuleSet:
-    """Read a built-in rule set by its name, or one of the user's own by its path.
-
-    Raises:
-        FlyweightError: there is no such rule set, or an entry is wrong; one line, with the nearest known word.
-    """
-    path = RULESETS / f"{source}.yaml" if str(source) in known_rulesets() else Path(source)
-    if not is_file(path):
-        name, known = short(str(source), 200), known_rulesets()
-        raise FlyweightError(
-            f"no rule set {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"
-            " one of yours is the path of a YAML file"
-        )
-    content = parse(_File, read_yaml(path), str(path))
-    ruleset = RuleSet(
-        title=content.title,
-        blocks=content.blocks,
-        rules=tuple(_rule(entry, f"{path}: rules.{i}") for i, entry in enumerate(content.rules)),
-        bonuses=tuple(_rule(entry, f"{path}: bonuses.{i}") for i, entry in enumerate(content.bonuses)),
-        input=content.input,
-        classes=content.classes,
-    )
-    for rule in (*ruleset.rules, *ruleset.bonuses):
-        # over no blocks at all, any network would obey it
-        if isinstance(rule, BlockRule) and not (rule.blocks or ruleset.blocks):
-            raise FlyweightError(
-                f"{path}: the rule {short(rule.name, 80)!r} ({rule.kind}) judges blocks, and none are named:"
-                " add a line like blocks: [c1, c2, c3, c4]"
-            )
-    return ruleset
-
-
-def _rule(entry: dict[str, Any], where: str) -> Rule:
-    kind = str(entry.get("kind", ""))
-    if kind not in KINDS:
-        raise FlyweightError(
-            f"{where}: no rule kind {kind!r}{suggestion(kind, list(KINDS))}: known are {', '.join(KINDS)}"
-        )
-    return parse(KINDS[kind], entry, where)
-
-
-def check(facts: Facts, ruleset: RuleSet) -> Report:
-    """Judge a network by a rule set."""
-    return Report(
-        title=ruleset.title,
-        verdicts=tuple(rule.check(facts, ruleset.blocks) for rule in ruleset.rules),
-        bonuses=tuple(rule.check(facts, ruleset.blocks) for rule in ruleset.bonuses),
-    )
 
 
 def _layers_in(facts: Facts, block: str) -> list[ConvolutionLayer]:

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from flyweight.analysis import Facts, Layer
-from flyweight.rules.kinds import Report, Verdict
+from flyweight.rules.rule import Judgement, Verdict
 
 _HEADINGS = ("layer", "kind", "details", "output", "parameters", "MACs", "field")
 
 
-def render(facts: Facts, report: Report) -> str:
+def render(facts: Facts, judgement: Judgement) -> str:
     """The summary for people: layers, totals, findings, verdicts; no line ends in a blank."""
-    parts = [render_layers(facts), render_totals(facts), render_verdicts(report)]
+    parts = [render_layers(facts), render_totals(facts), render_verdicts(judgement)]
     return "\n\n".join(part for part in parts if part)
 
 
 def render_layers(facts: Facts) -> str:
-    """A row for each layer in the order of execution. Sizes are (C, H, W); MACs are for one picture."""
+    """A row for each layer in the order of execution. Sizes are (C, H, W); MACs are for one image."""
     rows = [_HEADINGS, *(_row(layer) for layer in facts.layers)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = []
@@ -93,18 +93,29 @@ def _headline(facts: Facts) -> str:
     return f"{size} before {field.before or 'the output'}, {field.status}: {field.detail}"
 
 
-def render_verdicts(report: Report) -> str:
+def render_verdicts(judgement: Judgement) -> str:
     """A line for each rule, under a failed one the layer and the cure, and the outcome."""
-    width = max(len(verdict.name) for verdict in (*report.verdicts, *report.bonuses))
-    lines = [line for verdict in report.verdicts for line in _verdict(verdict, width, "FAIL")]
-    lines += [line for verdict in report.bonuses for line in _verdict(verdict, width, "no")]
-    failed = [verdict.name for verdict in report.verdicts if not verdict.passed]
-    outcome = f"FAIL: breaks {report.title}: {', '.join(failed)}" if failed else f"PASS: obeys {report.title}"
-    return "\n".join([*lines, "", outcome])
+    width = max((len(verdict.name) for verdict in (*judgement.verdicts, *judgement.bonuses)), default=0)
+    lines = [line for verdict in judgement.verdicts for line in _verdict(verdict, width, "FAIL")]
+    lines += [line for verdict in judgement.bonuses for line in _verdict(verdict, width, "no")]
+    pending = [f"judged after a training: {'; '.join(judgement.pending)}"] if judgement.pending else []
+    return "\n".join([*lines, "", *pending, _outcome(judgement)])
+
+
+def _outcome(judgement: Judgement) -> str:
+    failed = [verdict.name for verdict in judgement.verdicts if verdict.passed is False]
+    if failed:
+        return f"FAIL: breaks {judgement.title}: {', '.join(failed)}"
+    if not any(verdict.passed for verdict in judgement.verdicts):
+        return f"no rule of {judgement.title} is judged yet"
+    uncounted = [verdict.name for verdict in judgement.verdicts if verdict.passed is None]
+    rest = f", of which this does not count: {'; '.join(uncounted)}" if uncounted else ""
+    return f"PASS: obeys {judgement.title}{rest}"
 
 
 def _verdict(verdict: Verdict, width: int, failure: str) -> list[str]:
-    lines = [f"{'PASS' if verdict.passed else failure:4}  {verdict.name:{width}}  {verdict.detail}".rstrip()]
+    word = "-" if verdict.passed is None else "PASS" if verdict.passed else failure
+    lines = [f"{word:4}  {verdict.name:{width}}  {verdict.detail}".rstrip()]
     if verdict.layer:
         lines.append(f"      {'':{width}}  layer: {verdict.layer}")
     if verdict.cure:
@@ -112,7 +123,7 @@ def _verdict(verdict: Verdict, width: int, failure: str) -> list[str]:
     return lines
 
 
-def as_json(facts: Facts, report: Report) -> dict[str, Any]:
+def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
     """One object for programs. Unknown numbers are null; `receptive_field` is a number, or [height, width]."""
     field = facts.receptive_field
     value = field.value
@@ -126,9 +137,10 @@ def as_json(facts: Facts, report: Report) -> dict[str, Any]:
         "receptive_field_status": field.status,
         "receptive_field_detail": field.detail,
         "sees_whole_map": list(field.gathered),
-        "rules": [_verdict_json(verdict) for verdict in report.verdicts],
-        "bonuses": [_verdict_json(verdict) for verdict in report.bonuses],
-        "passed": report.passed,
+        "rules": [_verdict_json(verdict) for verdict in judgement.verdicts],
+        "bonuses": [_verdict_json(verdict) for verdict in judgement.bonuses],
+        "pending": list(judgement.pending),
+        "passed": judgement.passed,
         "layers": [_layer_json(layer) for layer in facts.layers],
         "dead_taps": [vars(dead) for dead in facts.dead_taps],
         "unreached": [vars(unreached) for unreached in facts.unreached],

@@ -4,14 +4,9 @@ import pytest
 
 from flyweight import schema
 from flyweight.cli import job
-<<<<<<< HEAD
-from flyweight.errors import DataError, FlyweightError
-from flyweight.recipes.sections import Recipe
-=======
-from flyweight.errors import DataError, RuleError
+from flyweight.errors import DataError, FlyweightError, RuleError
 from flyweight.images.spec import Spec
 from flyweight.recipes.sections import DataConfig, Recipe
->>>>>>> cli
 
 
 @pytest.fixture
@@ -56,7 +51,6 @@ def test_a_home_that_nobody_has_is_one_line(places):
         absolute(places[0], data={"path": "~nosuchuser/x"})
 
 
-<<<<<<< HEAD
 def test_the_data_set_is_named_before_anything_is_run(places):
     beside, here = places
     assert absolute(beside).data.name == "cifar10"  # the default
@@ -84,7 +78,8 @@ def test_data_is_a_name_or_else_a_path(places):
     assert job.data_of("digits", None).name == "digits"
     with pytest.raises(DataError, match="does not exist .did you mean 'digits'"):
         job.load_data(job.data_of("digits", "digit"), None)
-=======
+
+
 def test_rules_are_judged_for_the_data_at_its_own_size(tmp_path):
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
@@ -106,4 +101,3 @@ def test_rules_are_judged_for_the_data_at_its_own_size(tmp_path):
 
 def test_what_is_always_the_same_of_a_data_set_is_known_before_it_is_read():
     assert job.known_spec(DataConfig(name="cifar10")).shape == (3, 32, 32)
->>>>>>> cli

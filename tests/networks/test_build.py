@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from flyweight import analysis
+from flyweight import analysis, rules
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
@@ -12,7 +12,6 @@ from flyweight.networks.build import TableNetwork
 from flyweight.networks.layers import PhaseConv2d
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
-from flyweight.rules import kinds
 from flyweight.runs.card import Card, load_trained, save_model
 
 NAMES = list(builtin.NETWORKS)
@@ -73,14 +72,14 @@ def test_the_same_seed_builds_the_same_weights(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_brief_holds(name):
     """R1 to R5 and the parameters of R7; R6 is in test_config and test_augment, the accuracy in docs/results.md."""
-    report = kinds.check(analysis.analyze(build(name), (3, 32, 32)), kinds.load_ruleset("brief"))
+    report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
     assert [verdict.name for verdict in report.verdicts if not verdict.passed] == []
     assert report.passed
 
 
 def test_the_bonus_holds_for_dilated_alone():
     def bonus(name):
-        report = kinds.check(analysis.analyze(build(name), (3, 32, 32)), kinds.load_ruleset("brief"))
+        report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"))
         return all(verdict.passed for verdict in report.bonuses)
 
     assert [name for name in NAMES if bonus(name)] == ["dilated"]

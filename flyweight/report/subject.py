@@ -1,0 +1,58 @@
+"""What a report is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from flyweight import analysis, rules
+from flyweight.data.dataset import Dataset
+from flyweight.evaluation.scores import Evaluation
+from flyweight.recipes.sections import Recipe
+from flyweight.report import augmentations
+from flyweight.runs.card import Trained
+from flyweight.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run and all that is known of it.
+
+    Attributes:
+        run: whose training has ended.
+        recipe: of the run.
+        trained: its network.
+        dataset: what it was trained on.
+        scores: of the network on the test split.
+        ruleset: of the recipe; none: it asks for no rules.
+    """
+
+    run: Run
+    recipe: Recipe
+    trained: Trained
+    dataset: Dataset
+    scores: Evaluation
+    ruleset: rules.RuleSet | None
+
+    @property
+    def split(self) -> str:
+        """What the accuracy is of, in a word."""
+        return self.recipe.data.tested
+
+    @cached_property
+    def facts(self) -> analysis.Facts:
+        """Of the network at the size of the data's images."""
+        return analysis.analyze(self.trained.model, self.trained.card.input_shape)
+
+    @cached_property
+    def judgement(self) -> rules.Judgement | None:
+        """Of the network and its training; None where there are no rules."""
+        if self.ruleset is None:
+            return None
+        score = rules.Score(self.scores.accuracy, self.dataset.name)
+        return rules.check(self.facts, self.ruleset, self.recipe.augment, score)
+
+    @cached_property
+    def transforms(self) -> list[augmentations.Augmentation]:
+        """Of the training images."""
+        return augmentations.listed(self.recipe.augment, self.dataset)
