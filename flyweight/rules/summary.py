@@ -63,7 +63,7 @@ def render_totals(facts: Facts) -> str:
     lines = [
         f"{facts.network} on {_by(facts.input_shape)}",
         f"parameters       {facts.parameters:,}" + (f" ({frozen:,} of them frozen)" if frozen else ""),
-        f"MACs             {macs} (multiply-accumulates of convolutions and matrix products, one picture)",
+        f"MACs             {macs} (multiply-accumulates of convolutions and matrix products, one image)",
         f"receptive field  {_headline(facts)}",
     ]
     if facts.receptive_field.gathered:

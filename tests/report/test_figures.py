@@ -95,10 +95,10 @@ def test_the_augmentation_figure_shows_what_its_titles_say(striped):
     assert titles[:3] == [
         "original",
         "HorizontalFlip p = 0.9",
-        f"ShiftScaleRotate shift x {sign}0.0625, shift y {sign}0.0625, scale {sign}0.1, rotate {sign}15 p = 0.9",
+        f"ShiftScaleRotate shift x {sign}0.0625 shift y {sign}0.0625 scale {sign}0.1 rotate {sign}15 p = 0.9",
     ]
     assert titles[3].startswith("CoarseDropout")
-    assert "hole height 16, hole width 16" in titles[3]
+    assert "hole height 16 hole width 16" in titles[3]
     assert titles[4] == "all of them, as in epoch 1"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +41,7 @@ def augmentation(
     images = np.array(dataset.train.images[indices])
     columns = {"original": images}
     for transform in transforms:
-        strength = textwrap.fill(transform.strength, 22)
+        strength = transform.strength.replace(", ", "\n")
         columns["\n".join(filter(None, (transform.name, strength, f"p = {transform.probability:.2g}")))] = (
             transform.always(images, seed)
         )

@@ -54,7 +54,7 @@ def gradcam(
         true: (K, H, W) maps in 0 to 1 for the true class.
     """
     count = len(mistakes)
-    figure = Figure(figsize=(max(1.4 * count, 4.5), 3 * 1.4 * proportion(images.shape) + 0.5), layout="constrained")
+    figure = Figure(figsize=(max(1.57 * count, 4.5), 3 * 1.57 * proportion(images.shape) + 0.5), layout="constrained")
     grid = figure.subplots(3, count, squeeze=False)
     for column, mistake in enumerate(mistakes):
         for row, heat in enumerate((None, predicted[column], true[column])):
