@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flyweight.bench import DATA, Part, PeerData
-from flyweight.bench.comparisons import Comparison, Report, TimeToTarget, throughput, time_to_target
+from flyweight.bench.comparisons import Comparison, Tell, TimeToTarget, throughput, time_to_target
 from flyweight.bench.costs import Augmentation, Growth, augmentation, growth, inference
 from flyweight.machine import environment
 
@@ -60,7 +60,7 @@ def run(
     images: int,
     batch_size: int,
     seeds: int,
-    tell: Report,
+    tell: Tell,
     data: PeerData = DATA,
 ) -> Benchmark:
     """Measure; minutes, on a machine that should do nothing else.

@@ -8,10 +8,11 @@ from statistics import median
 from typing import Any
 
 from flyweight.bench import DATA, PeerData, sides
+from flyweight.rules import load_ruleset
 
 EPOCH_IMAGES = 50_000
 
-Report = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 def target_accuracy() -> float:
@@ -51,7 +52,7 @@ class Comparison:
 
 
 def throughput(
-    rounds: int, images: int, batch_size: int, dropout: bool, tell: Report, data: PeerData = DATA
+    rounds: int, images: int, batch_size: int, dropout: bool, tell: Tell, data: PeerData = DATA
 ) -> Comparison:
     """Images a second of training on the same network, batch size and augmentation.
 
@@ -129,7 +130,7 @@ class TimeToTarget:
         return seconds / self.course_epoch, seconds / self.resnet8_epoch
 
 
-def time_to_target(seeds: int, tell: Report) -> TimeToTarget:
+def time_to_target(seeds: int, tell: Tell) -> TimeToTarget:
     """Train the sprint recipe to its end with several seeds, beside each of them a part of an epoch of both peers.
 
     Args:

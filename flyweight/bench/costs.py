@@ -14,7 +14,7 @@ from flyweight import data, recipes
 from flyweight.analysis import analyze
 from flyweight.bench import sides
 from flyweight.bench.asking import BATCHES, WAYS
-from flyweight.bench.comparisons import Comparison, Report
+from flyweight.bench.comparisons import Comparison, Tell
 from flyweight.data.cifar10 import SPEC
 from flyweight.images.augment import Augmenter
 from flyweight.networks.build import build
@@ -55,7 +55,7 @@ class Augmentation:
         )
 
 
-def augmentation(rounds: int, tell: Report) -> Augmentation:
+def augmentation(rounds: int, tell: Tell) -> Augmentation:
     """Time the augmentation alone, both ways, and a training step of which it is a part, in turn."""
     recipe = recipes.load("sprint")
     dataset = data.load(recipe.data.name)
@@ -79,7 +79,7 @@ def augmentation(rounds: int, tell: Report) -> Augmentation:
     return Augmentation(tuple(ours), tuple(library), tuple(step))
 
 
-def inference(rounds: int, tell: Report, networks: Sequence[str] = ("sprint", "dilated")) -> list[Comparison]:
+def inference(rounds: int, tell: Tell, networks: Sequence[str] = ("sprint", "dilated")) -> list[Comparison]:
     """Images a second from uint8 images to logits: eager PyTorch beside ours, by batch size and precision."""
     comparisons = []
     for name in networks:
@@ -140,7 +140,7 @@ def _spread(costs: tuple[float, ...]) -> str:
     return f"{median(costs):.0f} ({min(costs):.0f} to {max(costs):.0f})"
 
 
-def growth(rounds: int, tell: Report) -> Growth:
+def growth(rounds: int, tell: Tell) -> Growth:
     """Train on more and more images, on networks of more and more MACs, and for more epochs; in turn."""
     images: dict[int, list[float]] = {size: [] for size in SIZES}
     networks: dict[str, list[float]] = {name: [] for name in NETWORKS}
