@@ -28,7 +28,7 @@ RULES = """
 title: what the teacher asks
 rules:
   - {name: small, kind: parameters_below, limit: 20000}
-  - {name: wide, kind: receptive_field_above, minimum: 20}
+  - {name: wide, kind: receptive_field_above, minimum: 10}
 """
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from flyweight.evaluation.calibration import Calibration, calibrate, percent
+
 Interval = tuple[float, float]
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution: 2.5 % are left on each side."""
 
-BINS = 15
 """Of the calibration, as in Guo et al. 2017."""
 
 TOP_FIVE_FROM = 20
@@ -48,32 +49,6 @@ class ClassScore:
     accuracy: float | None
     interval: Interval | None
     precision: float | None
-
-
-@dataclass(frozen=True)
-class Bin:
-    """The images whose confidence is in (lower, upper]; confidence and accuracy are means, None without images."""
-
-    lower: float
-    upper: float
-    n: int
-    confidence: float | None
-    accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Whether 80 % confidence means 80 % right.
-
-    Attributes:
-        error: the expected calibration error in percentage points, see :func:`calibrate`.
-        confidence: mean confidence over all images.
-        bins: of equal width, the least confident first.
-    """
-
-    error: float
-    confidence: float
-    bins: tuple[Bin, ...]
 
 
 @dataclass(frozen=True)
@@ -256,38 +231,6 @@ def wilson(correct: int, n: int) -> Interval:
     return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
-def calibrate(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Calibration:
-    """The expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3).
-
-    ``sum over bins of (images in it / all images) * |mean accuracy - mean confidence|``, bin m being
-    ((m - 1) / M, m / M].
-
-    Args:
-        confidence: (N,) probability of the predicted class, in 0 to 1.
-        correct: (N,) bool.
-        bins: how many.
-    """
-    edges = np.arange(bins + 1) / bins
-    positions = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    counts = np.bincount(positions, minlength=bins)
-    sums = np.bincount(positions, weights=confidence, minlength=bins)
-    hits = np.bincount(positions, weights=correct, minlength=bins)
-    return Calibration(
-        error=100 * float(np.abs(hits - sums).sum()) / len(confidence),
-        confidence=100 * float(confidence.mean()),
-        bins=tuple(
-            Bin(
-                lower=100 * float(edges[m]),
-                upper=100 * float(edges[m + 1]),
-                n=int(counts[m]),
-                confidence=_percent(sums[m], counts[m]),
-                accuracy=_percent(hits[m], counts[m]),
-            )
-            for m in range(bins)
-        ),
-    )
-
-
 def confusions(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:
     """The most frequent (true, predicted, images), the most frequent first; only those that happened."""
     off = [pair for pair in _pairs(evaluation.confusion) if pair[0] != pair[1]]
@@ -316,13 +259,9 @@ def _class_scores(classes: Sequence[str], confusion: np.ndarray) -> list[ClassSc
                 n=n,
                 correct=correct,
                 predicted=predicted,
-                accuracy=_percent(correct, n),
+                accuracy=percent(correct, n),
                 interval=wilson(correct, n) if n else None,
-                precision=_percent(correct, predicted),
+                precision=percent(correct, predicted),
             )
         )
     return scores
-
-
-def _percent(part: float, whole: float) -> float | None:
-    return 100 * float(part) / float(whole) if whole else None

@@ -1,4 +1,9 @@
-"""The recipes: one experiment in one YAML file each."""
+"""Recipes: one experiment in one YAML file each.
+
+sections  what a recipe may say, as frozen models; `network` for the rows of a network of its own
+renamed   keys that were called otherwise in an earlier version
+*.yaml    the recipes that come with the package
+"""
 
 from __future__ import annotations
 

@@ -234,8 +234,9 @@ class NoDownSampling(Rule):
             if pooling.known and not (pooling.whole and pooling.kind == "average")
         ]
         if steps:
-            detail = ", ".join(f"{name} ({what})" for _, name, what in sorted(steps))
-            node, first, _ = min(steps)
+            steps.sort(key=lambda step: step[0].index)
+            detail = ", ".join(f"{name} ({what})" for _, name, what in steps)
+            node, first, _ = steps[0]
             return self.fails(detail, first, cures.dilate_instead(facts, node, first))
         if facts.unknown:  # wherever positions are lost, some may have been left out
             unknown = facts.unknown[0]

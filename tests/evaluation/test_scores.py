@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from flyweight.evaluation import scores
+from flyweight.evaluation import calibration, scores
 
 ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", "weights": "w"}
 
@@ -30,7 +30,7 @@ def test_both_ends_of_the_interval_are_where_the_score_test_turns(correct, n):
 def test_calibration_error_by_hand():
     confidence = np.array([0.95, 0.95, 0.55, 0.55, 0.55, 0.25])
     correct = np.array([True, False, True, True, False, False])
-    result = scores.calibrate(confidence, correct, bins=10)
+    result = calibration.calibrate(confidence, correct, bins=10)
     # (0.9, 1]: 2 images, |1/2 - 0.95| = 0.45; (0.5, 0.6]: 3 images, |2/3 - 0.55| = 0.11667; (0.2, 0.3]: 1 image, 0.25
     assert result.error == pytest.approx(100 * (2 * 0.45 + 3 * (2 / 3 - 0.55) + 0.25) / 6)
     assert [bin.n for bin in result.bins] == [0, 0, 1, 0, 0, 3, 0, 0, 0, 2]
@@ -41,7 +41,7 @@ def test_calibration_error_by_hand():
 
 
 def test_a_bin_owns_its_upper_edge():
-    result = scores.calibrate(np.array([0.5, 0.50001, 1.0]), np.array([True, True, True]), bins=2)
+    result = calibration.calibrate(np.array([0.5, 0.50001, 1.0]), np.array([True, True, True]), bins=2)
     assert [bin.n for bin in result.bins] == [1, 2]
 
 

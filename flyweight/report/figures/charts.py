@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from flyweight.evaluation.scores import Calibration, Evaluation
+from flyweight.evaluation.calibration import Calibration
+from flyweight.evaluation.scores import Evaluation
 from flyweight.report.figures.style import BLUE, GREY, ORANGE, styled
 from flyweight.text import short
 
