@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -18,6 +18,7 @@ from flyweight.files import write_bytes, write_text
 from flyweight.images.spec import Preprocessing, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
+from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 
 ZOO = Path(__file__).parents[1] / "zoo"
@@ -41,6 +42,7 @@ class Card:
         epochs: how long.
         teacher: network or run folder whose answers it learnt beside the labels; none: it was not distilled.
         sha256: of the file of weights.
+        table: rows of a network of the recipe's own; none: a built-in one or a class of the user's.
     """
 
     network: str
@@ -54,6 +56,7 @@ class Card:
     epochs: int
     teacher: str | None = None
     sha256: str = ""
+    table: Network | None = None
 
     @property
     def spec(self) -> Spec:
@@ -82,7 +85,8 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
         {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
     )
     write_bytes(folder / WEIGHTS, content)
-    fields = {**asdict(card), "sha256": hashlib.sha256(content).hexdigest()}
+    rows = None if card.table is None else card.table.model_dump(mode="json")
+    fields = {**asdict(replace(card, table=None)), "table": rows, "sha256": hashlib.sha256(content).hexdigest()}
     write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
 
 
@@ -139,7 +143,9 @@ def load_trained(folder: Path) -> Trained:
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
-        described = schema.parse(ModelConfig, {"network": card.network, "dropout": card.dropout}, "the network's card")
+        described = schema.parse(
+            ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"
+        )
         network = build(described, card.spec)
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None

@@ -86,6 +86,7 @@ def _card(recipe: Recipe, dataset: Dataset) -> Card:
     return Card(
         network=recipe.model.network,
         dropout=recipe.model.dropout,
+        table=recipe.model.table,
         classes=dataset.classes,
         input_shape=dataset.spec.shape,
         mean=dataset.mean,

@@ -151,11 +151,14 @@ def test_of_many_classes_the_text_has_those_with_the_lowest_accuracy(tmp_path):
     assert [row[0] for row in shown[:2]] == ["name7", "name0"]
     assert len([row for row in shown if len(row) > 5]) == 20
     assert "name39" not in text
-    assert "top 5        100.00 %" in text
+    # of image 7 the six classes before the true one are as likely as it and come first
+    assert "top 5        97.44 %" in text
 
 
 def test_of_few_classes_the_text_has_all_in_their_order(tmp_path):
-    text = evaluate.render(evaluate.evaluate(*world(np.eye(20) * 9, range(20), map(str, range(20)), tmp_path)))
+    text = evaluate.render(
+        evaluate.evaluate(*world(np.eye(20) * 9, range(20), [str(number) for number in range(20)], tmp_path))
+    )
     assert "lowest accuracy" not in text
     rows = text.partition("precision\n")[2].splitlines()
     assert [row.split()[0] for row in rows] == [str(number) for number in range(20)]
