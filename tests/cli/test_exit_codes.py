@@ -56,7 +56,7 @@ def test_an_error_that_nobody_foresaw_is_a_bug_of_ours_in_one_line(name):
     code, out, err = raising(name, "ValueError('no\\nway')")
     assert (code, out) == (70, "")
     assert err == (
-        "flyweight: this is a bug of flyweight's (ValueError: no):"
+        "flyweight: this is a bug of flyweight's (ValueError: no way):"
         " report it with the output of the same call with --debug\n"
     )
 
