@@ -108,7 +108,12 @@ def _known_keys(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def override_key(content: dict[str, Any], override: str) -> None:
+    """Carry out one ``section.key=value`` on the content of a YAML file, in place.
+
+    Raises:
+        FlyweightError: it is not of that form, a section on the way is none, or the value is not YAML.
+    """
     key, equals, value = override.partition("=")
     change = f"--set {short(override, 200)}"
     if not equals or not key:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def printable(text: str) -> str:
     """Text that is safe in a terminal, an image and a page: control characters (ANSI escapes) become U+FFFD."""
@@ -17,6 +19,12 @@ def short(text: str, most: int) -> str:
 def one_line(error: BaseException, most: int = 200) -> str:
     """An error's message in one line, shortened; its class where it has no message."""
     return short(" ".join(str(error).split()), most) or type(error).__name__
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are; safe to show."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(printable(name) for name in names[:most]) + more
 
 
 def share(value: float | None) -> str:

@@ -54,20 +54,20 @@ def _eager(network: nn.Module, dataset: Dataset) -> Callable[[np.ndarray], Tenso
 
     @torch.inference_mode()
     def ask(images: np.ndarray) -> Tensor:
-        pictures = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        return network((pictures.float() / 255 - mean) / std)
+        pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        return network((pixels.float() / 255 - mean) / std)
 
     return ask
 
 
-def _rate(ask: Callable[[np.ndarray], Tensor], pictures: np.ndarray, count: int) -> float:
+def _rate(ask: Callable[[np.ndarray], Tensor], pixels: np.ndarray, count: int) -> float:
     times = []
     for number in range(count + 3):
         began = time.perf_counter()
-        ask(pictures)
+        ask(pixels)
         if number >= 3:  # the first ones warm up
             times.append(time.perf_counter() - began)
-    return len(pictures) / median(times)
+    return len(pixels) / median(times)
 
 
 if __name__ == "__main__":

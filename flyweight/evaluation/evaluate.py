@@ -19,7 +19,7 @@ from flyweight.files import write_text
 from flyweight.inference import classifier
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
-from flyweight.text import aligned, printable, share
+from flyweight.text import aligned, printable, share, some
 
 CLASSES_SHOWN = 20
 """The most classes that a terminal gets a line of."""
@@ -141,8 +141,8 @@ def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> Non
     card = trained.card
     if dataset.classes != card.classes:
         raise FlyweightError(
-            f"{card.network} knows the {len(card.classes)} classes {_some(card.classes)}; {dataset.name} has the"
-            f" {len(dataset.classes)} classes {_some(dataset.classes)}: evaluate it on the data it was trained for"
+            f"{card.network} knows the {len(card.classes)} classes ({some(card.classes)}); {dataset.name} has the"
+            f" {len(dataset.classes)} classes ({some(dataset.classes)}): evaluate it on the data it was trained for"
         )
     if dataset.spec.shape != card.input_shape:
         raise FlyweightError(
@@ -151,11 +151,6 @@ def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> Non
         )
     if n == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:3])
-    return f"({shown}, ...)" if len(names) > 3 else f"({shown})"
 
 
 def _defused(text: str) -> str:

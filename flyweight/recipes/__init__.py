@@ -15,7 +15,7 @@ import yaml
 from flyweight.errors import FlyweightError
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
-from flyweight.schema import _override, is_file, parse, read_yaml, suggestion
+from flyweight.schema import is_file, override_key, parse, read_yaml, suggestion
 from flyweight.text import short
 
 RECIPES = Path(__file__).parent
@@ -48,7 +48,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     content = read_yaml(path)
     renamed.refuse(content, str(path))
     for override in overrides:
-        _override(content, override)
+        override_key(content, override)
         renamed.refuse(content, f"--set {short(override, 200)}")
     return parse(Recipe, content, str(path), overrides)
 

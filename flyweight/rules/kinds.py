@@ -16,6 +16,7 @@ from flyweight.rules import cures
 from flyweight.rules.edits import dilation_edits, field_edit, reviving_edit, separable_edits
 from flyweight.rules.rule import Rule, Verdict
 from flyweight.schema import suggestion
+from flyweight.text import some
 
 
 class BlockRule(Rule):
@@ -132,7 +133,7 @@ class DepthwiseSeparableLayers(Rule):
         found = [layer for layer in facts.convolution_layers if layer.separable]
         detail = f"{len(found)} found, at least {self.at_least} needed"
         if len(found) >= self.at_least:
-            return self.passes(f"{detail}: {_some([layer.name for layer in found])}")
+            return self.passes(f"{detail}: {some([layer.name for layer in found])}")
         edits = separable_edits(facts)
         if not edits:
             return self.fails(detail)
@@ -153,7 +154,7 @@ class DilatedLayers(Rule):
         found = [layer for layer in facts.convolution_layers if layer.dilated]
         detail = f"{len(found)} found, at least {self.at_least} needed"
         if len(found) >= self.at_least:
-            return self.passes(f"{detail}: {_some([layer.name for layer in found])}")
+            return self.passes(f"{detail}: {some([layer.name for layer in found])}")
         edits = [edit for edit in dilation_edits(facts) if edit.layer not in {layer.name for layer in found}]
         if not edits:
             return self.fails(detail)
@@ -189,7 +190,7 @@ class ParametersBelow(Rule):
         if facts.unregistered:
             hidden = sum(held.parameters for held in facts.unregistered)
             where = facts.unregistered[0].layer
-            names = _some([held.layer for held in facts.unregistered])
+            names = some([held.layer for held in facts.unregistered])
             detail = f"{facts.parameters:,}, and {hidden:,} in {names} that are neither registered, trained nor saved"
             return self.fails(detail, where, f"hold layers of {where} in nn.ModuleList, tensors in nn.Parameter")
         margin = self.limit - facts.parameters
@@ -202,7 +203,7 @@ class ParametersBelow(Rule):
 
 
 class MacsBelow(Rule):
-    """Fewer multiply-accumulates of convolutions and matrix products for one picture than `limit`."""
+    """Fewer multiply-accumulates of convolutions and matrix products for one image than `limit`."""
 
     kind: Literal["macs_below"]
     limit: int = Field(ge=1)
@@ -257,12 +258,8 @@ def _layers_in(facts: Facts, block: str) -> list[ConvolutionLayer]:
 def _missing_block(rule: Rule, facts: Facts, block: str) -> Verdict:
     top = [path for path in facts.submodules if "." not in path]
     near = suggestion(block, top)
-    detail = f"there is no submodule {block!r}{near}: the network has {_some(top) or 'none'}"
+    detail = f"there is no submodule {block!r}{near}: the network has {some(top) or 'none'}"
     return rule.fails(detail, block, f"name the block {block!r}, or list other blocks in the rule set")
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _last_on_map(facts: Facts) -> str | None:

@@ -10,7 +10,7 @@ from flyweight.machine import allocator
 
 FAULTS = """
 import resource, sys
-from flyweight import allocator
+from flyweight.machine import allocator
 if sys.argv[1] == "tuned":
     assert allocator.keep_freed_memory()
 def use():

@@ -63,6 +63,8 @@ ROW = {
 
 
 def test_a_run_folder_of_the_version_before_goes_on_to_the_same_weights(striped, recipe, tmp_path):
+    # that version always wrote the hole's size down
+    recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout_size": 16})})
     settings = {"epochs": 2, "batch_size": 96, "optimizer": "muon", "learning_rate": 0.2, "muon_learning_rate": 0.05}
     whole = fit(change(recipe, **settings), striped, tmp_path / "whole")
     first = sorted((tmp_path / "whole" / "checkpoints").iterdir())[0]
