@@ -81,15 +81,24 @@ def _data_name(name: str | None, path: Path | None) -> str | None:
     return name if missing else choose(name, path).name
 
 
-def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | None]:
-    """The data, and the note that must be loud where it is not what was asked for."""
+def load_data(
+    plan: DataConfig, fallback: str | None, like: Spec | None = None, verify: bool = False
+) -> tuple[Dataset, str | None]:
+    """The data, and the note that must be loud where it is not what was asked for.
+
+    Args:
+        plan: which data.
+        fallback: name of a data set to take, loudly, where it cannot be had.
+        like: of a network that the images are for; none: of one that is yet to be trained.
+        verify: read all files again, whatever their times say.
+    """
     from flyweight import data
     from flyweight.data.registry import choose
 
     note = None
     with DataBar(err) as bar:
         try:
-            dataset = data.load(plan.name, plan.path, progress=bar)
+            dataset = data.load(plan.name, plan.path, progress=bar, config=plan, like=like, verify=verify)
         except data.NoDataError as error:
             if fallback is None:
                 raise
@@ -106,6 +115,8 @@ def load_data(plan: DataConfig, fallback: str | None) -> tuple[Dataset, str | No
         dataset = data.subset(
             dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
         )
+    for sentence in dataset.notes:
+        say(f"note: {sentence}")
     return dataset, note
 
 

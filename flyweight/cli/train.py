@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,6 +24,7 @@ app = command(
     "train",
     "train sprint",
     "train my_recipe.yaml --epochs 30 --seed 1",
+    "train --data photos/    (a folder with a folder of images a class)",
     "train sprint --set augment.cutout=0.5 --set data.hold_out=5000",
     "train --resume runs/sprint-20260101-120000",
 )
@@ -54,21 +56,26 @@ def train(
     Ctrl-C saves the state; --resume goes on from there, on the same machine to the same weights as an unbroken run.
 
     Args:
-        recipe: A built-in recipe or a YAML file of yours.
+        recipe: A built-in recipe or a YAML file of yours; with --data alone: images.
     """
     from flyweight import recipes
     from flyweight.runs.folder import Run
 
+    if recipe is None and resume is None and data is not None:
+        recipe = recipes.FOR_IMAGES
     if (recipe is None) == (resume is None):
-        raise FlyweightError(f"name a recipe ({', '.join(recipes.names())}, or a YAML file) or --resume a run folder")
-    if resume is None:
-        assert recipe is not None
+        raise FlyweightError(
+            f"name a recipe ({', '.join(recipes.names())}, or a YAML file), your images with --data, or --resume a run"
+            " folder"
+        )
+    if recipe is not None:
         shorts = (("train.epochs", epochs), ("train.seed", seed))
         changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
         plan = job.absolute(job.with_data(recipes.load(recipe, changes), data), Path(recipe).parent)
         return _fit(*_begin(plan, fallback, out), with_report)
     if changes or epochs is not None or seed is not None or out is not None:
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
+    assert resume is not None
     folder = Run.open(resume)
     plan = job.with_data(folder.recipe(), data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
@@ -122,9 +129,12 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
     if with_report:
         write_report(folder, dataset)
     answer(
-        f"{plan.data.tested} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total})"
+        f"{dataset.watched[0]} accuracy {last.test_accuracy:.2f} % ({last.test_correct}/{last.test_total})"
         f" at the last epoch, {seconds} s; {folder.folder}"
     )
+    if with_report and dataset.validation is not None:
+        scores = json.loads(folder.evaluation.read_text(encoding="utf-8"))
+        answer(f"test accuracy {scores['accuracy']:.2f} % ({scores['correct']}/{scores['n']})")
     if note is not None:
         banner(note)
     return 0

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,8 +95,7 @@ def read(folder: Path) -> Dataset:
         DataError: no arrays there, or a file is missing, truncated or changed.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        check = manifest.pop("check")
+        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
     except (OSError, ValueError, KeyError, AttributeError, EOFError) as error:
         raise DataError(f"the arrays in {folder} cannot be opened ({one_line(error)}): delete that folder") from error
@@ -103,7 +103,7 @@ def read(folder: Path) -> Dataset:
     classes = tuple(manifest.get("classes", ()))
     if manifest.get("format") != FORMAT:
         raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
-    if check != _check(manifest) or fingerprint(train, test, classes) != manifest["fingerprint"]:
+    if fingerprint(train, test, classes) != manifest["fingerprint"]:
         raise DataError(f"the arrays in {folder} do not match their checksum: delete that folder")
     mean, std = tuple(manifest["mean"]), tuple(manifest["std"])
     told = {key: manifest[key] for key in ("name", "fingerprint", "source")}
@@ -121,9 +121,8 @@ def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
         manifest = {key: getattr(dataset, key) for key in ("name", "classes", "mean", "std", "fingerprint", "source")}
         if dataset.notes:  # manifests from before there were notes stay as they were
             manifest["notes"] = dataset.notes
-        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))  # as it will be read: lists for tuples
         with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-            json.dump({**manifest, "check": _check(manifest)}, file, indent=2)
+            file.write(sealed_json({"format": FORMAT, **manifest}))
             files.flush(file)
     progress("writing arrays", len(ARRAYS), len(ARRAYS))
 
@@ -135,7 +134,25 @@ def _write_array(path: Path, array: np.ndarray) -> None:
         files.flush(file)
 
 
-def _check(manifest: dict[str, object]) -> str:
+def sealed_json(content: dict[str, Any]) -> str:
+    """JSON that carries its own checksum."""
+    content = json.loads(json.dumps(content))  # as it will be read: lists for tuples
+    return json.dumps({**content, "check": _check(content)}, indent=2)
+
+
+def unsealed_json(text: str) -> dict[str, Any]:
+    """What `sealed_json` was given.
+
+    Raises:
+        ValueError, KeyError, AttributeError: it is damaged.
+    """
+    content = json.loads(text)
+    if content.pop("check") != _check(content):
+        raise ValueError("it does not match its checksum")
+    return content
+
+
+def _check(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flyweight.data.stored import Images, Stored
 from flyweight.errors import DataError, FlyweightError
-from flyweight.images.spec import Preprocessing, Spec
+from flyweight.images.spec import Preprocessing, Resize, Spec
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(what, done, total); total is None where it is not known."""
@@ -18,13 +19,15 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: (N, H, W, C) uint8, C-contiguous and read-only; memory-mapped as `load` returns it. One channel is
-            grey, three are RGB.
+        images: (N, H, W, C) uint8, C-contiguous and read-only; memory-mapped as `load` returns it, in a set of any
+            images addressed one by one. One channel is grey, three are RGB.
         labels: (N,) int64, an index into the data set's classes.
+        names: what each image is called, for people: its file, below the data set's folder; none: they have no names.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
+    names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -32,12 +35,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, with what is needed to use and to identify them.
+    """Its splits, with what is needed to use and to identify them.
 
     Attributes:
         name: what it is called in messages and records; no program reads a meaning out of it.
         train: the training split.
-        test: the test split; after `hold_out` the validation split, see there.
+        test: the test split; after `hold_out` images held out of the training split, see there.
         classes: the name of each label.
         mean: mean of the training pixels, a channel, in 0..1.
         std: population standard deviation of the training pixels, a channel, in 0..1; 1 for a channel that never
@@ -47,6 +50,9 @@ class Dataset:
         notes: sentences for a person that must be read before any figure: why figures on these images are not those
             of the data set that a reader would think of. Empty where there is nothing of that kind.
         held_out: how many training images `hold_out` put in place of the test split; 0: it is the test split.
+        validation: images to watch a training by; none: it is watched by `test`.
+        resize: what became of other proportions than those of the images here.
+        set_aside: whether the test images did not come as such, but were chosen among all.
     """
 
     name: str
@@ -59,29 +65,39 @@ class Dataset:
     source: str
     notes: tuple[str, ...] = ()
     held_out: int = 0
+    validation: Split | None = None
+    resize: Resize = "crop"
+    set_aside: bool = False
 
     @property
     def spec(self) -> Spec:
         """What everything after the data needs to know of it."""
         _, height, width, channels = self.train.images.shape
-        return Spec(self.classes, channels, height, width, Preprocessing(self.mean, self.std))
+        return Spec(self.classes, channels, height, width, Preprocessing(self.mean, self.std, self.resize))
 
     @property
     def tested(self) -> str:
         """What the images of `test` are, before the word images: "test" or "held-out"."""
         return "held-out" if self.held_out else "test"
 
+    @property
+    def watched(self) -> tuple[str, Split]:
+        """What the network is tested on after each epoch, with its name before the word images."""
+        return (self.tested, self.test) if self.validation is None else ("validation", self.validation)
 
-def fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
-    """SHA-256 over both splits and the class names, as 64 hexadecimal digits. About 0.1 s for CIFAR-10.
+
+def fingerprint(train: Split, test: Split, classes: tuple[str, ...], validation: Split | None = None) -> str:
+    """SHA-256 over the splits and the class names, as 64 hexadecimal digits. About 0.1 s for CIFAR-10.
 
     It covers every byte, the shapes and the order: training draws images by index, so that another order is
-    another experiment.
+    another experiment. Of stored images it covers the digests, so that no image is read for it.
     """
     digest = hashlib.sha256("\0".join(classes).encode())
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(f"|{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for split in (train, test) if validation is None else (train, test, validation):
+        for array in (split.images, split.labels):
+            digest.update(f"|{array.dtype.str}{array.shape}".encode())
+            bytes_ = array.digests[array.rows] if isinstance(array, Stored) else array
+            digest.update(np.ascontiguousarray(bytes_).data)
     return digest.hexdigest()
 
 
@@ -101,13 +117,13 @@ def in_canonical_order(split: Split) -> Split:
     keys = [
         # as few bytes as the label needs: the order of CIFAR-10, and with it its fingerprint, hangs on there being one
         hashlib.sha256(image.tobytes() + label.to_bytes(max(1, (label.bit_length() + 7) // 8), "little")).digest()
-        for image, label in zip(split.images, split.labels.tolist(), strict=True)
+        for image, label in zip(np.asarray(split.images), split.labels.tolist(), strict=True)
     ]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return Split(split.images[order], split.labels[order])
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation of each channel, in 0..1, of (N, H, W, C) uint8 images.
 
     Computed from integer histograms, so that the result is the same to the bit on every machine. The deviation of a
@@ -118,6 +134,14 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
     """
     if images.size == 0:
         raise DataError("there are no training images: their mean and standard deviation cannot be computed")
+    total, sums, squares = images.moments() if isinstance(images, Stored) else _moments(images)
+    mean = [int(s) / total for s in sums]
+    std = [(total * int(q) - int(s) ** 2) ** 0.5 / total for s, q in zip(sums, squares, strict=True)]
+    return tuple(m / 255 for m in mean), tuple(s / 255 or 1.0 for s in std)
+
+
+def _moments(images: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """(pixels, their sum a channel, the sum of their squares a channel), whole numbers."""
     _, height, width, channels = images.shape
     counts = np.zeros((channels, 256), np.int64)
     # bincount widens to int64: about two million pixels at a time keep memory small
@@ -126,11 +150,8 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
         pixels = images[start : start + step].reshape(-1, channels)
         for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel], minlength=256)
-    values, total = np.arange(256), int(counts[0].sum())
-    sums, squares = counts @ values, counts @ values**2
-    mean = [int(s) / total for s in sums]
-    std = [(total * int(q) - int(s) ** 2) ** 0.5 / total for s, q in zip(sums, squares, strict=True)]
-    return tuple(m / 255 for m in mean), tuple(s / 255 or 1.0 for s in std)
+    values = np.arange(256)
+    return int(counts[0].sum()), counts @ values, counts @ values**2
 
 
 def stratified(labels: np.ndarray, count: int, seed: int = 0, leave_one: bool = False) -> np.ndarray:
@@ -177,6 +198,7 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
         test=_take(dataset.train, held),
         classes=dataset.classes,
         source=f"{dataset.source}; {count} training images (seed {seed}) in place of the test set",
+        resize=dataset.resize,
     )
     note = f"Not the test set: accuracy is of {count:,} images held out of the training set, to choose by."
     return replace(held_out, notes=(*dataset.notes, note), held_out=count)
@@ -197,6 +219,8 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
         test=_take(dataset.test, stratified(dataset.test.labels, test, seed)),
         classes=dataset.classes,
         source=f"{dataset.source}; {train} training and {test} test images (seed {seed})",
+        validation=dataset.validation,
+        resize=dataset.resize,
     )
     note = (
         f"Only a part of the data: {train:,} training and {test:,} {dataset.tested} images."
@@ -205,14 +229,29 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
     return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out)
 
 
-def assemble(name: str, train: Split, test: Split, classes: tuple[str, ...], source: str) -> Dataset:
-    """Make a data set of two splits: computes mean, standard deviation and fingerprint (0.4 s for CIFAR-10)."""
+def assemble(
+    name: str,
+    train: Split,
+    test: Split,
+    classes: tuple[str, ...],
+    source: str,
+    *,
+    validation: Split | None = None,
+    resize: Resize = "crop",
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """Make a data set of its splits: computes mean, standard deviation and fingerprint (0.4 s for CIFAR-10)."""
     mean, std = pixel_statistics(train.images)
-    return Dataset(name, train, test, classes, mean, std, fingerprint(train, test, classes), source)
+    marks = fingerprint(train, test, classes, validation)
+    return Dataset(name, train, test, classes, mean, std, marks, source, notes, validation=validation, resize=resize)
 
 
 def _take(split: Split, indices: np.ndarray) -> Split:
-    images, labels = np.array(split.images[indices]), np.array(split.labels[indices])
-    images.setflags(write=False)
+    names = None if split.names is None else [split.names[index] for index in indices]
+    labels = np.array(split.labels[indices])
     labels.setflags(write=False)
-    return Split(images, labels)
+    if isinstance(split.images, Stored):
+        return Split(split.images.take(indices), labels, names)
+    images = np.array(split.images[indices])
+    images.setflags(write=False)
+    return Split(images, labels, names)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from flyweight.data.dataset import Dataset, Progress
+from flyweight.data.listing import Listing
 from flyweight.errors import DataError
 from flyweight.images.spec import Spec
+from flyweight.recipes.sections import DataConfig
 
 
 class NoDataError(DataError):
@@ -32,15 +34,32 @@ class Read(Protocol):
         """
 
 
+class List(Protocol):
+    """How a reader of files is called whose images are converted and split like those of all others."""
+
+    def __call__(self, path: Path, config: DataConfig, progress: Progress) -> Listing:
+        """List the images, without decoding any.
+
+        Args:
+            path: what the user named, absolute, there, and recognised or chosen by name.
+            config: of the data.
+            progress: called as progress(what, done, total).
+
+        Raises:
+            DataError: it holds no such data set, or is damaged.
+        """
+
+
 @dataclass(frozen=True)
 class Reader:
-    """One kind of data set.
+    """One kind of data set. It has either `read` or `listing`.
 
     Attributes:
         name: what --data and a recipe's data.name call it.
         label: what people call it.
         help: one line that says what it is.
-        read: opens it.
+        read: opens a set whose images are always the same.
+        listing: lists the images of a set of any images.
         layouts: what a path must hold, to stand after "name "; none: it takes no path.
         recognises: whether a path that exists holds it, judged by names of files alone.
         spec: its classes and images where they are always the same, so that rules can be judged before it is there.
@@ -49,7 +68,8 @@ class Reader:
     name: str
     label: str
     help: str
-    read: Read
+    read: Read | None = None
+    listing: List | None = None
     layouts: str | None = None
     recognises: Callable[[Path], bool] = lambda path: False
     spec: Spec | None = None

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from flyweight.data import digits
+from flyweight.data import digits, folder
 from flyweight.data.cache import cache_folder, expanded
 from flyweight.data.cifar10 import find as cifar10
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError, FlyweightError
+from flyweight.images.spec import Spec
+from flyweight.recipes.sections import DataConfig
 from flyweight.schema import suggestion
 from flyweight.text import short
 
-READERS = (cifar10.READER, digits.READER)
+READERS = (cifar10.READER, digits.READER, folder.READER)
 """The first one is the default. A path goes to the first that recognises it, so the most particular come first."""
 
 
@@ -22,6 +24,9 @@ def load(
     cache: Path | None = None,
     progress: Progress | None = None,
     download: bool = True,
+    config: DataConfig | None = None,
+    like: Spec | None = None,
+    verify: bool = False,
 ) -> Dataset:
     """Open a data set; the first time, find it and convert it to arrays in the cache (10 s for CIFAR-10).
 
@@ -31,15 +36,30 @@ def load(
         cache: the folder for arrays and downloads; by default FLYWEIGHT_CACHE, else that of the platform.
         progress: called as progress(what, done, total).
         download: whether the network may be used.
+        config: size and splits of a set of any images; its name and path do not count here.
+        like: of a network that the images are for: its classes and its images' size; none: the set's own.
+        verify: read all files of a set of any images again, whatever their times say.
 
     Raises:
         NoDataError: it is in none of the places; the message names them all.
         DataError: the data is damaged, `path` holds none, or the cache cannot be written.
-        FlyweightError: there is no data set `name`, or it takes no path.
+        FlyweightError: there is no data set `name`, it takes no path or needs one, or its images have one size alone.
     """
-    found = choose(name, path)
+    found, config = choose(name, path), config or DataConfig()
     place = None if path is None else expanded(path, "--data")
-    return found.read(place, cache=cache_folder(cache), progress=progress or _silent, download=download)
+    root, told = cache_folder(cache), progress or _silent
+    if found.listing is not None:
+        from flyweight.data import listed  # here, for it imports what decodes images
+
+        if place is None:
+            raise FlyweightError(f"data set {found.name} needs a path: name {found.layouts}")
+        return listed.load(
+            found.listing(place, config, told), config, cache=root, progress=told, like=like, verify=verify
+        )
+    assert found.read is not None
+    if config.size is not None or config.resize is not None:
+        raise FlyweightError(f"data.size and data.resize are not for {found.label}: its images have one size alone")
+    return found.read(place, cache=root, progress=told, download=download)
 
 
 def choose(name: str | None = None, path: Path | None = None) -> Reader:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from flyweight.data.dataset import Dataset, Split
 from flyweight.evaluation.evaluate import evaluate
 from flyweight.evaluation.scores import Interval
@@ -42,7 +44,7 @@ def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
         FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
     """
     for damage in damages(*dataset.spec.shape[1:]):
-        split = Split(damaged(dataset.test.images, damage), dataset.test.labels)
+        split = Split(damaged(np.asarray(dataset.test.images), damage), dataset.test.labels)
         scores = evaluate(trained, replace(dataset, test=split))
         yield Damaged(damage, scores.accuracy, scores.interval, scores.calibration.error)
 

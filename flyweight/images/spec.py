@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Resize = Literal["squash", "crop", "pad"]
+"""How an image of other proportions than the network's becomes one of its size:
+
+squash  stretched, each axis by itself: nothing is lost, shapes are distorted
+crop    cut to the network's proportions about its centre: shapes are kept, the borders are lost
+pad     made to fit inside, on mid-grey: nothing is lost or distorted, the image becomes smaller
+"""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become a network's input: a share of white, less the mean, divided by the standard deviation.
+    """How an image becomes a network's input; whoever asks a network goes by it.
+
+    The image is turned as its EXIF orientation says, put on white where it is transparent, brought to the network's
+    size with a bicubic filter and antialiasing, and made grey or RGB (`flyweight.images.decode`). Then a pixel is a
+    share of white, less the mean, divided by the standard deviation (`flyweight.images.preprocess`).
 
     Attributes:
         mean: of each channel, in 0 to 1.
         std: of each channel, in 0 to 1.
+        resize: what becomes of other proportions than the network's.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: Resize = "crop"
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Spec:
         channels: of an image; 1 is grey, 3 are RGB.
         height: in pixels.
         width: in pixels.
-        preprocessing: of the pixels.
+        preprocessing: of the images.
     """
 
     classes: tuple[str, ...]

@@ -75,7 +75,7 @@ def predict(
         errors: dict[Path, str] = {}
         for path in batch:
             try:
-                read[path] = decode.read(path, card.input_shape)
+                read[path] = decode.read(path, card.input_shape, card.resize)
             except DataError as error:
                 errors[path] = str(error)
         said = {}

@@ -19,6 +19,8 @@ from flyweight.schema import is_file, override_key, parse, read_yaml, suggestion
 from flyweight.text import short
 
 RECIPES = Path(__file__).parent
+FOR_IMAGES = "images"
+"""The recipe for images of the user's own, where no other is named."""
 
 
 def names() -> list[str]:

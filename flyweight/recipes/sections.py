@@ -25,13 +25,26 @@ class DataConfig(Section):
     hold_out: int = Field(
         0, ge=0, description="training images set aside to choose by; they replace the test set, which is then not read"
     )
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=1024,
+        description="side of the network's square images in pixels; none: chosen by the set's images",
+    )
+    resize: Literal["squash", "crop", "pad"] | None = Field(
+        None, description="what becomes of images that are not square; none: chosen by the set's proportions"
+    )
+    test_share: float = Field(
+        0.15, gt=0, lt=1, description="of the images of each class, set aside as test images where the set has none"
+    )
+    validation_share: float = Field(
+        0.15, gt=0, lt=1, description="of the training images of each class, as validation images where it has none"
+    )
+    split_seed: int = Field(0, ge=0, description="of these two choices")
+    image_column: str | None = Field(None, description="of a parquet set; none: found by its type")
+    label_column: str | None = Field(None, description="of a parquet set; none: found by its type")
     train_images: int | None = Field(None, ge=1, description="use only so many training images, the same share a class")
     test_images: int | None = Field(None, ge=1, description="use only so many test images, the same share a class")
-
-    @property
-    def tested(self) -> str:
-        """What a test pass reads, as people call it: ``test`` images, or those ``held-out`` of the training set."""
-        return "held-out" if self.hold_out else "test"
 
 
 class AugmentConfig(Section):

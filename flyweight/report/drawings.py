@@ -34,7 +34,7 @@ def _augmentation(subject: Subject) -> Figure:
 
 def _metrics(subject: Subject) -> Figure:
     target = subject.ruleset.accuracy if subject.ruleset is not None else None
-    return figures.metrics(subject.run.history(), target, subject.split)
+    return figures.metrics(subject.run.history(), target, subject.dataset.watched[0])
 
 
 def _gradcam(subject: Subject) -> Figure | None:

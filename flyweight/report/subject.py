@@ -37,7 +37,7 @@ class Subject:
     @property
     def split(self) -> str:
         """What the accuracy is of, in a word."""
-        return self.recipe.data.tested
+        return self.dataset.tested
 
     @cached_property
     def facts(self) -> analysis.Facts:

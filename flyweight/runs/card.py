@@ -15,7 +15,7 @@ from torch import nn
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import write_bytes, write_text
-from flyweight.images.spec import Preprocessing, Spec
+from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.network import Network
@@ -43,6 +43,7 @@ class Card:
         teacher: network or run folder whose answers it learnt beside the labels; none: it was not distilled.
         sha256: of the file of weights.
         table: rows of a network of the recipe's own; none: a built-in one or a class of the user's.
+        resize: what becomes of images of other proportions.
     """
 
     network: str
@@ -57,11 +58,12 @@ class Card:
     teacher: str | None = None
     sha256: str = ""
     table: Network | None = None
+    resize: Resize = "crop"
 
     @property
     def spec(self) -> Spec:
         """Classes and images that the network was trained on."""
-        return Spec(self.classes, *self.input_shape, Preprocessing(self.mean, self.std))
+        return Spec(self.classes, *self.input_shape, Preprocessing(self.mean, self.std, self.resize))
 
     @property
     def title(self) -> str:

@@ -94,6 +94,7 @@ def _card(recipe: Recipe, dataset: Dataset) -> Card:
         data=recipe.data.name or dataset.name,
         fingerprint=dataset.fingerprint,
         epochs=recipe.train.epochs,
+        resize=dataset.resize,
         # of a run the folder's name: a card that ships tells nobody where on a disk it came from
         teacher=teacher and Path(teacher).name,
     )

@@ -130,7 +130,7 @@ class Trainer:
 
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
-        test, state = self.dataset.test, self.state
+        (_, test), state = self.dataset.watched, self.state
         logits = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std)
         labels = torch.from_numpy(np.array(test.labels))
         correct = int((logits.argmax(1) == labels).sum())
@@ -156,7 +156,7 @@ class Trainer:
         self.observer.epoch(self._line(state.history[-1]))
 
     def _line(self, row: Epoch) -> str:
-        return row.line(self.config.epochs, f"{self.recipe.data.tested} set")
+        return row.line(self.config.epochs, f"{self.dataset.watched[0]} set")
 
     def save(self) -> None:
         """Write a checkpoint and the history.

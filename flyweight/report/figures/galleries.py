@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flyweight.data.stored import Images
 from flyweight.evaluation.scores import Evaluation, Mistake
 from flyweight.report.figures.style import INK, message, proportion, show_image, spread, styled
 from flyweight.text import short
 
 
 @styled
-def misclassified(evaluation: Evaluation, images: np.ndarray, rows: int = 5, columns: int = 6) -> Figure:
+def misclassified(evaluation: Evaluation, images: Images, rows: int = 5, columns: int = 6) -> Figure:
     """A gallery of mistakes, from the most confident to the least, each with true and predicted class and confidence.
 
     Args:

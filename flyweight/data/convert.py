@@ -1,0 +1,240 @@
+"""From a listing to a data set: its images decoded once, by all processors, into a memory-mapped array in the cache.
+
+What a listing's stamp led to last time is remembered, so that a later start reads no image at all. A new stamp (a
+copied folder, a changed file) costs one pass that hashes the files; only contents that were never seen are decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flyweight import files
+from flyweight.data import catalogue, workers
+from flyweight.data.cache import locked, sealed_json, unsealed_json, writing
+from flyweight.data.catalogue import Catalogue
+from flyweight.data.dataset import Progress
+from flyweight.data.decoding import Decoded, Looked, decode_rows, look
+from flyweight.data.listing import Content, Listing
+from flyweight.data.target import Target, choose
+from flyweight.errors import DataError
+from flyweight.images.spec import Resize, Spec
+from flyweight.recipes.sections import DataConfig
+from flyweight.text import some
+
+FORMAT = 1
+"""Raise it when the same files would give other arrays, or what is kept of them changes."""
+ARRAY, CATALOGUE, MANIFEST = "images.npy", "catalogue.parquet", "manifest.json"
+ALONE = 500
+"""Images up to which starting worker processes costs more than it gains."""
+CHUNK, CHUNK_BYTES = 64, 16 * 2**20
+ALWAYS_HASHED = 256 * 2**20
+"""Bytes of an array that is hashed at each start (0.2 s); a larger one only where its file's time has changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """A converted listing.
+
+    Attributes:
+        images: (N, H, W, C) uint8, memory-mapped; a row that could not be read is black.
+        catalogue: a row for each of them.
+        resize: what became of other proportions.
+        notes: how the images' size was chosen.
+    """
+
+    images: np.ndarray
+    catalogue: Catalogue
+    resize: Resize
+    notes: tuple[str, ...]
+
+
+def open_listing(
+    listing: Listing, config: DataConfig, cache: Path, progress: Progress, like: Spec | None, verify: bool
+) -> Converted:
+    """Open the images of a listing, converting them first where that has not been done.
+
+    Args:
+        listing: of the images.
+        config: size and proportions.
+        cache: the folder for arrays.
+        progress: called as progress(what, done, total).
+        like: of a network that they are for; none: of one that is yet to be trained.
+        verify: hash all files and arrays again, whatever their times say.
+
+    Raises:
+        DataError: no image can be read, or the cache cannot be written.
+    """
+    wanted = (like.shape, like.preprocessing.resize) if like else (config.size, config.resize)
+    pointer = _pointer(cache, listing, wanted)
+    if not verify and (found := _remembered(pointer, cache)) is not None:
+        return found
+    with locked(pointer.with_suffix(".lock"), progress):
+        if not verify and (found := _remembered(pointer, cache)) is not None:
+            return found
+        key, target = _convert(listing, config, cache, progress, like, verify)
+        with writing(cache):
+            # a network that is trained on it will ask for what was chosen now
+            for place in {pointer, _pointer(cache, listing, (target.shape, target.resize))}:
+                files.write_text(place, json.dumps({"folder": key}))
+    return read(cache / key)
+
+
+def _pointer(cache: Path, listing: Listing, wanted: tuple[object, object]) -> Path:
+    """The file that says which arrays a listing with this stamp became."""
+    request = hashlib.sha256(f"{FORMAT}|{listing.stamp}|{wanted[0]} {wanted[1]}".encode()).hexdigest()
+    return cache / "sets" / f"{request[:16]}.json"
+
+
+def _remembered(pointer: Path, cache: Path) -> Converted | None:
+    try:
+        return read(cache / json.loads(pointer.read_text(encoding="utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError, DataError):
+        return None
+
+
+def _convert(
+    listing: Listing, config: DataConfig, cache: Path, progress: Progress, like: Spec | None, verify: bool
+) -> tuple[str, Target]:
+    """Convert the listing unless its contents have been converted before; returns the folder's name, and to what."""
+    count = len(listing.entries)
+    with workers.pool(workers.available() if count > ALONE else 1) as mapped:
+        jobs = ((chunk,) for chunk in _chunks(listing.contents()))
+        looked: list[Looked] = []
+        for part in mapped(look, jobs):
+            looked += part
+            progress("reading headers", len(looked), count)
+        sound = [record for record in looked if record.error is None]
+        if not sound:
+            reasons = sorted(
+                {f"{entry.name}: {record.error}" for entry, record in zip(listing.entries, looked, strict=True)}
+            )
+            raise DataError(
+                f"{listing.kind} {listing.path}: none of its {count:,} images can be read ({some(reasons, 2)})"
+            )
+        target = choose(sound, config, like)
+        key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
+        folder = cache / key
+        with locked(cache / f"{key}.lock", progress):
+            if _intact(folder, verify):
+                return key, target
+            with writing(cache), files.whole_folder(folder) as temporary:
+                decoded = list(_decode(listing, looked, target, temporary / ARRAY, mapped, progress))
+                made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
+                _finish(temporary, made, target)
+    return key, target
+
+
+def _content_key(listing: Listing, looked: Sequence[Looked], target: Target) -> str:
+    digest = hashlib.sha256(f"{FORMAT}|{target.shape}|{target.resize}".encode())
+    for entry, record in zip(listing.entries, looked, strict=True):
+        digest.update("\0".join(entry).encode("utf-8", "surrogateescape") + b"|" + record.content)
+    return digest.hexdigest()[:16]
+
+
+def _decode(
+    listing: Listing, looked: Sequence[Looked], target: Target, file: Path, mapped: workers.Mapped, progress: Progress
+) -> Iterator[Decoded]:
+    """Decode all that can be looked at into the file; their records, in their order."""
+    channels, height, width = target.shape
+    offset = _allocate(file, (len(looked), height, width, channels))
+    sound = (
+        (row, content)
+        for row, (record, content) in enumerate(zip(looked, listing.contents(), strict=True))
+        if record.error is None
+    )
+
+    def jobs() -> Iterator[tuple[Any, ...]]:
+        for chunk in _chunks(sound):
+            rows, contents = [row for row, _ in chunk], [content for _, content in chunk]
+            yield contents, rows, file, offset, target.shape, target.resize
+
+    done = 0
+    with closing(sound):
+        for part in mapped(decode_rows, jobs()):
+            yield from part
+            done += len(part)
+            progress("decoding images", done, len(looked))
+
+
+def _allocate(file: Path, shape: tuple[int, int, int, int]) -> int:
+    """Write the head of an array's file of this shape, its images still black; returns where the first one begins."""
+    with file.open("wb") as array:
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(array, head)
+        offset = array.tell()
+        array.truncate(offset + int(np.prod(shape)))
+    return offset
+
+
+def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Lists of a few items: at most so many, and of contents that are bytes at most so many."""
+    chunk: list[Any] = []
+    size = 0
+    for item in items:
+        content: Content = item[1] if isinstance(item, tuple) else item
+        chunk.append(item)
+        size += 0 if isinstance(content, Path) else len(content) if isinstance(content, bytes) else content.nbytes
+        if len(chunk) == CHUNK or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _finish(folder: Path, made: Catalogue, target: Target) -> None:
+    """Write what goes beside the array, and wait until all of it is on the disk."""
+    catalogue.write(made, folder / CATALOGUE)
+    manifest: dict[str, Any] = {"format": FORMAT, "resize": target.resize, "notes": target.notes, "files": {}}
+    for name in (ARRAY, CATALOGUE):
+        with (folder / name).open("rb+") as file:
+            files.flush(file)
+        manifest["files"][name] = {**_status(folder / name), "sha256": files.file_hash(folder / name)}
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(sealed_json(manifest))
+        files.flush(file)
+
+
+def _status(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"size": status.st_size, "time": status.st_mtime_ns}
+
+
+def _intact(folder: Path, verify: bool) -> bool:
+    try:
+        read(folder, verify)
+    except DataError:
+        return False
+    return True
+
+
+def read(folder: Path, verify: bool = False) -> Converted:
+    """Open a converted listing.
+
+    Args:
+        folder: in the cache.
+        verify: hash its files, whatever their times say.
+
+    Raises:
+        DataError: it is missing, was made by another version, or its files are not what they were.
+    """
+    try:
+        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
+        for name, was in manifest["files"].items():
+            now = _status(folder / name)
+            trusted = now["size"] > ALWAYS_HASHED and not verify and now["time"] == was["time"]
+            if now["size"] != was["size"] or not (trusted or files.file_hash(folder / name) == was["sha256"]):
+                raise DataError(f"{folder / name} does not match its checksum: delete that folder")
+        images = np.load(folder / ARRAY, mmap_mode="r")
+        return Converted(images, catalogue.read(folder / CATALOGUE), manifest["resize"], tuple(manifest["notes"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the arrays in {folder} cannot be opened ({error}): delete that folder") from None

@@ -1,0 +1,124 @@
+"""From a listing to a `Dataset`: classes by name, splits, statistics, and what a person must be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flyweight.data import splits
+from flyweight.data.convert import Converted, open_listing
+from flyweight.data.dataset import Dataset, Progress, Split, assemble
+from flyweight.data.listing import Listing
+from flyweight.data.stored import Stored
+from flyweight.errors import DataError
+from flyweight.images.spec import Spec
+from flyweight.recipes.sections import DataConfig
+from flyweight.text import some
+
+
+def load(
+    listing: Listing, config: DataConfig, *, cache: Path, progress: Progress, like: Spec | None, verify: bool
+) -> Dataset:
+    """Open a listing as a data set.
+
+    Args:
+        listing: of the images.
+        config: sizes and splits.
+        cache: the folder for arrays.
+        progress: called as progress(what, done, total).
+        like: of a network that the images are for: its classes and its images' size; none: the set's own.
+        verify: hash all files and arrays again, whatever their times say.
+
+    Raises:
+        DataError: it cannot be read, or has no two classes to tell apart, or classes that the network does not know.
+    """
+    where = f"{listing.kind} {listing.path}"
+    converted = open_listing(listing, config, cache, progress, like, verify)
+    catalogue, rows = converted.catalogue, converted.catalogue.usable
+    names = [catalogue.labels[row] for row in rows]
+    classes = like.classes if like else _classes(listing, names, where)
+    index = {name: place for place, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(index)):
+        raise DataError(
+            f"{where} has classes that the network does not know ({some(unknown)}): it knows {some(classes)}"
+        )
+    labels = np.array([index[name] for name in names], np.int64)
+    given = [catalogue.splits[row] for row in rows]
+    digests = catalogue.digests[rows]
+    try:
+        assigned = splits.assign(
+            given, labels, digests, test=config.test_share, validation=config.validation_share, seed=config.split_seed
+        )
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    for side, chosen in (("training", assigned.train), ("test", assigned.test)):
+        if not len(chosen):
+            raise DataError(f"{where} has too few images to set some aside: there would be no {side} images")
+
+    def split(chosen: np.ndarray) -> Split:
+        there = rows[chosen]
+        images = Stored(converted.images, catalogue.digests, catalogue.sums, catalogue.squares, there)
+        called = [catalogue.names[row] for row in there]
+        return Split(images, _read_only(labels[chosen]), called)
+
+    notes = (*listing.notes, *_unreadable(listing, converted), *assigned.notes)
+    dataset = assemble(
+        listing.path.name or str(listing.path),
+        split(assigned.train),
+        split(assigned.test),
+        classes,
+        where,
+        validation=split(assigned.validation) if len(assigned.validation) else None,
+        resize=converted.resize,
+        notes=(*notes, *splits.missing(classes, assigned, labels), *converted.notes),
+    )
+    return replace(dataset, set_aside="test" not in given)
+
+
+def as_test(dataset: Dataset) -> Dataset:
+    """The same images, all of them to test with: for a network that has seen none of them.
+
+    Raises:
+        DataError: they are not those of a listing.
+    """
+    parts = [split for split in (dataset.train, dataset.validation, dataset.test) if split is not None]
+    first = parts[0].images
+    if not isinstance(first, Stored):
+        raise DataError(f"{dataset.source} has training and test images that stay apart")
+    rows = np.concatenate([part.images.rows for part in parts if isinstance(part.images, Stored)])
+    labels = np.concatenate([part.labels for part in parts])
+    names = [name for part in parts for name in part.names or ()]
+    order = np.argsort(rows)
+    whole = Split(replace(first, rows=rows[order]), _read_only(labels[order]), [names[place] for place in order])
+    note = f"The set has no splits: all of its {len(whole):,} images are test images, for the network has seen none."
+    test = assemble(dataset.name, dataset.train, whole, dataset.classes, dataset.source, resize=dataset.resize)
+    return replace(test, notes=(note,))
+
+
+def _classes(listing: Listing, names: Sequence[str], where: str) -> tuple[str, ...]:
+    """The classes by name: in the set's own order where it has one, else sorted."""
+    classes = listing.classes or tuple(sorted(set(names)))
+    if len(classes) < 2:
+        raise DataError(f"{where} has one class only ({some(classes)}): there is nothing to tell it from")
+    return classes
+
+
+def _unreadable(listing: Listing, converted: Converted) -> list[str]:
+    """A sentence about what was left out."""
+    catalogue = converted.catalogue
+    broken = [name for name, error in zip(catalogue.names, catalogue.errors, strict=True) if error is not None]
+    left = [*broken, *(skipped.name for skipped in listing.skipped)]
+    if not left:
+        return []
+    return [
+        f"{len(left):,} files were left out ({some(left, 3)});"
+        f" `flyweight data {listing.path}` lists them with the reasons."
+    ]
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

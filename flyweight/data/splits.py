@@ -1,0 +1,108 @@
+"""Which images are to train on, to choose by and to test with, where the data set does not say it all itself.
+
+An image's side hangs on its content and a seed alone, so that it stays where it is when others come or go, and equal
+images are on one side whatever they are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flyweight.errors import DataError
+from flyweight.text import some
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Rows of each split, sorted.
+
+    Attributes:
+        train: (N,) int64.
+        validation: (N,) int64.
+        test: (N,) int64.
+        notes: sentences about splits that did not come with the set.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    notes: tuple[str, ...] = field(default=())
+
+
+def assign(
+    splits: Sequence[str], labels: np.ndarray, digests: np.ndarray, *, test: float, validation: float, seed: int
+) -> Assignment:
+    """Keep the splits that the set brings, and set aside the missing ones.
+
+    Args:
+        splits: of each image: "train", "validation", "test", or empty where the set has no splits.
+        labels: (N,) int64, of each image.
+        digests: (N, 16) uint8, of each image's pixels.
+        test: share of each class that is set aside as test images where there are none.
+        validation: share of each class's training images that is set aside as validation images where there are none.
+        seed: of the choice.
+
+    Raises:
+        DataError: there are test or validation images, but none to train on.
+    """
+    given = np.array([split or "train" for split in splits])
+    rows = {name: np.flatnonzero(given == name) for name in ("train", "validation", "test")}
+    if not len(rows["train"]):
+        raise DataError(f"it has {' and '.join(sorted(set(splits)))} images, but no training images")
+    notes = []
+    for name, share in (("test", test), ("validation", validation)):
+        if not len(rows[name]):
+            pool = rows["train"]
+            chosen = set_aside(labels[pool], digests[pool], share, seed)
+            rows[name], rows["train"] = pool[chosen], pool[~chosen]
+            notes.append(
+                f"The set has no {name} images of its own: {chosen.sum():,} of {len(pool):,} training images were set"
+                f" aside as such, {100 * share:g} % of each class by a hash of their content (seed {seed})."
+            )
+    return Assignment(rows["train"], rows["validation"], rows["test"], tuple(notes))
+
+
+def set_aside(labels: np.ndarray, digests: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose a share of the images of each class; equal images are chosen together or not at all.
+
+    Of a class of two or more different images at least one is chosen and at least one is left.
+
+    Args:
+        labels: (N,) int64.
+        digests: (N, 16) uint8.
+        share: in 0 to 1.
+        seed: of the choice.
+
+    Returns:
+        (N,) bool.
+    """
+    keys = digests.view("V16").reshape(-1) if len(digests) else np.empty(0, "V16")
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    # a group of equal images belongs to the class of the first one, even where they were filed under several
+    owner = labels[first]
+    salt = seed.to_bytes(8, "little")
+    drawn = b"".join(hashlib.sha256(salt + digests[row].tobytes()).digest()[:8] for row in first)
+    ranks = np.frombuffer(drawn, ">u8")
+    chosen = np.zeros(len(first), bool)
+    for label in np.unique(owner):
+        members = np.flatnonzero(owner == label)
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
+    return chosen[group.reshape(-1)]
+
+
+def missing(classes: Sequence[str], assignment: Assignment, labels: np.ndarray) -> tuple[str, ...]:
+    """A sentence for each split in which there is no image of some classes."""
+    notes = []
+    for name, rows in (
+        ("training", assignment.train), ("validation", assignment.validation), ("test", assignment.test)
+    ):  # fmt: skip
+        there = np.bincount(labels[rows], minlength=len(classes)) > 0
+        absent = [label for label, here in zip(classes, there, strict=True) if not here]
+        if absent:
+            notes.append(f"There are no {name} images of {some(absent)}.")
+    return tuple(notes)
