@@ -86,6 +86,9 @@ class TrainConfig(Section):
     label_smoothing_end: float | None = Field(
         None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: in the loss of the labels each class weighs as much, however few its images"
+    )
     mixup: float = Field(
         0.0, ge=0, description="of the Beta distribution of the shares; fewer and fewer batches are mixed; 0: none"
     )
