@@ -52,7 +52,7 @@ class Trainer:
         self.device = self.accelerator.device
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
-        batches = Batches(dataset, augmenter, config.batch_size, config.seed, rank, world)
+        batches = Batches(dataset, augmenter, config.batch_size, config.seed, rank, world, config.sampling)
         self.objective = Objective(config, dataset, self.device)
         self.steps = len(dataset.train.labels) // config.batch_size
         self.positions = Positions(self.steps)
