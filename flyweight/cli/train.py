@@ -78,6 +78,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
     from flyweight.recipes.sections import DataConfig
+    from flyweight.training import start
     from flyweight.training.checks import check_trainable
 
     plan = plan.model_copy(update={"train": settle(plan.train)})
@@ -91,6 +92,8 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)
     check_trainable(network, dataset, plan)
+    if plan.train.start is not None:
+        start.find(plan.train.start, network)
     return job.create_run(out, plan), plan, dataset, note
 
 

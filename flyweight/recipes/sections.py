@@ -67,6 +67,9 @@ class TrainConfig(Section):
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(256, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
+    start: str | None = Field(
+        None, description="a network that ships, or a run folder, whose weights are taken where names and shapes fit"
+    )
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = Field(0.6, gt=0, description="the highest one of the one-cycle schedule")
     warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the learning rate rises")
