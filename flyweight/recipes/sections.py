@@ -65,7 +65,7 @@ class TrainConfig(Section):
     """How it is trained."""
 
     epochs: int = Field(12, ge=1)
-    batch_size: int = Field(256, ge=1)
+    batch_size: int | None = Field(256, ge=1, description="images a step; none: chosen for the data")
     seed: int = Field(0, ge=0, lt=2**32)
     start: str | None = Field(
         None, description="a network that ships, or a run folder, whose weights are taken where names and shapes fit"

@@ -21,7 +21,7 @@ from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
-from flyweight.machine.device import processes
+from flyweight.machine.device import batch_size, processes
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
 from flyweight.training import optimizer, start
@@ -52,10 +52,11 @@ class Trainer:
         self.device = self.accelerator.device
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
-        batches = Batches(dataset, augmenter, config.batch_size, config.seed, rank, world, config.sampling)
+        self.size = config.batch_size or batch_size(len(dataset.train))
+        batches = Batches(dataset, augmenter, self.size, config.seed, rank, world, config.sampling)
         self.objective = Objective(config, dataset, self.device)
         self.start_sha256: str | None = None
-        self.steps = len(dataset.train.labels) // config.batch_size
+        self.steps = len(dataset.train.labels) // self.size
         self.positions = Positions(self.steps)
         self.loader = loader(batches, self.positions, config.workers or 0)
         network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,7 +86,7 @@ class Trainer:
             KeyboardInterrupt: somebody asked to stop, and all is saved.
         """
         config, state = self.config, self.state
-        self.observer.start(state.epoch, config.epochs, state.step, self.steps, config.batch_size)
+        self.observer.start(state.epoch, config.epochs, state.step, self.steps, self.size)
         self.positions.epoch, self.positions.start = state.epoch, state.step
         self.parallel.train()
         began = time.perf_counter() - state.seconds
@@ -136,7 +137,7 @@ class Trainer:
         labels = torch.from_numpy(np.array(test.labels))
         correct = int((logits.argmax(1) == labels).sum())
         loss, hits = self.accelerator.reduce(state.totals).tolist()
-        seen = self.steps * self.config.batch_size
+        seen = self.steps * self.size
         state.history.append(
             Epoch(
                 epoch=state.epoch + 1,
