@@ -21,10 +21,12 @@ class Split:
         images: (N, H, W, C) uint8, C-contiguous and read-only; memory-mapped as `load` returns it. One channel is
             grey, three are RGB.
         labels: (N,) int64, an index into the data set's classes.
+        names: what each image is called, for people: its file, below the data set's folder; none: they have no names.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -215,4 +217,5 @@ def _take(split: Split, indices: np.ndarray) -> Split:
     images, labels = np.array(split.images[indices]), np.array(split.labels[indices])
     images.setflags(write=False)
     labels.setflags(write=False)
-    return Split(images, labels)
+    names = None if split.names is None else tuple(split.names[index] for index in indices.tolist())
+    return Split(images, labels, names)
