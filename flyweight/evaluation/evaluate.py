@@ -94,7 +94,9 @@ def render(evaluation: Evaluation) -> str:
 def _totals(evaluation: Evaluation) -> list[str]:
     low, high = evaluation.interval
     calibration, wrong, five = evaluation.calibration, len(evaluation.mistakes), evaluation.top5_accuracy
-    even = f"  balanced     {evaluation.balanced_accuracy:.2f} %: mean of the classes' accuracies, each counting as much"
+    even = (
+        f"  balanced     {evaluation.balanced_accuracy:.2f} %: mean of the classes' accuracies, each counting as much"
+    )
     top5 = [] if five is None else [f"  top 5        {five:.2f} %: the true class is among the five likeliest"]
     return [
         f"{printable(evaluation.network)} on {evaluation.data}, {evaluation.split} split",
@@ -139,7 +141,8 @@ def _confusions(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
 
 
 def _mistakes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
-    rows, head = [], ["most confident mistakes", "true class", "taken for", "confidence"]
+    head = ["most confident mistakes", "true class", "taken for", "confidence"]
+    rows: list[list[str]] = []
     for mistake in evaluation.mistakes[:10]:
         name = evaluation.name(mistake)
         shown = str(mistake.index) if name is None else ending(name, NAME_SHOWN)

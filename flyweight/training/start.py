@@ -57,8 +57,8 @@ def find(name: str, network: nn.Module) -> Start:
     # a norm's statistics and its count of batches are worth nothing without a weight
     if not any(key in fitting for key, _ in network.named_parameters()):
         raise FlyweightError(
-            f"train.start: none of the weights of {short(name, 200)} ({card.network}) fits {type(network).__name__}: names"
-            " or shapes are others; begin with a network of the same layers, or with none"
+            f"train.start: none of the weights of {short(name, 200)} ({card.network}) fits {type(network).__name__}:"
+            " names or shapes are others; begin with a network of the same layers, or with none"
         )
     fresh = tuple(key for key in own if key not in fitting)
     return Start(name, card.sha256, fitting, fresh, tuple(key for key in weights if key not in own))

@@ -144,7 +144,9 @@ def test_a_mistake_is_called_by_its_file_where_the_images_have_names(tmp_path):
 
 def test_the_balanced_accuracy_is_told_where_it_says_something_else(tmp_path):
     trained, dataset = by_hand(tmp_path)  # two images of one class, one of the others
-    assert "  balanced     62.50 %: mean of the classes' accuracies" in evaluate.render(evaluate.evaluate(trained, dataset))
+    assert "  balanced     62.50 %: mean of the classes' accuracies" in evaluate.render(
+        evaluate.evaluate(trained, dataset)
+    )
     even = evaluate.render(evaluate.evaluate(*world(np.eye(3) * 9, [0, 1, 2], ("a", "b", "c"), tmp_path)))
     assert "balanced" not in even
 

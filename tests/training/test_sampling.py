@@ -36,7 +36,7 @@ def test_each_class_is_drawn_equally_often_and_in_each_all_images_are():
     assert np.bincount(LABELS[drawn]).tolist() == [400, 400, 0, 400]
     times = np.bincount(drawn, minlength=len(LABELS))
     for label in (0, 1, 3):
-        assert np.ptp(times[LABELS == label]) <= 1
+        assert np.ptp(times[label == LABELS]) <= 1
 
 
 def test_the_draw_depends_on_seed_and_epoch_alone_and_its_order_is_random():

@@ -24,7 +24,7 @@ def begun(recipe, dataset, folder):
 
 
 def test_what_fits_is_taken_and_the_classifier_of_other_classes_stays_fresh(striped, recipe, tmp_path):
-    recipe = change(recipe, start="sprint", ema=0.5)
+    recipe = change(recipe, start="sprint")
     trainer, notes = begun(recipe, striped, tmp_path / "run")
     weights, untouched = load_trained(ZOO / "sprint").model.state_dict(), fresh(recipe, striped).state_dict()
     own = trainer.state.network.state_dict()
@@ -39,7 +39,9 @@ def test_other_channels_keep_a_fresh_stem(recipe, tmp_path):
 
 
 def test_another_network_takes_what_it_has_in_common_and_long_lists_are_short(striped, recipe, tmp_path):
-    nano = recipe.model_copy(update={"model": ModelConfig(network="nano"), "train": change(recipe, start="sprint").train})
+    nano = recipe.model_copy(
+        update={"model": ModelConfig(network="nano"), "train": change(recipe, start="sprint").train}
+    )
     _, notes = begun(nano, striped, tmp_path / "run")
     assert len(notes) == 1
     assert "\n" not in notes[0]
