@@ -16,6 +16,12 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
+def ending(text: str, most: int) -> str:
+    """Printable text of at most so many characters; of a longer one the end, after an ellipsis: of a path, its file."""
+    text = printable(text)
+    return text if len(text) <= most else f"\N{HORIZONTAL ELLIPSIS}{text[len(text) - most + 1 :]}"
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """An error's message in one line, shortened; its class where it has no message."""
     return short(" ".join(str(error).split()), most) or type(error).__name__

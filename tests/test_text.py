@@ -16,6 +16,12 @@ def test_short_is_never_longer():
     assert text.short("a\nb", 6) == "a\ufffdb"
 
 
+def test_of_a_path_the_file_stays():
+    assert text.ending("a/b.jpg", 7) == "a/b.jpg"
+    assert text.ending("aa/b.jpg", 7) == "…/b.jpg"
+    assert text.ending("a/\x1bb.jpg", 7) == "…\ufffdb.jpg"
+
+
 def test_one_line_of_an_error():
     assert text.one_line(ValueError("first\n  second\tthird\n")) == "first second third"
     assert text.one_line(ValueError("\x1b[31mred")) == "\ufffd[31mred"

@@ -94,7 +94,8 @@ def main():
         low=scores.interval[0],
         high=scores.interval[1],
         mean=f"; {options.mean}" if options.mean else "",
-        distilled=f"\n  Distilled: taught by {trained.card.teacher}." if trained.card.teacher else "",
+        distilled=(f"\n  Distilled: taught by {trained.card.teacher}." if trained.card.teacher else "")
+        + (f"\n  Fine-tuned: begun with the weights of {trained.card.start}." if trained.card.start else ""),
         purpose=options.purpose,
         confusions=", ".join(mixed),
         calibration=scores.calibration.error,

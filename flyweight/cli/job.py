@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def absolute(plan: Recipe, folder: Path) -> Recipe:
     """The recipe with the name of its data set, and with paths that hold from anywhere.
 
-    Those of a network, rules and a teacher of the user's own lie beside the recipe or here.
+    Those of a network, rules, a teacher and a start of the user's own lie beside the recipe or here.
 
     Raises:
         DataError: the data lies in the home of a user who does not exist, or is not recognised.
@@ -29,7 +29,6 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
     """
     from flyweight.data.cache import expanded
     from flyweight.rules import known_rulesets
-    from flyweight.runs.card import ZOO, ships
 
     file, colon, name = plan.model.network.rpartition(":")
     if colon:
@@ -42,12 +41,18 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
     place = None if plan.data.path is None else expanded(plan.data.path, "data.path")
     chosen = {"name": _data_name(plan.data.name, place), "path": place}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=chosen)})
-    teacher = plan.train.teacher
-    if teacher is not None and not ships(ZOO / teacher):
-        path = _beside(folder, teacher)
-        teacher = str(path.resolve()) if path.is_dir() else teacher
-        plan = plan.model_copy(update={"train": plan.train.model_copy(update={"teacher": teacher})})
-    return plan
+    trained = {key: _trained(folder, getattr(plan.train, key)) for key in ("teacher", "start")}
+    return plan.model_copy(update={"train": plan.train.model_copy(update=trained)})
+
+
+def _trained(folder: Path, name: str | None) -> str | None:
+    """The name of a network that ships, or a run folder from anywhere; as it is where there is neither."""
+    from flyweight.runs.card import ZOO, ships
+
+    if name is None or ships(ZOO / name):
+        return name
+    path = _beside(folder, name)
+    return str(path.resolve()) if path.is_dir() else name
 
 
 def _beside(folder: Path, name: str) -> Path:

@@ -85,19 +85,22 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
     from flyweight.recipes.sections import DataConfig
+    from flyweight.training import start
     from flyweight.training.checks import check_trainable
 
-    plan = plan.model_copy(update={"train": settle(plan.train)})
     # before the data where that is possible: a typo should not cost a download
     spec = job.known_spec(plan.data)
     network = None if spec is None else job.check_rules(plan, spec)
     dataset, note = job.load_data(plan.data, fallback)
     if note is not None:
         plan = plan.model_copy(update={"data": DataConfig(name=fallback)})
+    plan = plan.model_copy(update={"train": settle(plan.train, len(dataset.train))})
     found = dataset.spec
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)
     check_trainable(network, dataset, plan)
+    if plan.train.start is not None:
+        start.find(plan.train.start, network)
     return job.create_run(out, plan), plan, dataset, note
 
 
@@ -113,7 +116,8 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
     err.quiet = not main
     torch.manual_seed(plan.train.seed)
     network = build(plan.model, dataset.spec)
-    say(f"run folder {folder.folder}; {dataset.source}; {plan.train.epochs} epochs, seed {plan.train.seed}")
+    how = f"{plan.train.epochs} epochs, {plan.train.batch_size} images a step, seed {plan.train.seed}"
+    say(f"run folder {folder.folder}; {dataset.source}; {how}")
     with TrainingBar(err) as bar:
         try:
             result = training.fit(network, dataset, plan, folder, bar, note)

@@ -19,10 +19,13 @@ from flyweight.files import write_text
 from flyweight.inference import classifier
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
-from flyweight.text import aligned, printable, share, some
+from flyweight.text import aligned, ending, printable, share, some
 
 CLASSES_SHOWN = 20
 """The most classes that a terminal gets a line of."""
+
+NAME_SHOWN = 48
+"""The most characters of an image's name that a terminal gets, its last ones."""
 
 
 def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
@@ -55,6 +58,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
         split=split,
         fingerprint=dataset.fingerprint,
         weights=trained.card.sha256,
+        names=part.names,
     )
 
 
@@ -68,11 +72,14 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
     write_text(run.evaluation, json.dumps(evaluation.as_json(), indent=2, ensure_ascii=False) + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["index", "true", "predicted", "confidence", "true_probability", "true_rank"])
+    head = ["index", "true", "predicted", "confidence", "true_probability", "true_rank"]
+    writer.writerow(head if evaluation.names is None else [*head, "name"])
     names = [_defused(name) for name in evaluation.classes]
     for mistake in evaluation.mistakes:
         shares = [f"{mistake.confidence:.4f}", f"{mistake.true_probability:.4f}"]
-        writer.writerow([mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank])
+        row = [mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank]
+        name = evaluation.name(mistake)
+        writer.writerow(row if name is None else [*row, _defused(name)])
     write_text(run.mistakes, table.getvalue())
 
 
@@ -87,11 +94,15 @@ def render(evaluation: Evaluation) -> str:
 def _totals(evaluation: Evaluation) -> list[str]:
     low, high = evaluation.interval
     calibration, wrong, five = evaluation.calibration, len(evaluation.mistakes), evaluation.top5_accuracy
+    even = (
+        f"  balanced     {evaluation.balanced_accuracy:.2f} %: mean of the classes' accuracies, each counting as much"
+    )
     top5 = [] if five is None else [f"  top 5        {five:.2f} %: the true class is among the five likeliest"]
     return [
         f"{printable(evaluation.network)} on {evaluation.data}, {evaluation.split} split",
         f"  accuracy     {evaluation.accuracy:.2f} % ({evaluation.correct} of {evaluation.n});"
         f" 95 % interval {low:.2f} to {high:.2f} %",
+        *([even] if evaluation.uneven else []),
         *top5,
         f"  loss         {evaluation.loss:.4f} nats an image",
         f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
@@ -130,11 +141,13 @@ def _confusions(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
 
 
 def _mistakes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
-    rows = [
-        [str(mistake.index), names[mistake.true], names[mistake.predicted], share(mistake.confidence)]
-        for mistake in evaluation.mistakes[:10]
-    ]
-    return aligned(["most confident mistakes", "true class", "taken for", "confidence"], rows, left=3) if rows else []
+    head = ["most confident mistakes", "true class", "taken for", "confidence"]
+    rows: list[list[str]] = []
+    for mistake in evaluation.mistakes[:10]:
+        name = evaluation.name(mistake)
+        shown = str(mistake.index) if name is None else ending(name, NAME_SHOWN)
+        rows.append([shown, names[mistake.true], names[mistake.predicted], share(mistake.confidence)])
+    return aligned(head, rows, left=3) if rows else []
 
 
 def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> None:

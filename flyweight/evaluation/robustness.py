@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flyweight.data.dataset import Dataset, Split
+from flyweight.data.dataset import Dataset
 from flyweight.evaluation.evaluate import evaluate
 from flyweight.evaluation.scores import Interval
 from flyweight.images.damage import Damage, damaged, damages
@@ -44,7 +44,7 @@ def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
         FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
     """
     for damage in damages(*dataset.spec.shape[1:]):
-        split = Split(damaged(np.asarray(dataset.test.images), damage), dataset.test.labels)
+        split = replace(dataset.test, images=damaged(np.asarray(dataset.test.images), damage))
         scores = evaluate(trained, replace(dataset, test=split))
         yield Damaged(damage, scores.accuracy, scores.interval, scores.calibration.error)
 

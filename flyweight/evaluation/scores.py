@@ -19,8 +19,6 @@ Interval = tuple[float, float]
 Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution: 2.5 % are left on each side."""
 
-"""Of the calibration, as in Guo et al. 2017."""
-
 TOP_FIVE_FROM = 20
 """Classes from which on it says something that the true one is among the five likeliest."""
 
@@ -87,12 +85,14 @@ class Evaluation:
         correct: images recognised.
         accuracy: ``correct / n``.
         interval: of the accuracy, 95 %, by :func:`wilson`.
+        balanced_accuracy: mean of the accuracies of the classes that have images, each class counting as much.
         top5_accuracy: share of the images whose true class is among the five likeliest; None for fewer than 20 classes.
         loss: mean negative log-likelihood in nats.
         per_class: one for each of ``classes``.
         confusion: (classes, classes) int64, read-only; row: true, column: predicted.
         calibration: how far the confidence can be trusted.
         mistakes: the most confident first.
+        names: what each image of the split is called; none: they have no names.
     """
 
     network: str
@@ -105,12 +105,23 @@ class Evaluation:
     correct: int
     accuracy: float
     interval: Interval
+    balanced_accuracy: float
     top5_accuracy: float | None
     loss: float
     per_class: tuple[ClassScore, ...]
     confusion: np.ndarray
     calibration: Calibration
     mistakes: tuple[Mistake, ...]
+    names: Sequence[str] | None = None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some classes have more images than others, so that the balanced accuracy says something else."""
+        return len({one.n for one in self.per_class if one.n}) > 1
+
+    def name(self, mistake: Mistake) -> str | None:
+        """What a mistaken image is called; None where images have no names."""
+        return None if self.names is None else self.names[mistake.index]
 
     @property
     def near_misses(self) -> int:
@@ -118,12 +129,12 @@ class Evaluation:
         return sum(mistake.true_rank == 2 for mistake in self.mistakes)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the list of mistakes, which ``mistakes.csv`` has; their number and the near misses instead.
+        """Everything but the mistakes and names, which ``mistakes.csv`` has; their number and the near misses instead.
 
         The confusion matrix of more than 100 classes becomes ``confusion_pairs``: [true, predicted, images] of all
         pairs that happened.
         """
-        fields = {key: value for key, value in vars(self).items() if key not in {"confusion", "mistakes"}}
+        fields = {key: value for key, value in vars(self).items() if key not in {"confusion", "mistakes", "names"}}
         return {
             **fields,
             "per_class": [asdict(score) for score in self.per_class],
@@ -144,6 +155,7 @@ def score(
     split: str,
     fingerprint: str,
     weights: str,
+    names: Sequence[str] | None = None,
 ) -> Evaluation:
     """Score logits; the named arguments say whose they are, see :class:`Evaluation`.
 
@@ -156,6 +168,7 @@ def score(
         split: which part of it.
         fingerprint: of the data set.
         weights: SHA-256 of the file of weights.
+        names: what each image is called; none: they have no names.
     """
     predicted = logits.argmax(1)
     confidence, of_true, ranks = _of_each_image(logits, labels, predicted)
@@ -163,8 +176,7 @@ def score(
     np.add.at(confusion, (labels, predicted), 1)
     confusion.setflags(write=False)
     correct = int(np.trace(confusion))
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    per_class = _class_scores(classes, confusion)
     return Evaluation(
         network=network,
         data=data,
@@ -176,22 +188,33 @@ def score(
         correct=correct,
         accuracy=100 * correct / len(labels),
         interval=wilson(correct, len(labels)),
+        balanced_accuracy=float(np.mean([one.accuracy for one in per_class if one.accuracy is not None])),
         top5_accuracy=100 * float((ranks <= 5).mean()) if len(classes) >= TOP_FIVE_FROM else None,
         loss=-float(of_true.mean()),
-        per_class=tuple(_class_scores(classes, confusion)),
+        per_class=tuple(per_class),
         confusion=confusion,
         calibration=calibrate(confidence, predicted == labels),
-        mistakes=tuple(
-            Mistake(
-                index=int(i),
-                true=int(labels[i]),
-                predicted=int(predicted[i]),
-                confidence=100 * float(confidence[i]),
-                true_probability=100 * float(np.exp(of_true[i])),
-                true_rank=int(ranks[i]),
-            )
-            for i in wrong
-        ),
+        mistakes=_mistakes(labels, predicted, confidence, of_true, ranks),
+        names=names,
+    )
+
+
+def _mistakes(
+    labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, of_true: np.ndarray, ranks: np.ndarray
+) -> tuple[Mistake, ...]:
+    """The images that were not recognised, the most confident first; see :func:`_of_each_image`."""
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    return tuple(
+        Mistake(
+            index=int(i),
+            true=int(labels[i]),
+            predicted=int(predicted[i]),
+            confidence=100 * float(confidence[i]),
+            true_probability=100 * float(np.exp(of_true[i])),
+            true_rank=int(ranks[i]),
+        )
+        for i in wrong
     )
 
 

@@ -1,7 +1,7 @@
 """The brief's augmentations (R6), through albumentations. The only module that imports it.
 
 An augmented image depends on ``(seed, epoch, index)`` and on nothing else: neither on the number of workers, nor on
-the order of the images, nor on where a run was resumed.
+the order of the images, nor on where a run was resumed. One that comes again in an epoch depends on its number, too.
 """
 
 from __future__ import annotations
@@ -107,13 +107,16 @@ class Augmenter:
         # a worker process builds its own pipeline: cheaper than pickling one, and it needs no state
         return {"config": self.config, "mean": self.mean, "seed": self.seed, "_pipeline": None, "_hole": 0}
 
-    def __call__(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
+    def __call__(
+        self, images: np.ndarray, indices: Sequence[int], epoch: int, before: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Augment a batch.
 
         Args:
             images: (N, H, W, C) uint8.
             indices: of each image in the data set.
             epoch: counted from 0.
+            before: how often each of them came earlier in the epoch, so that it looks otherwise each time; none: never.
 
         Returns:
             (N, H, W, C) uint8, a new array.
@@ -124,8 +127,8 @@ class Augmenter:
         height, width = images.shape[1:3]
         self._build(height, width)
         draws = []
-        for index in indices:
-            self._reseed(epoch, int(index))
+        for index, times in zip(indices, before or [0] * len(indices), strict=True):
+            self._reseed(epoch, int(index), int(times))
             draws.append(self._draw(height, width))
         result = np.array(images)  # no memmap: its views are slow
         flips = [flip for flip, _, _ in draws]
@@ -149,12 +152,14 @@ class Augmenter:
             part = image[..., first : first + 4]
             part[:] = self._cv2.warpAffine(part, matrix, (width, height), **flags).reshape(part.shape)
 
-    def by_albumentations(self, images: np.ndarray, indices: Sequence[int], epoch: int) -> np.ndarray:
+    def by_albumentations(
+        self, images: np.ndarray, indices: Sequence[int], epoch: int, before: Sequence[int] | None = None
+    ) -> np.ndarray:
         """The same batch through ``albumentations.Compose``, image by image: the definition of the result."""
         self._build(*images.shape[1:3])
         result = np.empty_like(images)
-        for position, index in enumerate(indices):
-            self._reseed(epoch, int(index))
+        for position, (index, times) in enumerate(zip(indices, before or [0] * len(indices), strict=True)):
+            self._reseed(epoch, int(index), int(times))
             # the batched way draws from the second generator only where there is a hole, and resets it there
             self._reset_bits()
             result[position] = self._pipeline(image=images[position])["image"]
@@ -186,10 +191,11 @@ class Augmenter:
         self._fill = np.array(self._dropout.fill, dtype=np.uint8)
         self._cv2 = cv2
 
-    def _reseed(self, epoch: int, index: int) -> None:
-        self._python.seed(self.seed << 64 | epoch << 32 | index)
+    def _reseed(self, epoch: int, index: int, before: int = 0) -> None:
+        # a seed has 32 bits
+        self._python.seed(before << 96 | self.seed << 64 | epoch << 32 | index)
         # Philox is counter-based (Salmon et al. 2011): its state *is* (key, counter)
-        self._state["state"]["counter"][:] = (0, 0, index, epoch)
+        self._state["state"]["counter"][:] = (0, before, index, epoch)
 
     def _reset_bits(self) -> None:
         self._bits.state = self._state

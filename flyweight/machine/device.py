@@ -14,11 +14,15 @@ def processes() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
-def settle(config: TrainConfig) -> TrainConfig:
-    """Replace ``auto`` by what this machine gains from, so that a resumed run repeats the choice.
+def settle(config: TrainConfig, images: int) -> TrainConfig:
+    """Replace what a recipe leaves open by what this machine and the data gain from; a resumed run repeats the choice.
 
     bfloat16 pays where the processor multiplies it natively, a worker process for the augmentation where there is a
-    core to spare.
+    core to spare. A batch is as large as leaves eight steps an epoch.
+
+    Args:
+        config: of the training.
+        images: that it trains on.
     """
     precision = config.precision
     if precision == "auto":
@@ -26,7 +30,17 @@ def settle(config: TrainConfig) -> TrainConfig:
     workers = config.workers
     if workers is None:
         workers = 0 if torch.get_num_threads() <= 2 and not torch.cuda.is_available() else 2
-    return config.model_copy(update={"precision": precision, "workers": workers})
+    size = batch_size(images) if config.batch_size is None else config.batch_size
+    return config.model_copy(update={"precision": precision, "workers": workers, "batch_size": size})
+
+
+def batch_size(images: int, steps: int = 8) -> int:
+    """The largest power of two from 8 to 256 with which an epoch of so many images has so many steps.
+
+    8 where there is none: fewer images a batch make a batch norm's statistics poor. All where there are fewer than 8.
+    """
+    sizes = [size for size in (256, 128, 64, 32, 16) if images // size >= steps]
+    return sizes[0] if sizes else max(1, min(8, images))
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from flyweight.recipes.network import Network
 from flyweight.schema import Section
@@ -78,8 +78,11 @@ class TrainConfig(Section):
     """How it is trained."""
 
     epochs: int = Field(12, ge=1)
-    batch_size: int = Field(256, ge=1)
+    batch_size: int | None = Field(256, ge=1, description="images a step; none: chosen for the data")
     seed: int = Field(0, ge=0, lt=2**32)
+    start: str | None = Field(
+        None, description="a network that ships, or a run folder, whose weights are taken where names and shapes fit"
+    )
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = Field(0.6, gt=0, description="the highest one of the one-cycle schedule")
     warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the learning rate rises")
@@ -99,6 +102,12 @@ class TrainConfig(Section):
     label_smoothing_end: float | None = Field(
         None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: in the loss of the labels each class weighs as much, however few its images"
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle", description="each image once an epoch; balanced: each class equally often, in as many steps"
+    )
     mixup: float = Field(
         0.0, ge=0, description="of the Beta distribution of the shares; fewer and fewer batches are mixed; 0: none"
     )
@@ -114,6 +123,13 @@ class TrainConfig(Section):
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
     loss_every: int = Field(20, ge=1, description="steps between two looks at the loss; each waits for its step to end")
+
+    @field_validator("sampling")
+    @classmethod
+    def _balanced_once(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("class_weights") == "balanced":
+            raise ValueError("train.class_weights is balanced already, and rare classes would count twice: choose one")
+        return value
 
 
 class Recipe(Section):

@@ -58,8 +58,8 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "metrics": Drawing(
         "Loss and accuracy by epoch",
-        "The training curves are of augmented images, their loss with label smoothing; the others are of images as"
-        " they are.",
+        "The training curves are of augmented images, their loss as it was minimised, with label smoothing; the others"
+        " are of images as they are.",
         _metrics,
     ),
     "misclassified": Drawing(

@@ -12,7 +12,7 @@ from flyweight import recipes, rules
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluation import evaluate
-from flyweight.evaluation.scores import ClassScore, Evaluation
+from flyweight.evaluation.scores import ClassScore, Evaluation, Mistake
 from flyweight.files import write_bytes, write_text
 from flyweight.networks import build
 from flyweight.recipes.network import Row
@@ -24,7 +24,7 @@ from flyweight.report.subject import Subject
 from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
 from flyweight.runs.folder import Run
-from flyweight.text import printable
+from flyweight.text import ending, printable
 
 HEADINGS = {
     "network": "The network",
@@ -129,10 +129,11 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
             (label, environment[key]) for key, label in ENVIRONMENT.items() if environment.get(key) is not None
         ],
         "confusions": evaluate.confusions(scores, 10),
-        "mistakes": scores.mistakes[:10],
+        "mistakes": [(mistake, _called(scores, mistake)) for mistake in scores.mistakes[:10]],
         "figures": [(name, DRAWINGS[name].heading, DRAWINGS[name].caption) for name in drawn],
         "commands": _commands(subject),
         "transforms": subject.transforms,
+        "repeats": recipe.train.sampling == "balanced",
         **_code(subject),
     }
 
@@ -180,6 +181,12 @@ def weakest(scores: Evaluation, most: int = CLASSES_SHOWN) -> list[tuple[str, Cl
     if len(rows) <= most:
         return rows
     return sorted(rows, key=lambda row: 101.0 if row[1].accuracy is None else row[1].accuracy)[:most]
+
+
+def _called(scores: Evaluation, mistake: Mistake) -> str:
+    """A mistaken image in a table: the end of its name, or its number."""
+    name = scores.name(mistake)
+    return str(mistake.index) if name is None else ending(name, 40)
 
 
 def _summary(subject: Subject) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
@@ -20,6 +20,7 @@ from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
+from flyweight.text import one_line
 
 ZOO = Path(__file__).parents[1] / "zoo"
 WEIGHTS = "model.safetensors"
@@ -44,6 +45,7 @@ class Card:
         sha256: of the file of weights.
         table: rows of a network of the recipe's own; none: a built-in one or a class of the user's.
         resize: what becomes of images of other proportions.
+        start: network or run folder whose weights it began with; none: with fresh ones.
     """
 
     network: str
@@ -59,6 +61,7 @@ class Card:
     sha256: str = ""
     table: Network | None = None
     resize: Resize = "crop"
+    start: str | None = None
 
     @property
     def spec(self) -> Spec:
@@ -67,8 +70,10 @@ class Card:
 
     @property
     def title(self) -> str:
-        """The network's name, and that it was distilled where it was."""
-        return self.network if self.teacher is None else f"{self.network} (distilled from {self.teacher})"
+        """The network's name, and what it was distilled from or begun with where it was."""
+        told = [("begun with", self.start), ("distilled from", self.teacher)]
+        origins = [f"{how} {which}" for how, which in told if which is not None]
+        return f"{self.network} ({', '.join(origins)})" if origins else self.network
 
 
 @dataclass(frozen=True)
@@ -121,11 +126,11 @@ def find_trained(name: str) -> Path:
     )
 
 
-def load_trained(folder: Path) -> Trained:
-    """Load a network with its weights.
+def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
+    """A card, and the weights beside it by their names.
 
     Raises:
-        RunError: a file is missing or damaged, or the weights do not fit the network.
+        RunError: a file is missing or damaged.
     """
     try:
         card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
@@ -145,6 +150,19 @@ def load_trained(folder: Path) -> Trained:
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
+        return card, safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
+
+
+def load_trained(folder: Path) -> Trained:
+    """Load a network with its weights.
+
+    Raises:
+        RunError: a file is missing or damaged, or the weights do not fit the network.
+    """
+    card, weights = load_weights(folder)
+    try:
         described = schema.parse(
             ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"
         )
@@ -152,8 +170,8 @@ def load_trained(folder: Path) -> Trained:
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None
     try:
-        network.load_state_dict(safetensors.torch.load(content))
-    except (RuntimeError, safetensors.SafetensorError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {first}") from None
     return Trained(network.eval(), card, folder)

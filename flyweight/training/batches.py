@@ -1,10 +1,14 @@
-"""Augmented batches of an epoch, in this process or in workers: the same ones either way."""
+"""Augmented batches of an epoch, in this process or in workers: the same ones either way.
+
+Which images an epoch has, and in which order, depends on the seed and the epoch alone.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,23 +20,99 @@ from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
 
 
+class Drawn(NamedTuple):
+    """The images of an epoch in their order.
+
+    Attributes:
+        indices: (N,) int64.
+        before: (N,) how often each of them came earlier in the epoch; none: none comes twice.
+    """
+
+    indices: np.ndarray
+    before: np.ndarray | None = None
+
+
 class Batches(TorchDataset[tuple[Tensor, Tensor]]):
     """Augmented batches, addressed by (epoch, step), so that a worker process needs no state."""
 
-    def __init__(self, dataset: Dataset, augmenter: Augmenter, size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmenter: Augmenter,
+        size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        sampling: Literal["shuffle", "balanced"] = "shuffle",
+    ) -> None:
         self.split, self.augmenter, self.size, self.seed = dataset.train, augmenter, size, seed
-        self.rank, self.world = rank, world
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self.rank, self.world, self.sampling = rank, world, sampling
+        self._epoch, self._drawn = -1, Drawn(np.empty(0, np.int64))
 
     def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(images (N, H, W, C) uint8, labels (N,) int64) of this process."""
         epoch, step = position
-        if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.split.labels))
-            self._order = (epoch, order)
-        indices = self._order[1][step * self.size : (step + 1) * self.size][self.rank :: self.world]
-        images = self.augmenter(self.split.images[indices], indices.tolist(), epoch)
+        if self._epoch != epoch:
+            self._epoch, self._drawn = epoch, self._draw(epoch)
+        mine = slice(step * self.size + self.rank, (step + 1) * self.size, self.world)
+        indices, before = self._drawn.indices[mine], self._drawn.before
+        images = self.augmenter(
+            self.split.images[indices], indices.tolist(), epoch, None if before is None else before[mine].tolist()
+        )
         return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices])
+
+    def _draw(self, epoch: int) -> Drawn:
+        labels = self.split.labels
+        if self.sampling == "shuffle":
+            return Drawn(np.random.default_rng((self.seed, epoch)).permutation(len(labels)))
+        indices = balanced(labels, len(labels) // self.size * self.size, self.seed, epoch)
+        return Drawn(indices, repetitions(indices))
+
+
+def balanced(labels: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
+    """The images of an epoch in which each class is drawn equally often, shuffled.
+
+    The classes that have images take turns, and the turns go on from one epoch to the next, so that over a training no
+    class is drawn more than once more than another. A class gives each of its images before it gives one again, in an
+    order that is drawn anew each time: the images of a large class are seen equally often, too.
+
+    Args:
+        labels: (N,) of the training images.
+        count: images an epoch.
+        seed: of the run.
+        epoch: counted from 0.
+
+    Returns:
+        (count,) int64 indices.
+    """
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
+    present = [images for images in by_class if len(images)]
+    drawn, chosen = epoch * count, np.empty(count, np.int64)
+    for number, images in enumerate(present):
+        own = np.arange((number - drawn) % len(present), count, len(present))
+        if not len(own):
+            continue
+        # turns of this class before the epoch, and after it
+        begin = (drawn + int(own[0])) // len(present)
+        end = begin + len(own)
+        # numpy fills a short seed up with zeros: (seed, number, 0) would be the stream of the epoch of that number
+        rounds = [
+            np.random.default_rng((seed, number, 1 + one)).permutation(images)
+            for one in range(begin // len(images), -(-end // len(images)))
+        ]
+        chosen[own] = np.concatenate(rounds)[begin % len(images) :][: len(own)]
+    return np.random.default_rng((seed, epoch)).permutation(chosen)
+
+
+def repetitions(indices: np.ndarray) -> np.ndarray:
+    """How often each of (N,) indices came before its place: (N,) int64, all zero where none comes twice."""
+    places = np.argsort(indices, kind="stable")
+    grouped = indices[places]
+    # where the first of each group of equal indices stands
+    first = np.searchsorted(grouped, grouped, side="left")
+    before = np.empty_like(indices)
+    before[places] = np.arange(len(indices)) - first
+    return before
 
 
 @dataclass

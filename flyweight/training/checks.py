@@ -27,7 +27,7 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
     """
     config, name = recipe.train, type(network).__name__
     count = len(dataset.train.labels)
-    if config.batch_size > count:
+    if config.batch_size is not None and config.batch_size > count:
         raise FlyweightError(
             f"train.batch_size: {config.batch_size} is more than the {count} training images; lower it"
         )

@@ -26,9 +26,10 @@ class Observer(Protocol):
 class Epoch:
     """A row of the history.
 
-    Losses are means an image, accuracies are in percent, the learning rate is the last step's (muon: that of the
-    dense layers' weights); the seconds are those of the training and the test pass together, the images a second those
-    of the training alone.
+    Losses are means an image: in training of what was minimised (with smoothed labels, class weights, a teacher's
+    answers), in the test of cross-entropy alone. Accuracies are in percent, the learning rate is the last step's (muon:
+    that of the dense layers' weights); the seconds are those of the training and the test pass together, the images a
+    second those of the training alone.
     """
 
     epoch: int

@@ -43,7 +43,7 @@ def fit(
     The weights are those of the last epoch; the test set chooses nothing.
 
     Args:
-        network: with fresh weights; where there is a checkpoint its weights replace them.
+        network: with fresh weights; those of a checkpoint, or else of what the recipe begins with, replace them.
         dataset: images, labels and statistics.
         recipe: what to do; ``auto`` settings must have been settled by :func:`flyweight.machine.device.settle`.
         run: where history, checkpoints and the weights go.
@@ -82,7 +82,7 @@ def _fit(trainer: Trainer, note: str | None) -> Result:
 
 
 def _card(recipe: Recipe, dataset: Dataset) -> Card:
-    teacher = recipe.train.teacher
+    teacher, start = recipe.train.teacher, recipe.train.start
     return Card(
         network=recipe.model.network,
         dropout=recipe.model.dropout,
@@ -97,4 +97,5 @@ def _card(recipe: Recipe, dataset: Dataset) -> Card:
         resize=dataset.resize,
         # of a run the folder's name: a card that ships tells nobody where on a disk it came from
         teacher=teacher and Path(teacher).name,
+        start=start and Path(start).name,
     )

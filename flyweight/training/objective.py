@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +28,9 @@ class Objective:
 
     def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
         self.config = config
+        self.weights: Tensor | None = None
+        if config.class_weights == "balanced":
+            self.weights = torch.from_numpy(balanced(dataset.train.labels, len(dataset.classes))).to(device)
         self.teacher: Classifier | None = None
         self.teacher_sha256: str | None = None
         if config.teacher is not None:
@@ -73,15 +77,46 @@ class Objective:
             progress: share of all steps that is done.
         """
         smoothing = self.smoothing(progress)
-        loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        loss = self._of_labels(outputs, labels, smoothing)
         if share:
-            loss = loss.lerp(F.cross_entropy(outputs, labels.flip(0), label_smoothing=smoothing), share)
+            loss = loss.lerp(self._of_labels(outputs, labels.flip(0), smoothing), share)
         if self.teacher is not None:
             loss = loss.lerp(
                 distillation(outputs, self.teacher.answers(inputs), self.config.teacher_temperature),
                 self.config.teacher_share,
             )
         return loss
+
+    def _of_labels(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Cross-entropy, each image's whole term, with the smoothed share in it, times the weight of its class.
+
+        The sum is divided by the images and not by their weights, as torch would: so an image's gradient is that
+        without weights times its class's, whatever else is in the batch, and a batch without rare images does not count
+        as much as one with them. Torch would also take the smoothed share by the classes it goes to and not by the
+        image's own.
+        """
+        if self.weights is None:
+            return F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        each = F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")
+        return (each * self.weights[labels]).mean()
+
+
+def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
+    """The weight of each class with which all classes count as much: images / (classes with images * its images).
+
+    Over all images the mean is 1, so that a learning rate keeps its meaning. A class without images has none to weigh:
+    0, which nothing is multiplied by.
+
+    Args:
+        labels: (N,) int64 of the training images.
+        classes: how many there are.
+
+    Returns:
+        (classes,) float32.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, weights, 0).astype(np.float32)
 
 
 def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0) -> Tensor:

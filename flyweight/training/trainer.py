@@ -21,10 +21,10 @@ from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
-from flyweight.machine.device import processes
+from flyweight.machine.device import batch_size, processes
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
-from flyweight.training import optimizer
+from flyweight.training import optimizer, start
 from flyweight.training.batches import Batches, Positions, loader
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
@@ -52,9 +52,11 @@ class Trainer:
         self.device = self.accelerator.device
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
-        batches = Batches(dataset, augmenter, config.batch_size, config.seed, rank, world)
+        self.size = config.batch_size or batch_size(len(dataset.train))
+        batches = Batches(dataset, augmenter, self.size, config.seed, rank, world, config.sampling)
         self.objective = Objective(config, dataset, self.device)
-        self.steps = len(dataset.train.labels) // config.batch_size
+        self.start_sha256: str | None = None
+        self.steps = len(dataset.train.labels) // self.size
         self.positions = Positions(self.steps)
         self.loader = loader(batches, self.positions, config.workers or 0)
         network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,7 +86,7 @@ class Trainer:
             KeyboardInterrupt: somebody asked to stop, and all is saved.
         """
         config, state = self.config, self.state
-        self.observer.start(state.epoch, config.epochs, state.step, self.steps, config.batch_size)
+        self.observer.start(state.epoch, config.epochs, state.step, self.steps, self.size)
         self.positions.epoch, self.positions.start = state.epoch, state.step
         self.parallel.train()
         began = time.perf_counter() - state.seconds
@@ -135,7 +137,7 @@ class Trainer:
         labels = torch.from_numpy(np.array(test.labels))
         correct = int((logits.argmax(1) == labels).sum())
         loss, hits = self.accelerator.reduce(state.totals).tolist()
-        seen = self.steps * self.config.batch_size
+        seen = self.steps * self.size
         state.history.append(
             Epoch(
                 epoch=state.epoch + 1,
@@ -172,6 +174,7 @@ class Trainer:
         content = state.content(totals) | {
             "fingerprint": self.dataset.fingerprint,
             "teacher": self.objective.teacher_sha256,
+            "start": self.start_sha256,
             "recipe": decisive(self.recipe),
         }
         broken = state.broken(content)
@@ -193,19 +196,32 @@ class Trainer:
         rows = self.state.history
         self.run.write_history([vars(row) for row in rows], [self._line(row) for row in rows])
 
+    def _begin(self) -> None:
+        """Take the weights that the recipe begins with, and tell which did not fit."""
+        if self.config.start is None:
+            return
+        found = start.find(self.config.start, self.state.network)
+        start.apply(found, self.state.network)
+        self.start_sha256 = found.sha256
+        self.observer.note(str(found))
+
     def restore(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one.
+        """Go on from the newest whole checkpoint; without one, begin with the weights that the recipe names, if any.
 
         Raises:
-            RunError: it was made by another recipe or on other data, or none is whole.
+            RunError: it was made by another recipe or on other data, or none is whole; or there is no such network.
+            FlyweightError: none of that network's weights fits.
         """
         content, damaged = self.run.load_checkpoint()
         for message in damaged:
             self.observer.note(message)
         check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
         if content is None:
+            self._begin()
             return
         state = self.state
+        # all of the network that it began with is in the checkpoint: that one may be gone by now
+        self.start_sha256 = content.get("start")
         state.load(content)
         if not self.accelerator.is_main_process:
             # the state is the main process's: with it, all would draw the same dropout and count its images again

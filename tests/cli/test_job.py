@@ -31,19 +31,20 @@ def test_what_lies_beside_the_recipe_comes_first(places):
     assert absolute(beside, rules="mine.yaml").rules == str(beside / "mine.yaml")
     assert absolute(beside, rules="theirs.yaml").rules == str(here / "theirs.yaml")
     assert absolute(beside, train={"teacher": "teacher"}).train.teacher == str(beside / "teacher")
-    assert absolute(beside, train={"teacher": "other"}).train.teacher == str(here / "other")
+    both = absolute(beside, train={"teacher": "other", "start": "teacher"}).train
+    assert (both.teacher, both.start) == (str(here / "other"), str(beside / "teacher"))
 
 
 def test_what_ships_wins_over_a_file_of_its_name(places):
     beside, _ = places
-    plan = absolute(beside, rules="brief", train={"teacher": "sprint"})
-    assert (plan.rules, plan.train.teacher) == ("brief", "sprint")
+    plan = absolute(beside, rules="brief", train={"teacher": "sprint", "start": "sprint"})
+    assert (plan.rules, plan.train.teacher, plan.train.start) == ("brief", "sprint", "sprint")
 
 
 def test_what_is_not_found_keeps_its_name(places):
     beside, _ = places
-    plan = absolute(beside, rules="nothing", train={"teacher": "nobody"})
-    assert (plan.rules, plan.train.teacher) == ("nothing", "nobody")
+    plan = absolute(beside, rules="nothing", train={"teacher": "nobody", "start": "nobody"})
+    assert (plan.rules, plan.train.teacher, plan.train.start) == ("nothing", "nobody", "nobody")
 
 
 def test_a_home_that_nobody_has_is_one_line(places):

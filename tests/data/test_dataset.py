@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,19 @@ def test_hold_out_is_stratified_disjoint_and_repeatable(digits_set: data.Dataset
     assert "300 training images (seed 4) in place of the test set" in held.source
     assert held.mean == pytest.approx((held.train.images / 255).mean(axis=(0, 1, 2)))
     assert not held.train.images.flags.writeable
+
+
+def test_images_keep_their_names_in_every_split_that_is_made_of_theirs(digits_set: data.Dataset) -> None:
+    names = [f"train/{index}.png" for index in range(1437)]
+    named = replace(digits_set, train=replace(digits_set.train, names=names))
+    held = data.hold_out(named, 300)
+    for split in (held.train, held.test, data.subset(held, 50, 50).test):
+        assert split.names is not None
+        assert len(split.names) == len(split)
+        for image, name in zip(split.images, split.names, strict=True):
+            assert np.array_equal(image, digits_set.train.images[names.index(name)])
+    assert held.fingerprint == data.hold_out(digits_set, 300).fingerprint  # a name is no image
+    assert data.subset(named, 50, 50).test.names is None
 
 
 def test_a_split_is_the_same_on_every_machine() -> None:

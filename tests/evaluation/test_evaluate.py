@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -121,6 +122,33 @@ def test_files_are_safe_to_open_in_a_spreadsheet(tmp_path):
     assert rows[2] == ["3", "'=1+1", "'+3", "40.0000", "30.0000", "2"]
     with pytest.raises(RunError, match="cannot write"):
         evaluate.write(result, tmp_path / "nowhere")
+
+
+def test_a_mistake_is_called_by_its_file_where_the_images_have_names(tmp_path):
+    trained, dataset = by_hand(tmp_path)
+    names = ["0.png", "1.png", "2.png", "=cmd/3.png", "\x1b[31m" + "folder/" * 9 + "4.png"]
+    named = replace(dataset, test=replace(dataset.test, names=names))
+    result = evaluate.evaluate(trained, named)
+    assert "names" not in result.as_json()
+    json.dumps(result.as_json())
+    evaluate.write(result, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "mistakes.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in rows] == ["\ufffd[31m" + "folder/" * 9 + "4.png", "'=cmd/3.png"]
+    text = evaluate.render(result)
+    assert f"  …{'folder/' * 6}4.png " in text
+    assert "=cmd/3.png" in text
+    # without mistakes the table has the same columns
+    evaluate.write(replace(result, mistakes=()), tmp_path)
+    assert (tmp_path / "mistakes.csv").read_text(encoding="utf-8").endswith("true_rank,name\n")
+
+
+def test_the_balanced_accuracy_is_told_where_it_says_something_else(tmp_path):
+    trained, dataset = by_hand(tmp_path)  # two images of one class, one of the others
+    assert "  balanced     62.50 %: mean of the classes' accuracies" in evaluate.render(
+        evaluate.evaluate(trained, dataset)
+    )
+    even = evaluate.render(evaluate.evaluate(*world(np.eye(3) * 9, [0, 1, 2], ("a", "b", "c"), tmp_path)))
+    assert "balanced" not in even
 
 
 def test_the_text_is_aligned_and_safe_for_a_terminal(tmp_path):

@@ -1,3 +1,4 @@
+import warnings
 from math import isclose, sqrt
 
 import numpy as np
@@ -60,6 +61,24 @@ def test_scikit_learn_agrees():
     assert result.loss == pytest.approx(metrics.log_loss(labels, probabilities))
     top2 = metrics.top_k_accuracy_score(labels, logits, k=2, normalize=False)
     assert result.correct + result.near_misses == top2
+
+
+def test_the_balanced_accuracy_is_scikit_learns_and_leaves_out_classes_without_images():
+    generator = np.random.default_rng(0)
+    labels = generator.choice(6, 500, p=[0.7, 0.2, 0.05, 0.04, 0.01, 0])
+    logits = generator.normal(0, 1, (500, 6)).astype(np.float32)
+    logits[:, 0] += 1
+    result = scores.score(logits, labels, [str(i) for i in range(6)], **ABOUT)
+    assert result.uneven
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        expected = metrics.balanced_accuracy_score(labels, logits.argmax(1))
+    assert result.balanced_accuracy == pytest.approx(100 * expected)
+    assert result.balanced_accuracy < result.accuracy - 5
+    assert result.as_json()["balanced_accuracy"] == result.balanced_accuracy
+    even = scores.score(logits[:50], np.arange(50) % 5, [str(i) for i in range(6)], **ABOUT)
+    assert not even.uneven
+    assert even.balanced_accuracy == pytest.approx(even.accuracy)
 
 
 @pytest.mark.parametrize("classes", [20, 300])

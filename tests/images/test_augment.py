@@ -118,13 +118,27 @@ def test_an_epoch_shows_each_image_once_and_processes_share_it(striped):
         batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, world)
         for step in range(6):
             batches[0, step]
-        return batches._order[1]
+        return batches._drawn.indices
 
     assert sorted(labels(0, 1)) == list(range(192))
     whole = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)[0, 0][0]
     halves = [Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, 2)[0, 0][0] for rank in (0, 1)]
     assert torch.equal(whole[0::2], halves[0])
     assert torch.equal(whole[1::2], halves[1])
+
+
+def test_an_image_that_comes_again_in_an_epoch_looks_otherwise_and_the_first_time_as_ever():
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)[[0, 1, 0, 0, 1]]
+    augmenter = Augmenter(AugmentConfig(flip=0.5, shift_scale_rotate=1, cutout=1), MEAN, seed=2**32 - 1)
+    indices, before = [7, 8, 7, 7, 8], [0, 0, 1, 2, 1]
+    result = augmenter(images, indices, 3, before)
+    assert np.array_equal(result, augmenter.by_albumentations(images, indices, 3, before))
+    assert np.array_equal(result[:2], augmenter(images[:2], indices[:2], 3))
+    # place by place another one: the hole and the map are drawn from two generators
+    assert len({image.tobytes() for image in result}) == 5
+    holes = Augmenter(AugmentConfig(flip=0, shift_scale_rotate=0, cutout=1), MEAN)
+    assert len({image.tobytes() for image in holes(images[[0] * 9], [7] * 9, 0, range(9))}) > 5
+    assert np.array_equal(augmenter(images[2:4], [7, 7], 3, [1, 2]), result[2:4])
 
 
 def test_the_hole_is_one_square_of_the_data_sets_mean():

@@ -193,17 +193,39 @@ def test_confusion_of_any_size(classes):
     assert "most confused" not in figure.axes[0].get_title()
 
 
-def test_of_many_classes_the_most_confused_are_drawn_and_their_number_is_said():
-    result = evaluation(6000, [f"class {number}" for number in range(300)], scale=9)
-    confusion = np.diag(np.full(300, 20))
-    confusion[7, 250], confusion[250, 7], confusion[30, 7] = 9, 8, 5
+@pytest.fixture(scope="module")
+def many():
+    """Of 300 classes."""
+    return evaluation(6000, [f"class {number}" for number in range(300)], scale=9)
+
+
+def confused(result, confusion):
+    """The figure of such counts, and the names of the classes that it draws."""
     figure = figures.confusion(scores.Evaluation(**{**vars(result), "confusion": confusion}))
     drawn(figure)
-    axes = figure.axes[0]
-    assert axes.get_title().startswith("the 20 most confused of 300 classes")
-    assert {"class 7", "class 30", "class 250"} <= {label.get_text() for label in axes.get_xticklabels()}
-    assert len(axes.get_xticklabels()) == 20
-    assert sorted(text.get_text() for text in axes.texts) == sorted(["9", "8", "5", *["20"] * 20])
+    return figure, [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
+
+
+def test_of_many_classes_those_of_the_most_frequent_confusions_are_drawn_and_their_number_is_said(many):
+    confusion = np.diag(np.full(300, 20))
+    for number in range(40):
+        confusion[2 * number, 2 * number + 1] = 99 - number
+    # in more mistakes than any other, but taken for one class after the other
+    confusion[299, :290] += 1
+    figure, classes = confused(many, confusion)
+    assert figure.axes[0].get_title().startswith("the 20 most confused of 300 classes")
+    assert classes == [f"class {number}" for number in range(20)]
+    assert sorted(int(text.get_text()) for text in figure.axes[0].texts) == [20] * 20 + list(range(90, 100))
+
+
+def test_of_many_classes_no_more_are_drawn_than_were_confused(many):
+    confusion = np.diag(np.full(300, 20))
+    confusion[7, 250], confusion[250, 7], confusion[30, 7] = 9, 8, 5
+    figure, classes = confused(many, confusion)
+    assert classes == ["class 7", "class 30", "class 250"]
+    assert figure.axes[0].get_title().startswith("the 3 most confused of 300 classes")
+    figure, _ = confused(many, np.diag(np.full(300, 20)))
+    assert texts(figure)[0] == "no confusions: all 6000 images of 300 classes were recognised"
 
 
 def test_the_diagonal_has_a_colour_of_its_own():
@@ -233,6 +255,22 @@ def test_names_are_drawn_as_they_are(striped):
         assert not any("\x1b" in text for text in texts(figure))
     assert {"$x_1$", "\ufffd[31mred", "日本", "a very long nam\N{HORIZONTAL ELLIPSIS}"} <= set(texts(matrix))
     assert not any(text.get_parse_math() for text in matrix.axes[0].get_xticklabels())
+
+
+def test_a_gallery_shows_the_end_of_an_images_name(striped):
+    result = evaluation(64, ("left", "right", "up"), scale=-2)
+    names = [f"a/very/long/$way$/to/\x1b/of {number}.jpg" for number in range(64)]
+    named = scores.Evaluation(**{**vars(result), "names": names})
+    gallery = figures.misclassified(named, striped.test.images)
+    first = result.mistakes[0]
+    title = gallery.axes[0].get_title().splitlines()
+    assert title[0] == "…" + f"a/very/long/$way$/to/\ufffd/of {first.index}.jpg"[-23:]
+    assert len(title) == 3
+    maps = np.random.default_rng(0).random((3, 32, 32))
+    looked = figures.gradcam(named, striped.test.images[:3], result.mistakes[:3], maps, maps)
+    assert looked.axes[0].get_title().splitlines()[0].endswith(f"of {first.index}.jpg")
+    for figure in (gallery, looked):
+        drawn(figure)
 
 
 def test_nothing_global_is_left_behind(striped):

@@ -201,6 +201,29 @@ def test_odd_names_break_neither_page_nor_markdown(odd):
         assert "\x1b" not in file.read_text(encoding="utf-8")
 
 
+def test_uneven_classes_many_classes_and_named_images_are_in_the_page_and_the_markdown(odd, tmp_path):
+    run, dataset = odd
+    names = [f"<b>/{number}.png" for number in range(30)]
+    # three images fewer of the first class
+    chosen = np.flatnonzero((dataset.test.labels > 0) | (np.arange(30) > 14))
+    part = Split(dataset.test.images[chosen], dataset.test.labels[chosen], [names[index] for index in chosen])
+    copy = copied(run, tmp_path / "named")
+    report.write(copy, Dataset(**{**vars(dataset), "test": part}))
+    scores = json.loads(copy.evaluation.read_text(encoding="utf-8"))
+    balanced, text, markdown = f"{scores['balanced_accuracy']:.2f} %", words(copy), copy.report_markdown.read_text()
+    assert f"balanced accuracy, the mean of the classes' {balanced}" in text
+    assert f"balanced accuracy, the mean of the classes' | {balanced} |" in markdown
+    first = copy.mistakes.read_text(encoding="utf-8").splitlines()[1].rpartition(",")[2]
+    assert first in names
+    assert first in text
+    assert "<b>/" not in copy.report_html.read_text(encoding="utf-8")
+    # the run that it is a copy of has even classes and no names
+    assert "balanced accuracy" not in words(run)
+    assert "balanced accuracy" not in run.report_markdown.read_text(encoding="utf-8")
+    low, high = scores["per_class"][1]["interval"]
+    assert f"{low:.1f} to {high:.1f} %" in markdown
+
+
 def test_a_run_without_history_or_machine_still_has_a_report(odd):
     text = "".join(html(odd[0]).text)
     assert "(the log is missing)" in text
@@ -372,6 +395,8 @@ def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the
     shown = min(classes, 20)
     assert text.partition("### Classes")[2].count("\n| shape") == shown
     assert run.report_html.read_text(encoding="utf-8").count('<td class="text">shape') >= shown
+    assert ("true class among the five likeliest" in page) == (classes >= 20)
+    assert ("true class among the five likeliest" in text) == (classes >= 20)
     assert ("The 20 of 300 classes with the lowest accuracy" in page) == (classes > 20)
     assert len(json.loads(run.evaluation.read_text(encoding="utf-8"))["per_class"]) == classes
     assert {path.stem for path in run.images.iterdir()} == {

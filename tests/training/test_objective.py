@@ -1,13 +1,15 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from conftest import fit
+from conftest import fit, fresh, synthetic
 from torch.nn import functional as F
 
+from flyweight.data import Split
 from flyweight.errors import FlyweightError
 from flyweight.recipes.sections import TrainConfig
-from flyweight.training.objective import Objective, distillation, load_teacher
+from flyweight.training.objective import Objective, balanced, distillation, load_teacher
 
 CPU = torch.device("cpu")
 
@@ -72,3 +74,68 @@ def test_a_teacher_that_may_know_the_held_out_pictures_is_refused(striped, recip
     fit(recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1})}), striped, tmp_path / "run")
     with pytest.raises(FlyweightError, match="train.teacher: .* was trained on other data"):
         objective(replace(striped, fingerprint="1" * 64), teacher=str(tmp_path / "run"))
+
+
+def uneven(counts):
+    """Images of so many of each class."""
+    dataset = synthetic(len(counts), 3, 32, 32, train=8, test=8)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.zeros((len(labels), 32, 32, 3), np.uint8)
+    return replace(dataset, train=Split(images, labels))
+
+
+def test_balanced_weights_let_all_classes_count_as_much_and_a_mean_image_1():
+    labels = np.repeat([0, 1, 3], [20, 1, 9])
+    weights = balanced(labels, 5)
+    assert weights == pytest.approx([30 / 3 / 20, 30 / 3 / 1, 0, 30 / 3 / 9, 0])
+    assert [weights[labels][labels == label].sum() for label in (0, 1, 3)] == pytest.approx([10, 10, 10])
+    assert weights[labels].mean() == pytest.approx(1)
+    assert (balanced(np.arange(12) % 4, 4) == 1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25], ids=["whole", "mixed"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["hard", "smooth"])
+def test_an_image_pulls_by_the_weight_of_its_class_whatever_else_is_in_the_batch(share, smoothing):
+    dataset = uneven([20, 1, 0])
+    weighted = objective(dataset, class_weights="balanced", label_smoothing=smoothing)
+    plain = objective(dataset, label_smoothing=smoothing)
+    for labels in ([0, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]):
+        labels = torch.tensor(labels)
+        outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        inputs = torch.zeros(4, 3, 32, 32)
+        weighted.loss(outputs, inputs, labels, share, 0).backward()
+        got, outputs.grad = outputs.grad, None
+        expected = torch.zeros(4, 3)
+        # what each image's own label and the other one's pull, each by its own class
+        for part, own in ((1 - share, labels), (share, labels.flip(0))):
+            outputs.grad = None
+            plain.loss(outputs, inputs, own, 0.0, 0).backward()
+            expected += part * weighted.weights[own][:, None] * outputs.grad
+        torch.testing.assert_close(got, expected)
+
+
+def test_balanced_weights_make_the_gradients_of_an_uneven_set_those_of_an_even_one(recipe):
+    # 20 images of one class and 1 of the other: weighted, they pull as one of each would
+    dataset = synthetic(2, 3, 32, 32, train=40, test=8)
+    first, second = (dataset.train.images[dataset.train.labels == label] for label in (0, 1))
+    images = np.concatenate([first, second[:1]])
+    uneven_set = replace(dataset, train=Split(images, np.repeat([0, 1], [20, 1])))
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5
+    network = fresh(recipe, dataset).eval()
+    labels = torch.from_numpy(uneven_set.train.labels)
+
+    def gradients(loss):
+        network.zero_grad()
+        loss.backward()
+        return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+    of_class = [
+        gradients(F.cross_entropy(network(inputs[labels == label]), labels[labels == label], label_smoothing=0.1))
+        for label in (0, 1)
+    ]
+    weighted = objective(uneven_set, class_weights="balanced", label_smoothing=0.1)
+    got = gradients(weighted.loss(network(inputs), inputs, labels, 0.0, 0))
+    torch.testing.assert_close(got, (of_class[0] + of_class[1]) / 2, rtol=1e-3, atol=1e-5)
+    plain = gradients(objective(uneven_set, label_smoothing=0.1).loss(network(inputs), inputs, labels, 0.0, 0))
+    torch.testing.assert_close(plain, (20 * of_class[0] + of_class[1]) / 21, rtol=1e-3, atol=1e-5)
+    assert (got - plain).norm() > 0.2 * plain.norm()

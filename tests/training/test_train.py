@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
 
+from flyweight.cli.app import run_command
 from flyweight.errors import RunError
 from flyweight.machine import device
 from flyweight.recipes import sections
@@ -93,10 +94,31 @@ def test_the_shortest_trainings_work(striped, recipe, tmp_path, steps):
 
 
 def test_settle_leaves_nothing_open():
-    settled = device.settle(sections.TrainConfig())
+    settled = device.settle(sections.TrainConfig(batch_size=None), 1000)
     assert settled.precision in {"float32", "bfloat16"}
     assert settled.workers is not None
-    assert device.settle(settled) == settled
+    assert settled.batch_size == 64
+    assert device.settle(settled, 9) == settled
+    assert device.settle(sections.TrainConfig(), 1000).batch_size == 256
+
+
+@pytest.mark.parametrize(
+    ("images", "size"),
+    [(50_000, 256), (2048, 256), (2047, 128), (1000, 64), (64, 8), (128, 16), (127, 8), (20, 8), (8, 8), (5, 5)],
+)
+def test_a_batch_leaves_eight_steps_an_epoch(images, size):
+    assert device.batch_size(images) == size
+
+
+def test_a_batch_that_the_recipe_leaves_open_is_in_the_runs_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call = ["train", "sprint", "--data", "digits", "--epochs", "1", "--out", "run", "--no-report"]
+    few = ["--set", "data.train_images=100", "--set", "data.test_images=40", "--set", "train.batch_size=null"]
+    assert run_command([*call, *few]) == 0
+    assert "1 epochs, 8 images a step" in " ".join(capsys.readouterr().err.split())
+    run = Run.open(tmp_path / "run")
+    assert run.recipe().train.batch_size == 8
+    assert run.load_checkpoint()[0]["recipe"]["train.batch_size"] == 8
 
 
 @pytest.mark.long

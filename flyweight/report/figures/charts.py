@@ -7,8 +7,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from flyweight.evaluation.calibration import Calibration
-from flyweight.evaluation.scores import Evaluation
-from flyweight.report.figures.style import BLUE, GREY, ORANGE, styled
+from flyweight.evaluation.scores import Evaluation, confusions
+from flyweight.report.figures.style import BLUE, GREY, ORANGE, message, styled
 from flyweight.text import short
 
 WHOLE = 30
@@ -23,16 +23,18 @@ def confusion(evaluation: Evaluation, most: int = 20) -> Figure:
 
     Args:
         evaluation: whose.
-        most: how many classes are drawn where there are more than :data:`WHOLE`: those in most mistakes.
+        most: how many classes are drawn where there are more than :data:`WHOLE`: see :func:`most_confused`.
     """
     counts = np.asarray(evaluation.confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     title = "images of each true class (row) by predicted class (column)"
     chosen = np.arange(len(counts))
     if len(counts) > WHOLE:
-        title = f"the {most} most confused of {len(counts)} classes:\n{title}"
-        wrong_images = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
-        chosen = np.sort(np.argsort(-wrong_images, kind="stable")[:most])
+        chosen = np.array(most_confused(evaluation, most), np.int64)
+        if not len(chosen):
+            words = f"no confusions: all {evaluation.n} images of {len(counts)} classes were recognised"
+            return message(Figure(figsize=(9.4, 1.6)), words)
+        title = f"the {len(chosen)} most confused of {len(counts)} classes:\n{title}"
     counts, shares = (matrix[np.ix_(chosen, chosen)] for matrix in (counts, shares))
     size = len(chosen)
     diagonal = np.eye(size, dtype=bool)
@@ -59,6 +61,20 @@ def confusion(evaluation: Evaluation, most: int = 20) -> Figure:
             weight = "bold" if row == column else "normal"
             axes.text(column, row, str(count), ha="center", va="center", fontsize=small, fontweight=weight)
     return figure
+
+
+def most_confused(evaluation: Evaluation, most: int) -> list[int]:
+    """At most so many classes, in their order: those of the most frequent confusions, both classes of each.
+
+    By the mistakes in all, classes that are taken for any other would come first, and their matrix would be empty.
+    """
+    chosen: set[int] = set()
+    for true, predicted, _ in confusions(evaluation, evaluation.n):
+        if len(chosen | {true, predicted}) <= most:
+            chosen |= {true, predicted}
+        if len(chosen) == most:
+            break
+    return sorted(chosen)
 
 
 @styled
