@@ -85,10 +85,14 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
     from flyweight.recipes.sections import DataConfig
+    from flyweight.runs.card import find_trained
     from flyweight.training import start
     from flyweight.training.checks import check_trainable
 
     # before the data where that is possible: a typo should not cost a download
+    for trained in (plan.train.start, plan.train.teacher):
+        if trained is not None:
+            find_trained(trained)
     spec = job.known_spec(plan.data)
     network = None if spec is None else job.check_rules(plan, spec)
     dataset, note = job.load_data(plan.data, fallback)

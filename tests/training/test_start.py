@@ -9,7 +9,7 @@ from conftest import Silent, change, fit, fresh, same, synthetic
 from flyweight.cli.app import run_command
 from flyweight.errors import FlyweightError, RunError
 from flyweight.recipes.sections import ModelConfig
-from flyweight.runs.card import ZOO, load_trained
+from flyweight.runs.card import ZOO, load_trained, save_model
 from flyweight.runs.folder import Run
 from flyweight.training import start
 from flyweight.training.trainer import Trainer
@@ -77,11 +77,19 @@ def test_a_start_that_is_none_or_of_which_nothing_fits_is_one_line(striped, reci
         start.find("sprint", torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2)))
 
 
-def test_a_bad_start_leaves_no_run_folder_behind(tmp_path, capsys, monkeypatch):
+def call(start, data):
+    """The command line's exit code."""
+    return run_command(["train", "sprint", "--data", data, "--out", "run", "--set", f"train.start={start}"])
+
+
+def test_a_bad_start_leaves_no_run_folder_behind_and_costs_no_data(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = run_command(
-        ["train", "sprint", "--data", "digits", "--out", "run", "--set", "train.start=nobody", "--no-report"]
-    )
-    assert code == 4
+    # told before the data, which is not there either
+    assert call("nobody", "nowhere") == 4
     assert "'nobody' is neither a run folder nor a shipped network" in " ".join(capsys.readouterr().err.split())
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3))
+    (tmp_path / "other").mkdir()
+    save_model(tmp_path / "other", network, load_trained(ZOO / "sprint").card)
+    assert call("other", "digits") == 2
+    assert "train.start: none of the weights of" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
