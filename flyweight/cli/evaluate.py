@@ -49,7 +49,6 @@ def evaluate(
     Args:
         network: A network that ships with its weights, or a run folder.
     """
-    from flyweight.data.listed import as_test
     from flyweight.evaluation import evaluate as evaluation
     from flyweight.evaluation import robustness
     from flyweight.machine.allocator import keep_freed_memory
@@ -63,9 +62,7 @@ def evaluate(
         trained = load_trained(source)
         # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
         plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
-        dataset, _ = job.load_data(plan, None, like=trained.card.spec)
-        if dataset.set_aside and dataset.fingerprint != trained.card.fingerprint:
-            dataset = as_test(dataset)
+        dataset, _ = job.load_data(plan, None, trained.card)
         scores = evaluation.evaluate(trained, dataset)
         results = _on_damaged(trained, dataset) if damaged else []
     # what a run's report speaks of stays; what ships is not ours to write beside

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flyweight.cli.console import DataBar, banner, err, say
 from flyweight.errors import RuleError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from flyweight.data import Dataset
     from flyweight.images.spec import Spec
+    from flyweight.runs.card import Card
     from flyweight.runs.folder import Run
 
 
@@ -87,23 +88,24 @@ def _data_name(name: str | None, path: Path | None) -> str | None:
 
 
 def load_data(
-    plan: DataConfig, fallback: str | None, like: Spec | None = None, verify: bool = False
+    plan: DataConfig, fallback: str | None, card: Card | None = None, verify: bool = False
 ) -> tuple[Dataset, str | None]:
     """The data, and the note that must be loud where it is not what was asked for.
 
     Args:
         plan: which data.
         fallback: name of a data set to take, loudly, where it cannot be had.
-        like: of a network that the images are for; none: of one that is yet to be trained.
+        card: of a network that the images are for; none: of one that is yet to be trained.
         verify: read all files again, whatever their times say.
     """
     from flyweight import data
     from flyweight.data.registry import choose
 
     note = None
+    kept: dict[str, Any] = {} if card is None else {"like": card.spec, "trained_on": card.fingerprint}
     with DataBar(err) as bar:
         try:
-            dataset = data.load(plan.name, plan.path, progress=bar, config=plan, like=like, verify=verify)
+            dataset = data.load(plan.name, plan.path, progress=bar, config=plan, verify=verify, **kept)
         except data.NoDataError as error:
             if fallback is None:
                 raise
@@ -120,7 +122,7 @@ def load_data(
         dataset = data.subset(
             dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
         )
-    for sentence in dataset.notes:
+    for sentence in (*dataset.notes, *dataset.remarks):
         say(f"note: {sentence}")
     return dataset, note
 

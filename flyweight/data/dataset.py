@@ -52,7 +52,7 @@ class Dataset:
         held_out: how many training images `hold_out` put in place of the test split; 0: it is the test split.
         validation: images to watch a training by; none: it is watched by `test`.
         resize: what became of other proportions than those of the images here.
-        set_aside: whether the test images did not come as such, but were chosen among all.
+        remarks: sentences about choices that were made for the user, and about files that were left out.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Dataset:
     held_out: int = 0
     validation: Split | None = None
     resize: Resize = "crop"
-    set_aside: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def spec(self) -> Spec:
@@ -201,7 +201,7 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
         resize=dataset.resize,
     )
     note = f"Not the test set: accuracy is of {count:,} images held out of the training set, to choose by."
-    return replace(held_out, notes=(*dataset.notes, note), held_out=count)
+    return replace(held_out, notes=(*dataset.notes, note), held_out=count, remarks=dataset.remarks)
 
 
 def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
@@ -226,7 +226,7 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
         f"Only a part of the data: {train:,} training and {test:,} {dataset.tested} images."
         " The figures are not those of the whole data set."
     )
-    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out)
+    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out, remarks=dataset.remarks)
 
 
 def assemble(

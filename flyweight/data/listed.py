@@ -20,7 +20,14 @@ from flyweight.text import some
 
 
 def load(
-    listing: Listing, config: DataConfig, *, cache: Path, progress: Progress, like: Spec | None, verify: bool
+    listing: Listing,
+    config: DataConfig,
+    *,
+    cache: Path,
+    progress: Progress,
+    like: Spec | None,
+    trained_on: str | None,
+    verify: bool,
 ) -> Dataset:
     """Open a listing as a data set.
 
@@ -30,6 +37,8 @@ def load(
         cache: the folder for arrays.
         progress: called as progress(what, done, total).
         like: of a network that the images are for: its classes and its images' size; none: the set's own.
+        trained_on: fingerprint of the data set that this network was trained on. Of another one without splits all
+            images are test images.
         verify: hash all files and arrays again, whatever their times say.
 
     Raises:
@@ -64,7 +73,7 @@ def load(
         called = [catalogue.names[row] for row in there]
         return Split(images, _read_only(labels[chosen]), called)
 
-    notes = (*listing.notes, *_unreadable(listing, converted), *assigned.notes)
+    remarks = (*listing.notes, *_unreadable(listing, converted), *converted.notes)
     dataset = assemble(
         listing.path.name or str(listing.path),
         split(assigned.train),
@@ -73,27 +82,24 @@ def load(
         where,
         validation=split(assigned.validation) if len(assigned.validation) else None,
         resize=converted.resize,
-        notes=(*notes, *splits.missing(classes, assigned, labels), *converted.notes),
+        notes=(*assigned.notes, *splits.missing(classes, assigned, labels)),
     )
-    return replace(dataset, set_aside="test" not in given)
+    if "test" not in given and trained_on not in (None, dataset.fingerprint):
+        dataset = _as_test(dataset)
+    return replace(dataset, remarks=remarks)
 
 
-def as_test(dataset: Dataset) -> Dataset:
-    """The same images, all of them to test with: for a network that has seen none of them.
-
-    Raises:
-        DataError: they are not those of a listing.
-    """
+def _as_test(dataset: Dataset) -> Dataset:
+    """The same images, all of them to test with."""
     parts = [split for split in (dataset.train, dataset.validation, dataset.test) if split is not None]
-    first = parts[0].images
-    if not isinstance(first, Stored):
-        raise DataError(f"{dataset.source} has training and test images that stay apart")
     rows = np.concatenate([part.images.rows for part in parts if isinstance(part.images, Stored)])
     labels = np.concatenate([part.labels for part in parts])
     names = [name for part in parts for name in part.names or ()]
     order = np.argsort(rows)
-    whole = Split(replace(first, rows=rows[order]), _read_only(labels[order]), [names[place] for place in order])
-    note = f"The set has no splits: all of its {len(whole):,} images are test images, for the network has seen none."
+    assert isinstance(dataset.test.images, Stored)
+    images = replace(dataset.test.images, rows=rows[order])
+    whole = Split(images, _read_only(labels[order]), [names[place] for place in order])
+    note = f"The set has no splits, and the network has seen none of it: all {len(whole):,} images are test images."
     test = assemble(dataset.name, dataset.train, whole, dataset.classes, dataset.source, resize=dataset.resize)
     return replace(test, notes=(note,))
 

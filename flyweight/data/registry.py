@@ -26,6 +26,7 @@ def load(
     download: bool = True,
     config: DataConfig | None = None,
     like: Spec | None = None,
+    trained_on: str | None = None,
     verify: bool = False,
 ) -> Dataset:
     """Open a data set; the first time, find it and convert it to arrays in the cache (10 s for CIFAR-10).
@@ -38,6 +39,8 @@ def load(
         download: whether the network may be used.
         config: size and splits of a set of any images; its name and path do not count here.
         like: of a network that the images are for: its classes and its images' size; none: the set's own.
+        trained_on: fingerprint of the data set that this network was trained on: all images of another one that has
+            no splits are test images.
         verify: read all files of a set of any images again, whatever their times say.
 
     Raises:
@@ -54,7 +57,13 @@ def load(
         if place is None:
             raise FlyweightError(f"data set {found.name} needs a path: name {found.layouts}")
         return listed.load(
-            found.listing(place, config, told), config, cache=root, progress=told, like=like, verify=verify
+            found.listing(place, config, told),
+            config,
+            cache=root,
+            progress=told,
+            like=like,
+            trained_on=trained_on,
+            verify=verify,
         )
     assert found.read is not None
     if config.size is not None or config.resize is not None:
