@@ -38,7 +38,7 @@ class DataConfig(Section):
         0.15, gt=0, lt=1, description="of the images of each class, set aside as test images where the set has none"
     )
     validation_share: float = Field(
-        0.15, gt=0, lt=1, description="of the training images of each class, as validation images where it has none"
+        0.1, gt=0, lt=1, description="of the training images of each class, as validation images where it has none"
     )
     split_seed: int = Field(0, ge=0, description="of these two choices")
     image_column: str | None = Field(None, description="of a parquet set; none: found by its type")
