@@ -18,8 +18,9 @@ from flyweight.evaluation import evaluate
 from flyweight.machine import environment
 from flyweight.networks.build import build
 from flyweight.recipes import sections
-from flyweight.recipes.network import Row
+from flyweight.recipes.network import Network, Row
 from flyweight.report import pages, report
+from flyweight.report.subject import Subject
 from flyweight.runs.card import Card, load_trained
 from flyweight.runs.folder import Run
 
@@ -304,6 +305,16 @@ def test_the_commands_name_the_rules_and_the_images_of_the_run(odd, tmp_path):
     report.write(run, odd[1])
     assert f"--rules '{rules_file}' --input 3,32,32 --classes 6" in words(run)
     assert "few FAIL" in words(run)
+
+
+def test_the_commands_check_rows_of_a_recipes_own_by_the_recipe(odd, tmp_path):
+    rows = Network(blocks=((Row(width=4),),))
+    model = odd[0].recipe().model.model_copy(update={"network": "rows", "table": rows})
+    run = copied(odd[0], tmp_path / "a run", model=model)
+    subject = Subject(
+        run, run.recipe(), load_trained(odd[0].folder), odd[1], None, rules.load_ruleset(run.recipe().rules)
+    )
+    assert report._commands(subject)[0] == "flyweight check 'a run'/config.yaml --classes 6"
 
 
 # --- any images, any classes, no rules
