@@ -366,7 +366,7 @@ def foreign(folder, classes, shape, augment=None):
 # an image of one channel, moved by the batched augmentation, has tests of its own
 @pytest.mark.parametrize(
     ("classes", "shape", "augment"),
-    [(3, (1, 28, 28), {"cutout_size": 14}), (300, (3, 64, 48), {})],
+    [(3, (1, 28, 28), {"cutout_size": 14}), (300, (3, 64, 48), {"flip": 0, "shift_scale_rotate": 0, "cutout": 0})],
 )
 def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the_brief(
     tmp_path, classes, shape, augment
@@ -379,6 +379,7 @@ def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the
     text = run.report_markdown.read_text(encoding="utf-8")
     assert text.startswith("# Report of shapes")
     assert "| c1.1 | 32 | dense 3x3 | 2 | 1 | 1 |  |" in text
+    assert ("None: the network is trained on the images as they are." in text) == ("flip" in augment)
     page = words(run)
     shown = min(classes, 20)
     assert text.partition("### Classes")[2].count("\n| shape") == shown
