@@ -1,5 +1,6 @@
 """The README says what the program says."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from flyweight.rules import summary
 from flyweight.runs.card import ZOO, load_trained
 
 PACKAGE = Path(flyweight.__file__).parent
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def facts(name):
@@ -62,11 +65,32 @@ def test_the_places_for_a_new_thing_exist():
     places = re.findall(r"`((?:flyweight|tools|docs)/[\w./-]+)`", text)
     assert len(places) > 8
     assert [place for place in places if not (PACKAGE.parent / place).exists()] == []
+    tables = re.findall(r"`(\w+)` of `flyweight/([\w/]+)\.py`", text)
+    assert len(tables) == 8
+    assert [place for place in tables if not holds(*place)] == []
+
+
+def holds(table, module):
+    """Whether a module of this package has a table of that name."""
+    return hasattr(importlib.import_module(f"flyweight.{module.replace('/', '.')}"), table)
+
+
+def test_the_places_of_contributing_exist():
+    rows = CONTRIBUTING.partition("## Where a new thing goes\n")[2].partition("\n## ")[0].splitlines()
+    rows = [row.split(" | ") for row in rows if row.startswith("| ") and "`" in row]
+    assert len(rows) == 8
+    for thing, change, test in rows:
+        places = [place for place in re.findall(r"`([\w./]+(?:/|\.py))`", change) if "NAME" not in place]
+        assert [place for place in places if not (PACKAGE / place).exists()] == [], thing
+        tables = re.findall(r"`([\w/]+)\.py`: [^;]* in `(\w+)`", change)
+        assert tables or thing == "| experiment", thing
+        assert [place for place in tables if not holds(place[1], place[0])] == [], thing
+        assert [place for place in re.findall(r"`(tests/.*?)`", test) if not (ROOT / place).exists()] == [], thing
 
 
 def test_the_figures_are_there():
     for figure in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (Path(__file__).parents[1] / figure).is_file(), figure
+        assert (ROOT / figure).is_file(), figure
 
 
 def test_the_networks_that_ship_are_the_ones_in_the_table():

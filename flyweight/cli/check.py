@@ -1,10 +1,11 @@
-"""`flyweight check`: a network against a rule set."""
+"""`flyweight check`: a network, or that of a recipe, against a rule set."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,7 +13,18 @@ from flyweight.cli.console import answer, answer_json
 from flyweight.cli.options import JsonOption, command, image_shape
 from flyweight.errors import FlyweightError
 
-app = command("check", "check dilated", "check my_network.py:Net --input 1,64,64 --classes 5", "check course --json")
+if TYPE_CHECKING:
+    from flyweight.images.spec import Spec
+    from flyweight.recipes.sections import Recipe
+    from flyweight.rules import RuleSet
+
+app = command(
+    "check",
+    "check dilated",
+    "check my_network.py:Net --input 1,64,64 --classes 5",
+    "check my_recipe.yaml    (its network by its own rules, for its own data)",
+    "check course --json",
+)
 
 
 @app.default
@@ -22,10 +34,15 @@ def check(
     *,
     shape: Annotated[
         str | None,
-        Parameter(name="--input", help="Channels, height and width of an image; by default what the rule set says."),
+        Parameter(
+            name="--input",
+            help="Channels, height and width of an image; by default those of the recipe's data, else of the rule set.",
+        ),
     ] = None,
-    classes: Annotated[int | None, Parameter(help="How many; by default as many as the rule set says.")] = None,
-    rules: Annotated[str, Parameter(help="A built-in rule set or a YAML file of yours.")] = "brief",
+    classes: Annotated[int | None, Parameter(help="How many; by default as many as the data or rule set has.")] = None,
+    rules: Annotated[
+        str | None, Parameter(help="A built-in rule set or a YAML file of yours; by default the recipe's, else brief.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Check a network against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
@@ -33,11 +50,10 @@ def check(
     Exit code 0 when every rule passes, 1 when one fails, 2 when the call is wrong.
 
     Args:
-        network: A built-in network or path/to/file.py:ClassName (built without arguments, or with num_classes alone).
+        network: A built-in network, path/to/file.py:ClassName (built without arguments or with num_classes), a recipe.
     """
     from flyweight import analysis
     from flyweight import rules as rule_sets
-    from flyweight.images.spec import Spec
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
     from flyweight.rules import summary
@@ -45,19 +61,52 @@ def check(
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
     asked = None if shape is None else image_shape(shape, "--input")
-    ruleset = rule_sets.load_ruleset(rules)
-    if asked is None:
-        if ruleset.input is None:
-            raise FlyweightError(f"the rules {rules} do not say for which images: say it with --input, such as 1,28,28")
-        asked = image_shape(ruleset.input, f"{rules}: input")
-    classes = classes or ruleset.classes
-    if classes is None:
-        raise FlyweightError(f"the rules {rules} do not say for how many classes: say it with --classes, such as 10")
+    recipe = _recipe(network)
+    source = rules or ("brief" if recipe is None else recipe.rules)
+    if source is None:
+        raise FlyweightError(f"{network} asks for no rules: name some with --rules, such as --rules brief")
+    ruleset = rule_sets.load_ruleset(source)
+    spec = _spec(asked, classes, recipe, ruleset, source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        facts = analysis.analyze(build(ModelConfig(network=network), Spec.unnamed(classes, asked)), asked)
+        built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec)
+        facts = analysis.analyze(built, spec.shape)
     verdict = rule_sets.check(facts, ruleset)
     if as_json:
         answer_json(summary.as_json(facts, verdict))
     else:
         answer(summary.render(facts, verdict))
     return 0 if verdict.passed else 1
+
+
+def _recipe(network: str) -> Recipe | None:
+    """The recipe where a file of one was named; the name of a built-in one is its network's."""
+    from flyweight import recipes
+    from flyweight.cli import job
+
+    if not network.endswith((".yaml", ".yml")):
+        return None
+    return job.absolute(recipes.load(network), Path(network).parent)
+
+
+def _spec(
+    shape: tuple[int, int, int] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
+) -> Spec:
+    """For which images and how many classes: as the options say, else the recipe's data, else the rule set."""
+    from flyweight.data.registry import choose
+    from flyweight.images.spec import Spec
+
+    if recipe is not None and (shape is None or classes is None):
+        # the path matters only where it decides which data set it is
+        known = choose(recipe.data.name, recipe.data.path if recipe.data.name is None else None).spec
+        if known is not None:
+            shape, classes = shape or known.shape, classes or len(known.classes)
+    if shape is None:
+        if ruleset.input is None:
+            raise FlyweightError(
+                f"the rules {source} do not say for which images: say it with --input, such as 1,28,28"
+            )
+        shape = image_shape(ruleset.input, f"{source}: input")
+    classes = classes or ruleset.classes
+    if classes is None:
+        raise FlyweightError(f"the rules {source} do not say for how many classes: say it with --classes, such as 10")
+    return Spec.unnamed(classes, shape)

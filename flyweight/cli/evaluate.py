@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import DataOption, JsonOption, command
+from flyweight.cli.options import JsonOption, command
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def evaluate(
     network: str,
     /,
     *,
-    data: DataOption = None,
+    data: job.DataOption = None,
     out: Annotated[
         Path | None,
         Parameter(help="Where evaluation.json and mistakes.csv go; by default a run's folder, with --data nowhere."),

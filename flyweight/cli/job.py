@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
+from flyweight import data
 from flyweight.cli.console import DataBar, banner, err, say
+from flyweight.data import registry
+from flyweight.data.cache import expanded
 from flyweight.errors import RuleError
 from flyweight.recipes.sections import DataConfig, Recipe
 
@@ -18,6 +23,14 @@ if TYPE_CHECKING:
     from flyweight.runs.card import Card
     from flyweight.runs.folder import Run
 
+DataOption = Annotated[
+    str | None,
+    Parameter(
+        help=f"A data set's name ({', '.join(reader.name for reader in registry.READERS)}), or the folder or archive"
+        f" that holds {' or '.join(reader.label for reader in registry.READERS if reader.layouts)}."
+    ),
+]
+
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
     """The recipe with the name of its data set, and with paths that hold from anywhere.
@@ -28,7 +41,6 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
         DataError: the data lies in the home of a user who does not exist, or is not recognised.
         FlyweightError: there is no such data set.
     """
-    from flyweight.data.cache import expanded
     from flyweight.rules import known_rulesets
 
     file, colon, name = plan.model.network.rpartition(":")
@@ -71,20 +83,15 @@ def with_data(plan: Recipe, option: str | None) -> Recipe:
 
 def data_of(name: str | None, option: str | None) -> DataConfig:
     """The data set of a card, or what --data says in its place: a name, else a path."""
-    from flyweight.data.registry import READERS
-
-    if option is None or option in (reader.name for reader in READERS):
+    if option is None or option in (reader.name for reader in registry.READERS):
         return DataConfig(name=option or name)
     return DataConfig(name=_data_name(None, Path(option)), path=Path(option))
 
 
 def _data_name(name: str | None, path: Path | None) -> str | None:
     """The name of the data set; as it is where there is no such path, which is told when the data is loaded."""
-    from flyweight.data.cache import expanded
-    from flyweight.data.registry import choose
-
     missing = path is not None and not expanded(path, "--data").exists()
-    return name if missing else choose(name, path).name
+    return name if missing else registry.choose(name, path).name
 
 
 def load_data(
@@ -98,9 +105,6 @@ def load_data(
         card: of a network that the images are for; none: of one that is yet to be trained.
         verify: read all files again, whatever their times say.
     """
-    from flyweight import data
-    from flyweight.data.registry import choose
-
     note = None
     kept: dict[str, Any] = {} if card is None else {"like": card.spec, "trained_on": card.fingerprint}
     with DataBar(err) as bar:
@@ -109,7 +113,7 @@ def load_data(
         except data.NoDataError as error:
             if fallback is None:
                 raise
-            label = choose(plan.name).label
+            label = registry.choose(plan.name).label
             note = f"{label} could not be had, so this is NOT {label}: trained and tested on {fallback}. ({error})"
             dataset = data.load(fallback, progress=bar)
             dataset = replace(dataset, notes=(note, *dataset.notes))
@@ -129,10 +133,8 @@ def load_data(
 
 def known_spec(plan: DataConfig) -> Spec | None:
     """Classes and images of a data set where they are always the same, so that nothing need be read to know them."""
-    from flyweight.data.registry import choose
-
     # a path that leads nowhere is told later: a wrong rule or network costs nothing to find
-    return choose(plan.name).spec
+    return registry.choose(plan.name).spec
 
 
 def check_rules(plan: Recipe, spec: Spec) -> nn.Module:

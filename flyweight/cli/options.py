@@ -1,4 +1,4 @@
-"""What the options of several commands share."""
+"""What the options of several commands share; --data stands in `job`, since its help names the readers of data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from cyclopts import App, Parameter
 
 from flyweight.errors import FlyweightError
 
-DataOption = Annotated[
-    str | None,
-    Parameter(help="A data set's name, such as cifar10 or digits, or the folder or archive that holds one."),
-]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flyweight.cli import job
 from flyweight.cli.console import DataBar, answer, err
-from flyweight.cli.options import DataOption, command
+from flyweight.cli.options import command
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -17,7 +17,7 @@ app = command("report", "report runs/sprint-20260101-120000")
 
 
 @app.default
-def report(run: Path, /, *, data: DataOption = None) -> int:
+def report(run: Path, /, *, data: job.DataOption = None) -> int:
     """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the figures.
 
     Args:

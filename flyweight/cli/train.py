@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flyweight.cli import job
 from flyweight.cli.console import TrainingBar, answer, banner, err, say
-from flyweight.cli.options import DataOption, command
+from flyweight.cli.options import command
 from flyweight.cli.report import write_report
 from flyweight.errors import FlyweightError
 
@@ -37,7 +37,7 @@ def train(
     *,
     resume: Annotated[Path | None, Parameter(help="Go on with this run folder.")] = None,
     out: Annotated[Path | None, Parameter(help="The new run folder; by default runs/RECIPE-TIME.")] = None,
-    data: DataOption = None,
+    data: job.DataOption = None,
     changes: Annotated[
         tuple[str, ...],
         Parameter(

@@ -49,31 +49,14 @@ def load(
     catalogue, rows = converted.catalogue, converted.catalogue.usable
     names = [catalogue.labels[row] for row in rows]
     classes = like.classes if like else _classes(listing, names, where)
-    index = {name: place for place, name in enumerate(classes)}
-    if unknown := sorted(set(names) - set(index)):
-        raise DataError(
-            f"{where} has classes that the network does not know ({some(unknown)}): it knows {some(classes)}"
-        )
-    labels = np.array([index[name] for name in names], np.int64)
-    given = [catalogue.splits[row] for row in rows]
-    digests = catalogue.digests[rows]
-    try:
-        assigned = splits.assign(
-            given, labels, digests, test=config.test_share, validation=config.validation_share, seed=config.split_seed
-        )
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-    for side, chosen in (("training", assigned.train), ("test", assigned.test)):
-        if not len(chosen):
-            raise DataError(f"{where} has too few images to set some aside: there would be no {side} images")
+    labels = _labels(names, classes, where)
+    assigned = _assigned(converted, labels, config, where)
 
     def split(chosen: np.ndarray) -> Split:
         there = rows[chosen]
         images = Stored(converted.images, catalogue.digests, catalogue.sums, catalogue.squares, there)
-        called = [catalogue.names[row] for row in there]
-        return Split(images, _read_only(labels[chosen]), called)
+        return Split(images, _read_only(labels[chosen]), [catalogue.names[row] for row in there])
 
-    remarks = (*listing.notes, *_unreadable(listing, converted), *converted.notes)
     dataset = assemble(
         listing.path.name or str(listing.path),
         split(assigned.train),
@@ -84,9 +67,34 @@ def load(
         resize=converted.resize,
         notes=(*assigned.notes, *splits.missing(classes, assigned, labels)),
     )
-    if "test" not in given and trained_on not in (None, dataset.fingerprint):
+    if not assigned.brought and trained_on not in (None, dataset.fingerprint):
         dataset = _as_test(dataset)
-    return replace(dataset, remarks=remarks)
+    return replace(dataset, remarks=(*listing.notes, *_left_out(listing, converted), *converted.notes))
+
+
+def _labels(names: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
+    """The place of each image's class among the classes."""
+    index = {name: place for place, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(index)):
+        raise DataError(
+            f"{where} has classes that the network does not know ({some(unknown)}): it knows {some(classes)}"
+        )
+    return np.array([index[name] for name in names], np.int64)
+
+
+def _assigned(converted: Converted, labels: np.ndarray, config: DataConfig, where: str) -> splits.Assignment:
+    """The splits of all images that could be read."""
+    catalogue, rows = converted.catalogue, converted.catalogue.usable
+    given, digests = [catalogue.splits[row] for row in rows], catalogue.digests[rows]
+    shares = {"test": config.test_share, "validation": config.validation_share}
+    try:
+        assigned = splits.assign(given, labels, digests, shares, config.split_seed)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    for side, chosen in (("training", assigned.train), ("test", assigned.test)):
+        if not len(chosen):
+            raise DataError(f"{where} has too few images to set some aside: there would be no {side} images")
+    return assigned
 
 
 def _as_test(dataset: Dataset) -> Dataset:
@@ -112,7 +120,7 @@ def _classes(listing: Listing, names: Sequence[str], where: str) -> tuple[str, .
     return classes
 
 
-def _unreadable(listing: Listing, converted: Converted) -> list[str]:
+def _left_out(listing: Listing, converted: Converted) -> list[str]:
     """A sentence about what was left out."""
     catalogue = converted.catalogue
     broken = [name for name, error in zip(catalogue.names, catalogue.errors, strict=True) if error is not None]

@@ -7,14 +7,13 @@ images are on one side whatever they are called.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from flyweight.errors import DataError
 from flyweight.text import some
-
 
 MOST = {"test": 5000, "validation": 2500}
 """Images that are set aside at most. So many tell 90 % accuracy to within 0.4 and 0.6 points (one standard error); more
@@ -29,17 +28,19 @@ class Assignment:
         train: (N,) int64.
         validation: (N,) int64.
         test: (N,) int64.
-        notes: sentences about splits that did not come with the set.
+        brought: whether the test images came with the set as such.
+        notes: sentences about splits that did not.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    notes: tuple[str, ...] = field(default=())
+    brought: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def assign(
-    splits: Sequence[str], labels: np.ndarray, digests: np.ndarray, *, test: float, validation: float, seed: int
+    splits: Sequence[str], labels: np.ndarray, digests: np.ndarray, shares: Mapping[str, float], seed: int
 ) -> Assignment:
     """Keep the splits that the set brings, and set aside the missing ones.
 
@@ -47,8 +48,8 @@ def assign(
         splits: of each image: "train", "validation", "test", or empty where the set has no splits.
         labels: (N,) int64, of each image.
         digests: (N, 16) uint8, of each image's pixels.
-        test: share of each class that is set aside as test images where there are none.
-        validation: share of each class's training images that is set aside as validation images where there are none.
+        shares: of each class, set aside as "test" and as "validation" images where there are none of them; the second
+            is taken of what the first has left.
         seed: of the choice.
 
     Raises:
@@ -59,7 +60,7 @@ def assign(
     if not len(rows["train"]):
         raise DataError(f"it has {' and '.join(sorted(set(splits)))} images, but no training images")
     notes = []
-    for name, share in (("test", test), ("validation", validation)):
+    for name, share in shares.items():
         if not len(rows[name]):
             pool = rows["train"]
             share = min(share, MOST[name] / len(pool))
@@ -69,7 +70,7 @@ def assign(
                 f"The set has no {name} images of its own: {chosen.sum():,} of {len(pool):,} images were set"
                 f" aside as such, {100 * share:.3g} % of each class by a hash of their content (seed {seed})."
             )
-    return Assignment(rows["train"], rows["validation"], rows["test"], tuple(notes))
+    return Assignment(rows["train"], rows["validation"], rows["test"], "test" in splits, tuple(notes))
 
 
 def set_aside(labels: np.ndarray, digests: np.ndarray, share: float, seed: int) -> np.ndarray:

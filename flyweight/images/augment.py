@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def import_albumentations() -> Any:
 
 
 def transforms(config: AugmentConfig, mean: Sequence[float], hole: int) -> dict[str, Any]:
-    """The brief's three transforms by name, in the order in which they are applied.
+    """The transforms that a recipe does not turn off, by name, in the order in which they are applied.
 
     Args:
         config: probabilities and strengths.
@@ -66,7 +66,7 @@ def transforms(config: AugmentConfig, mean: Sequence[float], hole: int) -> dict[
             border_mode=cv2.BORDER_REFLECT_101,
             p=config.shift_scale_rotate,
         )
-    return {
+    built = {
         "HorizontalFlip": A.HorizontalFlip(p=config.flip),
         "ShiftScaleRotate": shift_scale_rotate,
         "CoarseDropout": A.CoarseDropout(
@@ -79,6 +79,21 @@ def transforms(config: AugmentConfig, mean: Sequence[float], hole: int) -> dict[
             p=config.cutout,
         ),
     }
+    return {name: transform for name, transform in built.items() if transform.p}
+
+
+class Draw(NamedTuple):
+    """What becomes of one image.
+
+    Attributes:
+        flip: whether left and right change places.
+        warp: the numbers of the affine map, see :func:`affine_matrices`; None where it stays in its place.
+        hole: top, left, height and width in pixels; None where there is none.
+    """
+
+    flip: bool
+    warp: tuple[float, ...] | None
+    hole: tuple[int, int, int, int] | None
 
 
 @dataclass
@@ -131,23 +146,24 @@ class Augmenter:
             self._reseed(epoch, int(index), int(times))
             draws.append(self._draw(height, width))
         result = np.array(images)  # no memmap: its views are slow
-        flips = [flip for flip, _, _ in draws]
+        flips = [draw.flip for draw in draws]
         result[flips] = result[flips, :, ::-1]
-        warps = [position for position, (_, warp, _) in enumerate(draws) if warp is not None]
+        warps = {position: draw.warp for position, draw in enumerate(draws) if draw.warp is not None}
         if warps:
-            matrices = affine_matrices(np.array([draws[position][1] for position in warps]), height, width)
+            matrices = affine_matrices(np.array(list(warps.values())), height, width)
             for position, matrix in zip(warps, matrices, strict=True):
                 self._warp(result[position], matrix)
-        for position, (_, _, hole) in enumerate(draws):
-            if hole is not None:
-                top, left, tall, wide = hole
+        for position, draw in enumerate(draws):
+            if draw.hole is not None:
+                top, left, tall, wide = draw.hole
                 result[position, top : top + tall, left : left + wide] = self._fill
         return result
 
     def _warp(self, image: np.ndarray, matrix: np.ndarray) -> None:
         """Move an image (H, W, C) in place."""
         height, width, channels = image.shape
-        flags = {"flags": self._affine.interpolation, "borderMode": self._affine.border_mode}
+        affine = self._transforms["ShiftScaleRotate"]
+        flags = {"flags": affine.interpolation, "borderMode": affine.border_mode}
         for first in range(0, channels, 4):  # OpenCV takes four channels at most, and gives one back without its axis
             part = image[..., first : first + 4]
             part[:] = self._cv2.warpAffine(part, matrix, (width, height), **flags).reshape(part.shape)
@@ -178,9 +194,9 @@ class Augmenter:
         A = import_albumentations()  # noqa: N806
         import cv2
 
-        self._flip, self._affine, self._dropout = transforms(self.config, self.mean, hole).values()
+        self._transforms = transforms(self.config, self.mean, hole)
         # strict: an argument that the library does not know is an error and not a warning
-        self._pipeline = A.Compose([self._flip, self._affine, self._dropout], strict=True)
+        self._pipeline = A.Compose(list(self._transforms.values()), strict=True)
         # Compose(seed=...) would give all transforms equal streams, which then fire together or not at all;
         # one pair of generators shared by all makes their coin flips independent
         self._bits = np.random.Philox(key=self.seed)
@@ -188,7 +204,8 @@ class Augmenter:
         self._generator = np.random.Generator(self._bits)
         self._python = random.Random(0)
         self._pipeline.set_random_state(self._generator, self._python)
-        self._fill = np.array(self._dropout.fill, dtype=np.uint8)
+        if "CoarseDropout" in self._transforms:
+            self._fill = np.array(self._transforms["CoarseDropout"].fill, dtype=np.uint8)
         self._cv2 = cv2
 
     def _reseed(self, epoch: int, index: int, before: int = 0) -> None:
@@ -200,18 +217,22 @@ class Augmenter:
     def _reset_bits(self) -> None:
         self._bits.state = self._state
 
-    def _draw(self, height: int, width: int) -> tuple[bool, tuple[float, ...] | None, tuple[int, int, int, int] | None]:
-        """Flip or not, the numbers of the affine map, and (top, left, height, width) of the hole, for one image.
+    def _applied(self, name: str) -> Any:
+        """The transform where the next draw says that it is applied; None where it is not, or turned off."""
+        transform = self._transforms.get(name)
+        return transform if transform is not None and transform.should_apply() else None
+
+    def _draw(self, height: int, width: int) -> Draw:
+        """What becomes of one image.
 
         The draws follow albumentations 2.0.8 one for one: ``Compose``, ``HorizontalFlip``, ``Affine`` (shift, shear of
         nothing, scale, rotation), ``CoarseDropout`` (number, sizes, place).
         """
         uniform = self._python.uniform
         self._python.random()  # Compose asks whether to run at all
-        flip = self._flip.should_apply()
+        flip = self._applied("HorizontalFlip") is not None
         warp = hole = None
-        if self._affine.should_apply():
-            affine = self._affine
+        if affine := self._applied("ShiftScaleRotate"):
             shift = affine.translate_percent
             warp = (
                 int(uniform(*shift["x"]) * width),
@@ -222,20 +243,17 @@ class Augmenter:
                 uniform(*affine.scale["y"]),
                 uniform(*affine.rotate),
             )
-        if self._dropout.should_apply():
+        if dropout := self._applied("CoarseDropout"):
             self._reset_bits()
             draw = self._generator.integers
-            self._python.randint(*self._dropout.num_holes_range)
-            (low_height, high_height), (low_width, high_width) = (
-                self._dropout.hole_height_range,
-                self._dropout.hole_width_range,
-            )
+            self._python.randint(*dropout.num_holes_range)
+            (low_height, high_height), (low_width, high_width) = dropout.hole_height_range, dropout.hole_width_range
             tall = int(draw(low_height, min(high_height, height) + 1))
             wide = int(draw(low_width, min(high_width, width) + 1))
             top = int(draw(0, height - tall + 1))
             left = int(draw(0, width - wide + 1))
             hole = (top, left, tall, wide)
-        return flip, warp, hole
+        return Draw(flip, warp, hole)
 
 
 def affine_matrices(draws: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
 from flyweight.errors import FlyweightError
+from flyweight.recipes.sections import ModelConfig
 from flyweight.schema import suggestion
 from flyweight.text import one_line
 
@@ -78,3 +82,35 @@ def load_class(reference: str) -> type[nn.Module]:
             f" (it has {', '.join(classes) or 'none'})"
         )
     return found
+
+
+@contextmanager
+def blamed(config: ModelConfig, when: str, cure: str) -> Iterator[None]:
+    """Where a network runs: what one of the user's own raises is told as its error; what ours raises is ours.
+
+    Args:
+        config: of the recipe; what it names is the user's where it is no table of rows and no built-in network.
+        when: it runs, such as ``in a test pass``.
+        cure: what to do.
+
+    Raises:
+        FlyweightError: it raised; with the line of the user's file where that had a part in it.
+    """
+    file, colon, name = config.network.rpartition(":")
+    try:
+        yield
+    except FlyweightError:
+        raise
+    # a sys.exit() in a user's file must not pass for an end of ours
+    except (Exception, SystemExit) as error:
+        if config.table is not None or not colon:
+            raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, file)]
+        where = f"{file}:{lines[-1]}" if lines else file
+        raise FlyweightError(
+            f"{name} raised {type(error).__name__} {when}: {one_line(error)} ({where}); {cure}"
+        ) from error
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()

@@ -16,7 +16,7 @@ class Row(Section):
     """One convolution layer of a network."""
 
     width: int = Field(ge=1, description="channels that go out")
-    kind: str = Field("dense", description="an entry of the table of layers: dense or separable")
+    kind: str = Field("dense", description="an entry in KINDS of networks/layers, such as dense or separable")
     kernel: Literal[1, 3, 5, 7] = Field(3, description="taps of the kernel on each axis")
     stride: int = Field(1, ge=1, description="step between two positions of the kernel")
     dilation: int = Field(1, ge=1, description="distance between two taps of the kernel")

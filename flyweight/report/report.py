@@ -247,10 +247,14 @@ def _commands(subject: Subject) -> list[str]:
         f"flyweight report {folder}",
     ]
     model, ruleset = subject.recipe.model, subject.ruleset
-    if ruleset is None or model.table is not None:  # `check` takes no rows of a recipe's own
+    if ruleset is None:
         return commands
-    options = "" if brief.asks(subject.recipe) else f" --rules {shlex.quote(str(subject.recipe.rules))}"
+    if model.table is not None:  # the recipe holds the rows, and names the rules
+        checked = f"{folder}/{subject.run.config.name}"
+    else:
+        named = "" if brief.asks(subject.recipe) else f" --rules {shlex.quote(str(subject.recipe.rules))}"
+        checked = f"{shlex.quote(model.network)}{named}"
     shape = ",".join(map(str, card.input_shape))
-    options += f" --input {shape}" if shape != ruleset.input else ""
+    options = f" --input {shape}" if shape != ruleset.input else ""
     options += f" --classes {len(card.classes)}" if len(card.classes) != ruleset.classes else ""
-    return [f"flyweight check {shlex.quote(model.network)}{options}", *commands]
+    return [f"flyweight check {checked}{options}", *commands]

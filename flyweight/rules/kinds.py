@@ -122,45 +122,61 @@ class ReceptiveFieldAbove(Rule):
         return self.fails(detail, edit.layer, f"{edit.text}: {high}x{wide} becomes {grown}, no parameters")
 
 
-class DepthwiseSeparableLayers(Rule):
+class LayersAtLeast(Rule):
+    """At least so many convolution layers of one sort; a kind says of which, and what would make one more."""
+
+    at_least: int = Field(1, ge=1)
+
+    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+        """See :class:`Rule`."""
+        found = [layer.name for layer in facts.convolution_layers if self.counts(layer)]
+        detail = f"{len(found)} found, at least {self.at_least} needed"
+        if len(found) >= self.at_least:
+            return self.passes(f"{detail}: {some(found)}")
+        return self.fails(detail, *self.cure(facts, found))
+
+    def counts(self, layer: ConvolutionLayer) -> bool:
+        """Whether a layer is of the sort."""
+        raise NotImplementedError
+
+    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
+        """The layer that is best made one of them, and the edit; `found` are those that are."""
+        raise NotImplementedError
+
+
+class DepthwiseSeparableLayers(LayersAtLeast):
     """At least so many depthwise separable layers."""
 
     kind: Literal["depthwise_separable"]
-    at_least: int = Field(1, ge=1)
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """See :class:`Rule`."""
-        found = [layer for layer in facts.convolution_layers if layer.separable]
-        detail = f"{len(found)} found, at least {self.at_least} needed"
-        if len(found) >= self.at_least:
-            return self.passes(f"{detail}: {some([layer.name for layer in found])}")
-        edits = separable_edits(facts)
-        if not edits:
-            return self.fails(detail)
-        saved = facts.parameters - edits[0].parameters
-        return self.fails(
-            detail, edits[0].layer, f"{edits[0].text}: {edits[0].parameters:,} parameters, {saved:,} fewer"
-        )
+    def counts(self, layer: ConvolutionLayer) -> bool:
+        """See :class:`LayersAtLeast`."""
+        return layer.separable
+
+    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
+        """See :class:`LayersAtLeast`."""
+        for edit in separable_edits(facts):
+            saved = facts.parameters - edit.parameters
+            return edit.layer, f"{edit.text}: {edit.parameters:,} parameters, {saved:,} fewer"
+        return ()
 
 
-class DilatedLayers(Rule):
+class DilatedLayers(LayersAtLeast):
     """At least so many dilated convolutions."""
 
     kind: Literal["dilated"]
-    at_least: int = Field(1, ge=1)
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """See :class:`Rule`."""
-        found = [layer for layer in facts.convolution_layers if layer.dilated]
-        detail = f"{len(found)} found, at least {self.at_least} needed"
-        if len(found) >= self.at_least:
-            return self.passes(f"{detail}: {some([layer.name for layer in found])}")
-        edits = [edit for edit in dilation_edits(facts) if edit.layer not in {layer.name for layer in found}]
-        if not edits:
-            return self.fails(detail)
-        high, wide = edits[0].receptive_field or (0, 0)
-        gain = f"no parameters, receptive field {high}x{wide}"
-        return self.fails(detail, edits[0].layer, f"{edits[0].text}: {gain}")
+    def counts(self, layer: ConvolutionLayer) -> bool:
+        """See :class:`LayersAtLeast`."""
+        return layer.dilated
+
+    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
+        """See :class:`LayersAtLeast`."""
+        for edit in dilation_edits(facts):
+            if edit.layer not in found:
+                high, wide = edit.receptive_field or (0, 0)
+                return edit.layer, f"{edit.text}: no parameters, receptive field {high}x{wide}"
+        return ()
 
 
 class GlobalAveragePooling(Rule):

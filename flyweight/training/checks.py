@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -56,12 +58,23 @@ def _output(network: nn.Module, inputs: Tensor, classes: int) -> Tensor:
         except Exception as error:  # a user's network may raise anything
             shape = "x".join(str(size) for size in inputs.shape)
             raise FlyweightError(f"{name} cannot take a batch of {shape} numbers: {one_line(error)}") from error
-    if not isinstance(output, Tensor) or output.shape != (len(inputs), classes):
+    return checked_logits(output, (len(inputs), classes), name)
+
+
+def checked_logits(output: Any, shape: tuple[int, int], name: str) -> Tensor:
+    """What a network has returned, if that is one logit a class for each image.
+
+    Args:
+        output: anything.
+        shape: (images, classes).
+        name: of the network.
+
+    Raises:
+        FlyweightError: it is something else.
+    """
+    if not isinstance(output, Tensor) or output.shape != shape:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise FlyweightError(
-            f"{name} returns {got} for a batch of {len(inputs)}: it must be ({len(inputs)}, {classes}), one logit a"
-            " class"
-        )
+        raise FlyweightError(f"{name} returns {got} for a batch of {shape[0]}: it must be {shape}, one logit a class")
     return output
 
 

@@ -7,7 +7,9 @@ processes the first one's random state is kept; the others draw anew after a res
 
 from __future__ import annotations
 
+import shlex
 import time
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -22,10 +24,12 @@ from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
 from flyweight.machine.device import batch_size, processes
+from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
 from flyweight.training import optimizer, start
 from flyweight.training.batches import Batches, Positions, loader
+from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
@@ -108,12 +112,17 @@ class Trainer:
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
         share = self.objective.share_of_another(self.progress)
         inputs = self.objective.mixed(inputs, share)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            outputs = self.parallel(inputs).float()
-            loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
-        self.accelerator.backward(loss)
-        self.stepper.step()
         state = self.state
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            with self._blamed(f"in epoch {state.epoch + 1}, step {state.step + 1}"):
+                outputs = self.parallel(inputs)
+            # some networks return more in training than in eval mode
+            shape = (len(inputs), len(self.dataset.classes))
+            outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
+            loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
+        with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
+            self.accelerator.backward(loss)
+        self.stepper.step()
         state.learning_rate = float(state.schedule.get_last_lr()[0])
         state.schedule.step()
         self.stepper.zero_grad()
@@ -124,6 +133,11 @@ class Trainer:
             state.totals += torch.stack((loss.detach() * len(labels), correct.float()))
         return loss.detach()
 
+    def _blamed(self, when: str) -> AbstractContextManager[None]:
+        """A network of the user's own may raise at any step, in training alone or for a whole batch alone."""
+        cure = f"mend it, and flyweight train --resume {shlex.quote(str(self.run.folder))} goes on"
+        return blamed(self.recipe.model, when, cure)
+
     def _agreed(self, asked: bool) -> bool:
         # all processes must stop after the same step, or the others would wait for gradients that never come
         if self.accelerator.num_processes == 1:
@@ -133,9 +147,10 @@ class Trainer:
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
         (_, test), state = self.dataset.watched, self.state
-        logits = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std)
+        with self._blamed(f"in the test pass after epoch {state.epoch + 1}"):
+            outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std)
         labels = torch.from_numpy(np.array(test.labels))
-        correct = int((logits.argmax(1) == labels).sum())
+        correct = int((outputs.argmax(1) == labels).sum())
         loss, hits = self.accelerator.reduce(state.totals).tolist()
         seen = self.steps * self.size
         state.history.append(
@@ -143,7 +158,7 @@ class Trainer:
                 epoch=state.epoch + 1,
                 train_loss=loss / seen,
                 train_accuracy=100 * hits / seen,
-                test_loss=F.cross_entropy(logits, labels).item(),
+                test_loss=F.cross_entropy(outputs, labels).item(),
                 test_correct=correct,
                 test_total=len(labels),
                 test_accuracy=100 * correct / len(labels),

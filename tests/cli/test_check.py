@@ -63,3 +63,57 @@ def test_a_rule_set_with_a_wrong_input_is_one_line(check, tmp_path):
     code, out, err = check("mine.py:Net", "--rules", "wrong.yaml")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "wrong.yaml: input" in err
+
+
+ROWS = "blocks: [[{width: 4}, {width: 4, stride: 2}]]"
+
+
+def recipe(folder, **sections):
+    """A recipe file in a folder of its own, from text for each section; returns its path from beside that folder."""
+    (folder / "recipes").mkdir(exist_ok=True)
+    text = "".join(f"{key}: {content}\n" for key, content in {"name": "mine", **sections}.items())
+    (folder / "recipes" / "mine.yaml").write_text(text)
+    return "recipes/mine.yaml"
+
+
+def test_a_recipe_is_checked_by_its_own_rules_for_its_own_data(check, tmp_path):
+    # rules beside the recipe, which say another size than its data has
+    file = recipe(tmp_path, model=f"{{network: rows, table: {{{ROWS}}}}}", rules="own.yaml", data="{name: digits}")
+    (tmp_path / "recipes" / "own.yaml").write_text(f"{RULES.replace('100', '400')}input: 1,28,28\nclasses: 3\n")
+    code, out, _ = check(file, "--json")
+    answer = json.loads(out)
+    # 3x3 kernels of 3 to 4 and 4 to 4 channels, two batch norms, a classifier of 4 to 10
+    assert (code, answer["input"], answer["parameters"]) == (0, [3, 32, 32], 108 + 144 + 16 + 40)
+    assert [rule["name"] for rule in answer["rules"]] == ["small"]
+    code, out, _ = check(file, "--json", "--rules", "sized.yaml", "--input", "1,28,28", "--classes", "5")
+    answer = json.loads(out)
+    assert (code, answer["input"], answer["parameters"]) == (1, [1, 28, 28], 36 + 144 + 16 + 20)
+
+
+def test_a_recipe_may_name_a_network_beside_it_and_data_that_is_not_here(check, tmp_path):
+    file = recipe(tmp_path, model="{network: 'net.py:Net'}", rules="brief", data="{name: cifar10, path: nowhere}")
+    (tmp_path / "recipes" / "net.py").write_text(NET.replace("Conv2d(1", "Conv2d(3"))
+    code, out, _ = check(file, "--json", "--rules", "sized.yaml")
+    answer = json.loads(out)
+    assert (code, answer["input"], answer["parameters"]) == (1, [3, 32, 32], 27 * 10 + 10)
+
+
+@pytest.mark.parametrize(
+    ("sections", "code", "words"),
+    [
+        ({"model": "{network: sprint}", "rules": "null"}, 2, "recipes/mine.yaml asks for no rules: name some with"),
+        ({"model": "{network: sprnt}"}, 2, "did you mean 'sprint'"),
+        ({"model": "{network: sprint}", "data": "{path: nowhere}"}, 3, "nowhere does not exist"),
+        ({"model": "{network: sprint, droput: 0}"}, 2, "did you mean 'dropout'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_checked_is_one_line(check, tmp_path, sections, code, words):
+    got, out, err = check(recipe(tmp_path, **sections))
+    assert (got, out, len(err.splitlines())) == (code, "", 1)
+    assert words in err
+
+
+def test_a_recipe_that_is_not_there_is_one_line(check):
+    code, out, err = check("nowhere.yaml")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "no recipe 'nowhere.yaml'" in err

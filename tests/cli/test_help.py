@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flyweight.cli import app
+from flyweight.data import registry
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "numpy", "pydantic", "yaml", "matplotlib", "PIL", "sklearn", "albumentations"}
@@ -36,6 +37,14 @@ def test_a_command_has_examples_and_a_one_line_summary(shown, name):
 def test_the_help_of_a_command_is_the_docstring_of_its_function(shown):
     assert "Exit code 3 when an image cannot be read" in shown("predict")
     assert "Ctrl-C saves the state" in shown("train")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "report"])
+def test_the_help_of_data_names_every_reader(shown, name):
+    words = " ".join(shown(name).replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+    assert f"name ({', '.join(reader.name for reader in registry.READERS)})" in words
+    for reader in registry.READERS:
+        assert reader.layouts is None or reader.label in words
 
 
 def test_the_help_imports_nothing_heavy():

@@ -31,6 +31,7 @@ def images():
         AugmentConfig(flip=1, shift_scale_rotate=1, cutout=1),
         AugmentConfig(flip=0, shift_scale_rotate=0.9, cutout=0, shift=0.3, scale=0.5, rotate=180),
         AugmentConfig(flip=0.2, shift_scale_rotate=0, cutout=0.5, cutout_size=9),
+        AugmentConfig(flip=0, shift_scale_rotate=0, cutout=0),
         AugmentConfig(shift_scale_rotate=1, shift=0, scale=0, rotate=0, cutout=0.3, cutout_size=32),
     ],
 )
@@ -85,8 +86,8 @@ def test_coin_flips_are_independent():
     draws = []
     for index in range(count):
         augmenter._reseed(0, index)
-        flip, warp, hole = augmenter._draw(32, 32)
-        draws.append((flip, warp is not None, hole is not None))
+        draw = augmenter._draw(32, 32)
+        draws.append((draw.flip, draw.warp is not None, draw.hole is not None))
     table = np.array(draws)
     # each of the eight combinations has probability 1/8: 500 of 4,000, standard deviation 21
     counts = np.bincount(table @ [4, 2, 1], minlength=8)

@@ -95,11 +95,21 @@ def test_the_augmentation_figure_shows_what_its_titles_say(striped):
     assert titles[:3] == [
         "original",
         "HorizontalFlip p = 0.9",
-        f"ShiftScaleRotate shift x {sign}0.0625 shift y {sign}0.0625 scale {sign}0.1 rotate {sign}15 p = 0.9",
+        f"ShiftScaleRotate shift {sign}6.25 % scale {sign}10 % rotate {sign}15\N{DEGREE SIGN} p = 0.9",
     ]
-    assert titles[3].startswith("CoarseDropout")
-    assert "hole height 16 hole width 16" in titles[3]
+    assert titles[3] == "CoarseDropout one hole of 16x16 filled with 128/128/128 p = 0.9"
     assert titles[4] == "all of them, as in epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("on", "told"), [({}, ""), ({"flip": 0.5}, "column 2: "), ({"flip": 1, "cutout": 1}, "columns 2 to 3: ")]
+)
+def test_the_augmentation_figure_leaves_out_what_is_turned_off(striped, on, told):
+    config = AugmentConfig(**{"flip": 0, "shift_scale_rotate": 0, "cutout": 0, **on})
+    figure = augmented(striped, config, draws=1)
+    assert len(figure.axes) == 2 * (2 + len(on))
+    assert figure.get_supxlabel().startswith(told)
+    assert bool(figure.get_supxlabel()) == bool(on)
 
 
 def test_the_same_figure_twice_has_the_same_bytes(striped):

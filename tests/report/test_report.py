@@ -18,8 +18,9 @@ from flyweight.evaluation import evaluate
 from flyweight.machine import environment
 from flyweight.networks.build import build
 from flyweight.recipes import sections
-from flyweight.recipes.network import Row
+from flyweight.recipes.network import Network, Row
 from flyweight.report import pages, report
+from flyweight.report.subject import Subject
 from flyweight.runs.card import Card, load_trained
 from flyweight.runs.folder import Run
 
@@ -329,6 +330,16 @@ def test_the_commands_name_the_rules_and_the_images_of_the_run(odd, tmp_path):
     assert "few FAIL" in words(run)
 
 
+def test_the_commands_check_rows_of_a_recipes_own_by_the_recipe(odd, tmp_path):
+    rows = Network(blocks=((Row(width=4),),))
+    model = odd[0].recipe().model.model_copy(update={"network": "rows", "table": rows})
+    run = copied(odd[0], tmp_path / "a run", model=model)
+    subject = Subject(
+        run, run.recipe(), load_trained(odd[0].folder), odd[1], None, rules.load_ruleset(run.recipe().rules)
+    )
+    assert report._commands(subject)[0] == "flyweight check 'a run'/config.yaml --classes 6"
+
+
 # --- any images, any classes, no rules
 
 
@@ -378,7 +389,7 @@ def foreign(folder, classes, shape, augment=None):
 # an image of one channel, moved by the batched augmentation, has tests of its own
 @pytest.mark.parametrize(
     ("classes", "shape", "augment"),
-    [(3, (1, 28, 28), {"cutout_size": 14}), (300, (3, 64, 48), {})],
+    [(3, (1, 28, 28), {"cutout_size": 14}), (300, (3, 64, 48), {"flip": 0, "shift_scale_rotate": 0, "cutout": 0})],
 )
 def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the_brief(
     tmp_path, classes, shape, augment
@@ -391,6 +402,7 @@ def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the
     text = run.report_markdown.read_text(encoding="utf-8")
     assert text.startswith("# Report of shapes")
     assert "| c1.1 | 32 | dense 3x3 | 2 | 1 | 1 |  |" in text
+    assert ("None: the network is trained on the images as they are." in text) == ("flip" in augment)
     page = words(run)
     shown = min(classes, 20)
     assert text.partition("### Classes")[2].count("\n| shape") == shown

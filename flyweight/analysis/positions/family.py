@@ -8,7 +8,7 @@ from typing import Any
 from flyweight.analysis.positions import axes
 from flyweight.analysis.positions.axes import Atom, Dim, Layout, LostError, has_axis
 from flyweight.analysis.positions.graph import Effect, Graph
-from flyweight.analysis.positions.reads import SAME, WHOLE, Bins, Link, Links, Nearest, Window
+from flyweight.analysis.positions.reads import SAME, WHOLE, Link, Links, Window
 from flyweight.analysis.trace.trace import Node
 
 Family = Callable[[Node, Graph], Effect]
@@ -78,9 +78,9 @@ class Single:
         """Positions along a dimension, if there are any, are read through a :func:`window`."""
         self._read(dim, lambda atom: window(atom, **options))
 
-    def resize(self, dim: int, kind: type[Nearest] | type[Bins]) -> None:
-        """Positions along a dimension, if there are any, are spread over another number of them."""
-        self._read(dim, lambda atom: kind(unsplit(atom).size, self.shape[dim]))
+    def resize(self, dim: int, link: Callable[[int, int], Link]) -> None:
+        """Positions along a dimension, if there are any, are spread over another number: (before, after) to a link."""
+        self._read(dim, lambda atom: link(unsplit(atom).size, self.shape[dim]))
 
     def _read(self, dim: int, link: Callable[[Atom], Link]) -> None:
         atom = axes.single(self.before[dim])

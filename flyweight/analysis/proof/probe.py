@@ -15,7 +15,7 @@ from flyweight.analysis.positions.axes import AXES
 from flyweight.analysis.positions.field import Back
 from flyweight.analysis.positions.graph import Graph, Op
 from flyweight.analysis.trace.aten import detaches, short_name, tensors_in
-from flyweight.analysis.trace.running import LightMode, evaluating, sample_like
+from flyweight.analysis.trace.running import LightMode, borrowed, sample_like
 from flyweight.analysis.trace.trace import Node, Value
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
@@ -142,7 +142,7 @@ class Probe:
         Raises:
             FlyweightError: the network cannot take this size or this poison.
         """
-        with evaluating(self._model):
+        with borrowed(self._model):
             image = sample_like(self._model, shape)
             index = torch.tensor(list(lines), dtype=torch.long)
             image.index_fill_(image.ndim - 2 + axis, index, torch.nan)

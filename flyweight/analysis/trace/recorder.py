@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from flyweight.analysis.trace.aten import bind, detaches, overlap, short_name, storage, tensors_in, written
-from flyweight.analysis.trace.running import LightMode, evaluating, holders, sample_like, times
+from flyweight.analysis.trace.running import LightMode, borrowed, holders, sample_like, times
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
@@ -168,7 +168,7 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
 
 
 def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed: int) -> _Recorder:
-    with evaluating(model):
+    with borrowed(model):
         sample = sample_like(model, input_shape, seed)
         recorder = _Recorder(model, sample, until)
         with _hooked(model, recorder):

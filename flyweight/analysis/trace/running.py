@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flyweight.errors import FlyweightError
+from flyweight.networks.modes import evaluating
 
 _BARE = (bool, int, float, str, type(None))
 
@@ -25,24 +26,21 @@ class LightMode(TorchDispatchMode):
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode without gradients; give back modes, buffers, random state and threads."""
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode without gradients; modes, buffers, random state and threads are given back."""
     threads = torch.get_num_threads()
     # layers in a plain list run too, though the network does not know of them
     roots = [model, *(leaf for _, leaf in held(model) if isinstance(leaf, nn.Module))]
-    modes = {module: module.training for root in roots for module in root.modules()}
     buffers = [(buffer, buffer.detach().clone()) for root in roots for buffer in root.buffers()]
     try:
         # one image gives two threads little to share; beside a training they wait for each other ten times longer
         torch.set_num_threads(1)
-        for root in roots:
-            root.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with ExitStack() as modes, torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for root in roots:
+                modes.enter_context(evaluating(root))
             yield
     finally:
         torch.set_num_threads(threads)
-        for module, training in modes.items():
-            module.training = training
         with torch.no_grad():
             for buffer, before in buffers:
                 if not torch.equal(buffer, before):

@@ -59,8 +59,10 @@ def augmentation(
     for row, index in enumerate(indices):
         label = dataset.classes[int(dataset.train.labels[index])]
         grid[row, 0].set_ylabel(short(label, 14), fontsize=9)
-    alone = "column 2" if len(transforms) == 1 else f"columns 2 to {1 + len(transforms)}"
-    figure.supxlabel(f"{alone}: one transform alone, always applied; p is its probability in the training", fontsize=8)
+    if transforms:
+        alone = "column 2" if len(transforms) == 1 else f"columns 2 to {1 + len(transforms)}"
+        told = f"{alone}: one transform alone, always applied; p is its probability in the training"
+        figure.supxlabel(told, fontsize=8)
     return figure
 
 
