@@ -17,6 +17,7 @@ from flyweight.errors import FlyweightError
 from flyweight.evaluation.scores import Evaluation, confusions, score
 from flyweight.files import write_text
 from flyweight.inference import classifier
+from flyweight.networks.custom import blamed
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
 from flyweight.text import aligned, ending, printable, share, some
@@ -37,7 +38,8 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
     """
     part: Split = getattr(dataset, split)
     _fit_or_raise(trained, dataset, len(part), split)
-    logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
+    with blamed(trained.card.model, f"on the {split} images", "mend it"):
+        logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
     if logits.shape != (len(part), len(dataset.classes)):
         raise FlyweightError(
             f"{trained.card.network} says {tuple(logits.shape[1:])} numbers an image: {len(dataset.classes)} classes"

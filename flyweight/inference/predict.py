@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ import torch
 from flyweight.errors import DataError
 from flyweight.images import decode
 from flyweight.inference.classifier import Classifier
+from flyweight.networks.custom import blamed
 from flyweight.runs.card import Trained
-from flyweight.text import printable
+from flyweight.text import printable, some
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def predict(
         a prediction for each file, in their order.
     """
     card = trained.card
-    classify = Classifier(trained.model, card.input_shape, card.mean, card.std, precision="auto" if fast else "float32")
+    precision: Literal["auto", "float32"] = "auto" if fast else "float32"
+    with blamed(card.model, "when it was tried", "mend it"):
+        classify = Classifier(trained.model, card.input_shape, card.mean, card.std, precision)
     for start in range(0, len(paths), batch_size):
         batch = paths[start : start + batch_size]
         read: dict[Path, np.ndarray] = {}
@@ -80,7 +83,8 @@ def predict(
                 errors[path] = str(error)
         said = {}
         if read:
-            shares = torch.softmax(classify(np.stack(list(read.values()))), dim=1)
+            with blamed(card.model, f"on {some([str(path) for path in read], 1)}", "mend it"):
+                shares = torch.softmax(classify(np.stack(list(read.values()))), dim=1)
             best, places = shares.topk(min(top, len(card.classes)))
             said = dict(zip(read, zip(best.tolist(), places.tolist(), strict=True), strict=True))
         for path in batch:

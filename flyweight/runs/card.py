@@ -69,6 +69,11 @@ class Card:
         return Spec(self.classes, *self.input_shape, Preprocessing(self.mean, self.std, self.resize))
 
     @property
+    def model(self) -> ModelConfig:
+        """The network as a recipe describes it."""
+        return ModelConfig(network=self.network, dropout=self.dropout, table=self.table)
+
+    @property
     def title(self) -> str:
         """The network's name, and what it was distilled from or begun with where it was."""
         told = [("begun with", self.start), ("distilled from", self.teacher)]

@@ -4,10 +4,14 @@ import re
 
 import pytest
 from conftest import Silent, fit
+from PIL import Image
 
 from flyweight.errors import FlyweightError
+from flyweight.evaluation.evaluate import evaluate
+from flyweight.inference.predict import predict
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
 
 FALLIBLE = """\
@@ -78,3 +82,16 @@ def test_what_our_own_networks_raise_is_ours(error):
         blamed(ModelConfig(network="sprint"), "in a test", "mend it"),
     ):
         raise error
+
+
+def test_it_is_its_error_in_an_evaluation_and_a_prediction_too(striped, recipe, tmp_path):
+    plan, run = written(recipe, tmp_path), tmp_path / "run"
+    fit(plan, striped, run)
+    written(recipe, tmp_path, "if len(x) != 3 and not self.training: 1 / 0")
+    trained = load_trained(run)
+    with pytest.raises(FlyweightError, match=r"Fallible raised ZeroDivisionError on the test images: .*mine.py:13"):
+        evaluate(trained, striped)
+    image = tmp_path / "a.png"
+    Image.fromarray(striped.test.images[0]).save(image)
+    with pytest.raises(FlyweightError, match=r"Fallible raised ZeroDivisionError on .*a.png: .*mine.py:13"):
+        list(predict(trained, [image]))
