@@ -61,7 +61,8 @@ class Reader:
         read: opens a set whose images are always the same.
         listing: lists the images of a set of any images.
         layouts: what a path must hold, to stand after "name "; none: it takes no path.
-        recognises: whether a path that exists holds it, judged by names of files alone.
+        recognises: whether a path that exists holds it, judged by names of files and at most by what they say of
+            themselves: a damaged set is recognised all the same.
         spec: its classes and images where they are always the same, so that rules can be judged before it is there.
     """
 

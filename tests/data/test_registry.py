@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cifar10_sets import few_images, refused, silent, write_binary
-from image_sets import image_folder
+from image_sets import image_folder, parquet_set
 
 from flyweight import data
 from flyweight.data import registry
@@ -20,7 +20,11 @@ pytestmark = pytest.mark.usefixtures("own_places")
 
 def an_example(reader: Reader, folder: Path) -> Path | None:
     """A path that the reader takes; each reader that takes one has an entry here."""
-    examples = {"cifar10": lambda: write_binary(folder, *few_images()), "folder": lambda: image_folder(folder)}
+    examples = {
+        "cifar10": lambda: write_binary(folder, *few_images()),
+        "parquet": lambda: parquet_set(folder),
+        "folder": lambda: image_folder(folder),
+    }
     return examples[reader.name]() if reader.layouts is not None else None
 
 

@@ -121,6 +121,6 @@ READER = Reader(
     help="CIFAR-10: photographs of ten classes, 32x32 pixels; downloaded where it is not on this machine",
     read=read,
     layouts=formats.LAYOUTS,
-    recognises=lambda path: formats.find(path) is not None,
+    recognises=formats.recognises,
     spec=SPEC,
 )
