@@ -7,6 +7,7 @@ registry  the table of readers; `load`
 reader    what a reader is
 cifar10/  CIFAR-10: places, layouts, download
 parquet   parquet files in the hub's layout; columns, shards and labels belong to it
+npz       arrays in one file
 digits    scikit-learn's digits, the offline stand-in
 cache     the arrays: written at one stroke, hashed, memory-mapped
 dataset   what all of this returns, and splits of it

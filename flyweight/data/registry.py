@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flyweight.data import digits, folder, parquet
+from flyweight.data import digits, folder, npz, parquet
 from flyweight.data.cache import cache_folder, expanded
 from flyweight.data.cifar10 import find as cifar10
 from flyweight.data.dataset import Dataset, Progress
@@ -13,7 +13,7 @@ from flyweight.recipes.sections import DataConfig
 from flyweight.schema import suggestion
 from flyweight.text import short
 
-READERS = (cifar10.READER, digits.READER, parquet.READER, folder.READER)
+READERS = (cifar10.READER, digits.READER, parquet.READER, npz.READER, folder.READER)
 """The first one is the default. A path goes to the first that recognises it, so the most particular come first."""
 
 

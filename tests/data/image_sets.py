@@ -74,3 +74,13 @@ def parquet_set(folder: Path, names: Sequence[str] = ("zebra", "ant"), each: int
     for place, file in enumerate(("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")):
         write_rows(folder / f"{file}.parquet", rows(labels, start=1000 * place), {"label": names})
     return folder
+
+
+def npz_file(file: Path, grey: bool = True, **arrays: np.ndarray) -> Path:
+    """Twenty images to train on, ten to choose by and ten to test with, of two classes; other arrays replace them."""
+    content = {}
+    for place, (split, count) in enumerate((("train", 20), ("val", 10), ("test", 10))):
+        content[f"{split}_images"] = np.stack([picture(100 * place + n, 28, 28, grey) for n in range(count)])
+        content[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+    np.savez_compressed(file, **(arrays or content))
+    return file

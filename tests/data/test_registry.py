@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cifar10_sets import few_images, refused, silent, write_binary
-from image_sets import image_folder, parquet_set
+from image_sets import image_folder, npz_file, parquet_set
 
 from flyweight import data
 from flyweight.data import registry
@@ -23,6 +23,7 @@ def an_example(reader: Reader, folder: Path) -> Path | None:
     examples = {
         "cifar10": lambda: write_binary(folder, *few_images()),
         "parquet": lambda: parquet_set(folder),
+        "npz": lambda: npz_file(folder.with_suffix(".npz")),
         "folder": lambda: image_folder(folder),
     }
     return examples[reader.name]() if reader.layouts is not None else None
