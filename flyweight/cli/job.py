@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with the name of its data set, and with paths that hold from anywhere.
+    """The recipe with the name of its data set at its revision of today, and with paths that hold from anywhere.
 
     Those of a network, rules, a teacher and a start of the user's own lie beside the recipe or here.
 
     Raises:
-        DataError: the data lies in the home of a user who does not exist, or is not recognised.
+        DataError: the data lies in the home of a user who does not exist, is not recognised, or cannot be had.
         FlyweightError: there is no such data set.
     """
     from flyweight.data.cache import expanded
@@ -70,9 +70,9 @@ def with_data(plan: Recipe, option: str | None) -> Recipe:
 
 def data_of(name: str | None, option: str | None) -> DataConfig:
     """The data set of a card, or what --data says in its place: a name, else a path."""
-    from flyweight.data.registry import READERS
+    from flyweight.data.registry import is_name
 
-    if option is None or option in (reader.name for reader in READERS):
+    if option is None or is_name(option):
         return DataConfig(name=option or name)
     return DataConfig(name=_data_name(None, Path(option)), path=Path(option))
 
@@ -80,10 +80,10 @@ def data_of(name: str | None, option: str | None) -> DataConfig:
 def _data_name(name: str | None, path: Path | None) -> str | None:
     """The name of the data set; as it is where there is no such path, which is told when the data is loaded."""
     from flyweight.data.cache import expanded
-    from flyweight.data.registry import choose
+    from flyweight.data.registry import pinned
 
     missing = path is not None and not expanded(path, "--data").exists()
-    return name if missing else choose(name, path).name
+    return name if missing else pinned(name, path)
 
 
 def load_data(
