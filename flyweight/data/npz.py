@@ -238,7 +238,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 READER = Reader(
     name="npz",
-    label="an .npz file",
+    label="arrays of images",
     help="images in the arrays of an .npz file, as MedMNIST has them",
     listing=listing,
     layouts=LAYOUTS,

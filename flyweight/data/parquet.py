@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -72,10 +72,10 @@ def listing_of(
     """
     where = f"{KIND} {named}"
     files = [folder / shard.name for shard in parts]
-    found = _columns(files, config, where)
+    found, total = _columns(files, config, where)
     rows = _Rows(found, where)
     for shard, file in zip(parts, files, strict=True):
-        rows.add(shard, file, progress)
+        rows.add(shard, file, lambda done: progress("reading labels", done, total))
     if not (entries := rows.entries()):
         raise DataError(f"{where}: none of its {len(rows.skipped):,} rows has a {found.label}")
     kept = [np.array(flags, bool) for flags in rows.kept]
@@ -100,16 +100,18 @@ def listing_of(
     )
 
 
-def _columns(files: Sequence[Path], config: DataConfig, where: str) -> Columns:
-    """The columns of the first file, which all others have too."""
+def _columns(files: Sequence[Path], config: DataConfig, where: str) -> tuple[Columns, int]:
+    """The columns of the first file, which all others have too; and how many rows there are."""
     chosen: list[Columns] = []
+    total = 0
     for file in files:
         with opened(file) as table:
             chosen.append(columns.find(table.schema_arrow, config, where if not chosen else f"{where}: {file.name}"))
+            total += table.metadata.num_rows
     for file, other in zip(files, chosen, strict=True):
         if other != chosen[0]:
             raise DataError(f"{where}: {files[0].name} and {file.name} differ in their columns or names of classes")
-    return chosen[0]
+    return chosen[0], total
 
 
 class _Rows:
@@ -122,14 +124,13 @@ class _Rows:
         self._found: list[tuple[str, str, Any, str | None]] = []  # its number, its split, its class, its file's name
         self._counts: dict[str, Iterator[int]] = {}
 
-    def add(self, shard: Shard, file: Path, progress: Progress) -> None:
+    def add(self, shard: Shard, file: Path, told: Callable[[int], None]) -> None:
         """Read the labels of a file."""
         # as the hub's pages and the package datasets count them
         numbers = self._counts.setdefault(shard.split, count())
         self.kept.append([])
         leaves = [self.columns.label, *([self.columns.path] if self.columns.path else [])]
         with opened(file) as table:
-            total = table.metadata.num_rows
             for batch in table.iter_batches(batch_size=10_000, columns=leaves):
                 found = batch.column(self.columns.label).to_pylist()
                 paths: list[str | None] = [None] * len(batch)
@@ -137,7 +138,7 @@ class _Rows:
                     paths = batch.column(self.columns.image).flatten()[0].to_pylist()
                 for value, path in zip(found, paths, strict=True):
                     self._add(f"{shard.split} row {next(numbers)}".strip(), shard.split, value, path)
-                progress(f"reading the labels of {file.name}", len(self.kept[-1]), total)
+                told(sum(map(len, self.kept)))
 
     def _add(self, number: str, split: str, value: Any, path: str | None) -> None:
         # an image without a class is no fault of the set's: those of a competition's test set have none
