@@ -138,6 +138,7 @@ def own_places(request, tmp_path, monkeypatch):
         return
     import huggingface_hub.constants
 
+    from flyweight.data import online
     from flyweight.data.cifar10 import download, find
 
     nobody = "http://127.0.0.1:9"  # the discard port: a connection is refused at once
@@ -146,5 +147,6 @@ def own_places(request, tmp_path, monkeypatch):
     monkeypatch.setattr(find, "checkout", lambda: None)
     monkeypatch.setattr(download, "CIFAR10", replace(download.CIFAR10, urls=(f"{nobody}/a", f"{nobody}/b")))
     monkeypatch.setattr(download, "hub_address", lambda: nobody)
+    monkeypatch.setattr(online, "hub_address", lambda: nobody)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)

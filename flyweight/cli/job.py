@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 DataOption = Annotated[
     str | None,
     Parameter(
-        help=f"A data set's name ({', '.join(reader.name for reader in registry.READERS)}), or the folder or archive"
+        help=f"A data set's name ({', '.join(reader.called for reader in registry.READERS)}), or the folder or archive"
         f" that holds {' or '.join(reader.label for reader in registry.READERS if reader.layouts)}."
     ),
 ]
 
 
 def absolute(plan: Recipe, folder: Path) -> Recipe:
-    """The recipe with the name of its data set, and with paths that hold from anywhere.
+    """The recipe with the name of its data set at its revision of today, and with paths that hold from anywhere.
 
     Those of a network, rules, a teacher and a start of the user's own lie beside the recipe or here.
 
     Raises:
-        DataError: the data lies in the home of a user who does not exist, or is not recognised.
+        DataError: the data lies in the home of a user who does not exist, is not recognised, or cannot be had.
         FlyweightError: there is no such data set.
     """
     from flyweight.rules import known_rulesets
@@ -83,7 +83,7 @@ def with_data(plan: Recipe, option: str | None) -> Recipe:
 
 def data_of(name: str | None, option: str | None) -> DataConfig:
     """The data set of a card, or what --data says in its place: a name, else a path."""
-    if option is None or option in (reader.name for reader in registry.READERS):
+    if option is None or registry.is_name(option):
         return DataConfig(name=option or name)
     return DataConfig(name=_data_name(None, Path(option)), path=Path(option))
 
@@ -91,7 +91,7 @@ def data_of(name: str | None, option: str | None) -> DataConfig:
 def _data_name(name: str | None, path: Path | None) -> str | None:
     """The name of the data set; as it is where there is no such path, which is told when the data is loaded."""
     missing = path is not None and not expanded(path, "--data").exists()
-    return name if missing else registry.choose(name, path).name
+    return name if missing else registry.pinned(name, path)
 
 
 def load_data(

@@ -6,6 +6,9 @@ that comes after sees the `Dataset` and its `spec` alone. A new reader is one fi
 registry  the table of readers; `load`
 reader    what a reader is
 cifar10/  CIFAR-10: places, layouts, download
+parquet   parquet files in the hub's layout; columns, shards and labels belong to it
+npz       arrays in one file
+hub       a data set of the Hugging Face hub, at one revision
 digits    scikit-learn's digits, the offline stand-in
 cache     the arrays: written at one stroke, hashed, memory-mapped
 dataset   what all of this returns, and splits of it

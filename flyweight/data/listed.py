@@ -127,10 +127,7 @@ def _left_out(listing: Listing, converted: Converted) -> list[str]:
     left = [*broken, *(skipped.name for skipped in listing.skipped)]
     if not left:
         return []
-    return [
-        f"{len(left):,} files were left out ({some(left, 3)});"
-        f" `flyweight data {listing.path}` lists them with the reasons."
-    ]
+    return [f"Left out: {len(left):,} ({some(left, 3)}); `flyweight data {listing.path}` lists them with the reasons."]
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -50,9 +50,40 @@ class List(Protocol):
         """
 
 
+class Fetch(Protocol):
+    """How a reader is called whose sets lie elsewhere, each under an address."""
+
+    def __call__(self, text: str, config: DataConfig, *, cache: Path, progress: Progress, download: bool) -> Listing:
+        """Bring the set to this machine and list its images, without decoding any.
+
+        Args:
+            text: the address: what stands after the reader's name and a colon.
+            config: of the data.
+            cache: the folder for arrays and downloads.
+            progress: called as progress(what, done, total).
+            download: whether the network may be used.
+
+        Raises:
+            DataError: it cannot be had, or is damaged.
+            FlyweightError: the text is no address.
+        """
+
+
+class Pin(Protocol):
+    """How such a reader is asked for an address that means the same for ever."""
+
+    def __call__(self, text: str, cache: Path, download: bool = True) -> str:
+        """Add to an address the revision that it means now.
+
+        Raises:
+            DataError: that cannot be found out.
+            FlyweightError: the text is no address.
+        """
+
+
 @dataclass(frozen=True)
 class Reader:
-    """One kind of data set. It has either `read` or `listing`.
+    """One kind of data set. It has one of `read`, `listing` and `fetch`.
 
     Attributes:
         name: what --data and a recipe's data.name call it.
@@ -60,8 +91,12 @@ class Reader:
         help: one line that says what it is.
         read: opens a set whose images are always the same.
         listing: lists the images of a set of any images.
+        fetch: lists the images of a set that lies elsewhere.
+        pin: adds to an address of such a set the revision that it means now.
+        address: what an address looks like, to stand after "name:"; none: it takes none.
         layouts: what a path must hold, to stand after "name "; none: it takes no path.
-        recognises: whether a path that exists holds it, judged by names of files alone.
+        recognises: whether a path that exists holds it, judged by names of files and at most by what they say of
+            themselves: a damaged set is recognised all the same.
         spec: its classes and images where they are always the same, so that rules can be judged before it is there.
     """
 
@@ -70,6 +105,14 @@ class Reader:
     help: str
     read: Read | None = None
     listing: List | None = None
+    fetch: Fetch | None = None
+    pin: Pin | None = None
+    address: str | None = None
     layouts: str | None = None
     recognises: Callable[[Path], bool] = lambda path: False
     spec: Spec | None = None
+
+    @property
+    def called(self) -> str:
+        """What --data calls it, with the form of its address where it takes one."""
+        return self.name if self.address is None else f"{self.name}:{self.address}"

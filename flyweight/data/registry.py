@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flyweight.data import digits, folder
+from flyweight.data import digits, folder, hub, npz, parquet
 from flyweight.data.cache import cache_folder, expanded
 from flyweight.data.cifar10 import find as cifar10
 from flyweight.data.dataset import Dataset, Progress
@@ -13,7 +13,7 @@ from flyweight.recipes.sections import DataConfig
 from flyweight.schema import suggestion
 from flyweight.text import short
 
-READERS = (cifar10.READER, digits.READER, folder.READER)
+READERS = (cifar10.READER, digits.READER, parquet.READER, npz.READER, folder.READER, hub.READER)
 """The first one is the default. A path goes to the first that recognises it, so the most particular come first."""
 
 
@@ -32,7 +32,8 @@ def load(
     """Open a data set; the first time, find it and convert it to arrays in the cache (10 s for CIFAR-10).
 
     Args:
-        name: of a reader; none: what `path` is recognised as, or the default, CIFAR-10.
+        name: of a reader, with the address of the set after a colon where it takes one; none: what `path` is
+            recognised as, or the default, CIFAR-10.
         path: a folder or file to read; by default the places that the reader knows.
         cache: the folder for arrays and downloads; by default FLYWEIGHT_CACHE, else that of the platform.
         progress: called as progress(what, done, total).
@@ -51,21 +52,18 @@ def load(
     found, config = choose(name, path), config or DataConfig()
     place = None if path is None else expanded(path, "--data")
     root, told = cache_folder(cache), progress or _silent
-    if found.listing is not None:
+    if found.read is None:
         from flyweight.data import listed  # here, for it imports what decodes images
 
-        if place is None:
+        if found.fetch is not None:
+            address = (name or "").partition(":")[2]
+            listing = found.fetch(address, config, cache=root, progress=told, download=download)
+        elif place is None:
             raise FlyweightError(f"data set {found.name} needs a path: name {found.layouts}")
-        return listed.load(
-            found.listing(place, config, told),
-            config,
-            cache=root,
-            progress=told,
-            like=like,
-            trained_on=trained_on,
-            verify=verify,
-        )
-    assert found.read is not None
+        else:
+            assert found.listing is not None
+            listing = found.listing(place, config, told)
+        return listed.load(listing, config, cache=root, progress=told, like=like, trained_on=trained_on, verify=verify)
     if config.size is not None or config.resize is not None:
         raise FlyweightError(f"data.size and data.resize are not for {found.label}: its images have one size alone")
     return found.read(place, cache=root, progress=told, download=download)
@@ -95,16 +93,37 @@ def choose(name: str | None = None, path: Path | None = None) -> Reader:
     raise DataError(f"--data {path} holds no data set that is known here: name {_layouts(None)}")
 
 
+def is_name(text: str) -> bool:
+    """Whether it names a data set by its reader, and not by a path."""
+    plain, colon, _ = text.partition(":")
+    return any(reader.name == plain and (not colon or reader.address is not None) for reader in READERS)
+
+
+def pinned(name: str | None = None, path: Path | None = None, *, cache: Path | None = None) -> str:
+    """The name of the data set that `load` would open, by which it opens the same one at any later time.
+
+    Raises:
+        DataError, FlyweightError: as `choose`; or the network is needed to know, and cannot be had.
+    """
+    reader = choose(name, path)
+    if reader.pin is None:
+        return reader.name
+    return f"{reader.name}:{reader.pin((name or '').partition(':')[2], cache_folder(cache))}"
+
+
 def _named(name: str) -> Reader:
+    plain, _, address = name.partition(":")
     for reader in READERS:
-        if reader.name == name:
+        if reader.name == plain and reader.address is not None and not address:
+            raise FlyweightError(f"data set {reader.name} needs an address: write {reader.called}")
+        if reader.name == plain and (reader.address is not None or name == plain):
             return reader
     known = [reader.name for reader in READERS]
     raise FlyweightError(f"there is no data set {short(name, 80)!r}{suggestion(name, known)}: {_choices()}")
 
 
 def _choices() -> str:
-    names = (reader.name for reader in READERS)
+    names = (reader.called for reader in READERS)
     with_path = (reader.name for reader in READERS if reader.layouts)
     return f"choose {', '.join(names)}; a path goes with {', '.join(with_path)}"
 
@@ -113,7 +132,8 @@ def _layouts(reader: Reader | None) -> str:
     """What a path may hold, for one reader or for all."""
     if reader is not None:
         return reader.layouts or "none"
-    return "; or ".join(f"{reader.label} as {reader.layouts}" for reader in READERS if reader.layouts)
+    paths = [f"{reader.label} as {reader.layouts}" for reader in READERS if reader.layouts]
+    return "; or ".join([*paths, *(f"{reader.label} as {reader.called}" for reader in READERS if reader.address)])
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

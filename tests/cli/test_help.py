@@ -42,7 +42,7 @@ def test_the_help_of_a_command_is_the_docstring_of_its_function(shown):
 @pytest.mark.parametrize("name", ["train", "evaluate", "report"])
 def test_the_help_of_data_names_every_reader(shown, name):
     words = " ".join(shown(name).replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
-    assert f"name ({', '.join(reader.name for reader in registry.READERS)})" in words
+    assert f"name ({', '.join(reader.called for reader in registry.READERS)})" in words
     for reader in registry.READERS:
         assert reader.layouts is None or reader.label in words
 

@@ -1,6 +1,5 @@
 """Download CIFAR-10: from the Hugging Face hub, or the official archive from mirrors, resumed and verified."""
 
-import io
 import time
 import urllib.error
 import urllib.request
@@ -12,13 +11,12 @@ from urllib.parse import urlsplit
 
 from flyweight.data.cache import locked, writing
 from flyweight.data.dataset import Progress
+from flyweight.data.online import SILENCE_SECONDS, answers, bar, hub_address, offline, reason
 from flyweight.errors import DataError
 from flyweight.files import file_hash, flush
-from flyweight.text import one_line
 
 HUB_REPOSITORY = "uoft-cs/cifar10"
 HUB_FILES = ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet")
-SILENCE_SECONDS = 8.0  # a host that says nothing for so long is given up: a machine without network must hear so soon
 PATIENCE_SECONDS = 20.0  # no further mirror is tried when none has answered by then
 ATTEMPTS = 50  # connections to one mirror, as long as each brings something
 
@@ -47,20 +45,6 @@ CIFAR10 = Archive(
 )
 
 
-def offline() -> bool:
-    """Whether the user has forbidden the network with HF_HUB_OFFLINE."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-def hub_address() -> str:
-    """Where the hub is: HF_ENDPOINT, else huggingface.co."""
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
-
-
 def from_hub(progress: Progress) -> Path:
     """Return the folder of the hub's parquet files, in its own cache (HF_HOME), after downloading what is missing.
 
@@ -80,41 +64,10 @@ def from_hub(progress: Progress) -> Path:
         if offline():
             raise DataError("HF_HUB_OFFLINE is set") from error
     try:
-        # the hub's own client tries for 23 s to reach a host that is not there
-        _answers(f"{hub_address()}/datasets/{HUB_REPOSITORY}/resolve/main/{HUB_FILES[1]}")
-        return get(etag_timeout=SILENCE_SECONDS, tqdm_class=_bar(progress))
+        answers(f"{hub_address()}/datasets/{HUB_REPOSITORY}/resolve/main/{HUB_FILES[1]}")
+        return get(etag_timeout=SILENCE_SECONDS, tqdm_class=bar(progress))
     except Exception as error:  # the client's own errors, its HTTP library's, the system's
-        raise DataError(_reason(error)) from error
-
-
-def _answers(url: str) -> None:
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "flyweight"})
-    try:
-        urllib.request.urlopen(request, timeout=SILENCE_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code >= 500:
-            raise
-
-
-def _bar(progress: Progress) -> Any:
-    """Make a tqdm class that draws nothing and hands the hub's progress on."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    class Bar(tqdm):
-        monitor_interval = 0
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*args, **{**options, "disable": False, "file": io.StringIO()})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            drawn = super().update(n)
-            if "downloading bytes" not in (self.desc or ""):  # of two bars a file the one that has a total
-                progress("downloading from the Hugging Face hub", int(self.n), int(self.total) if self.total else None)
-            return drawn
-
-    return Bar
+        raise DataError(reason(error)) from error
 
 
 def from_mirrors(archive: Archive, folder: Path, progress: Progress) -> Path:
@@ -158,7 +111,7 @@ class _MirrorError(Exception):
 
 def _download(url: str, archive: Archive, part: Path, progress: Progress) -> None:
     """Complete and verify `part`; raise _MirrorError where this URL cannot."""
-    reason, answered = "", False
+    fault, answered = "", False
     for _ in range(ATTEMPTS):
         before = _size(part)
         try:
@@ -172,7 +125,7 @@ def _download(url: str, archive: Archive, part: Path, progress: Progress) -> Non
             part.unlink(missing_ok=True)
             continue
         except (OSError, HTTPException, ValueError) as error:
-            reason = _reason(error)
+            fault = reason(error)
             answered = answered or isinstance(error, ValueError) or _size(part) > before
         if _size(part) >= archive.size:
             if file_hash(part, "md5") == archive.md5:
@@ -182,7 +135,7 @@ def _download(url: str, archive: Archive, part: Path, progress: Progress) -> Non
                 raise _MirrorError("wrong checksum", answered=True)
         elif _size(part) <= before:
             break
-    raise _MirrorError(reason or "connection cut", answered)
+    raise _MirrorError(fault or "connection cut", answered)
 
 
 def _append(url: str, archive: Archive, part: Path, progress: Progress) -> None:
@@ -214,15 +167,3 @@ def _append(url: str, archive: Archive, part: Path, progress: Progress) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _reason(error: BaseException) -> str:
-    """A few words: the innermost cause where there is one, for the outer ones only wrap it."""
-    while True:
-        inner = error.reason if isinstance(error, urllib.error.URLError) else None
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return one_line(error)

@@ -8,6 +8,7 @@ from flyweight.data.cache import cached, expanded, intact
 from flyweight.data.cifar10 import SPEC, formats
 from flyweight.data.cifar10 import download as network
 from flyweight.data.dataset import Dataset, Progress
+from flyweight.data.online import offline
 from flyweight.data.reader import NoDataError, Reader
 from flyweight.errors import DataError
 
@@ -97,7 +98,7 @@ def _from_network(looked: list[str], root: Path, progress: Progress) -> Dataset 
         return _complete(folder, root, progress)
     except DataError as error:
         looked.append(f"the Hugging Face hub ({error})")
-    if network.offline():
+    if offline():
         return None
     try:
         archive = network.from_mirrors(network.CIFAR10, root / "downloads", progress)
@@ -121,6 +122,6 @@ READER = Reader(
     help="CIFAR-10: photographs of ten classes, 32x32 pixels; downloaded where it is not on this machine",
     read=read,
     layouts=formats.LAYOUTS,
-    recognises=lambda path: formats.find(path) is not None,
+    recognises=formats.recognises,
     spec=SPEC,
 )

@@ -74,6 +74,12 @@ def find(path: Path) -> Source | None:
     return None
 
 
+def recognises(path: Path) -> bool:
+    """Whether it holds CIFAR-10, damaged or not: many other sets are in parquet files of the same names."""
+    source = find(path)
+    return source is not None and not (source.kind == "parquet folder" and parquet.foreign(source.files))
+
+
 def _existing(folder: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(folder / name for name in names if (folder / name).is_file())
 

@@ -1,15 +1,16 @@
 """Read parquet shards with PNG images, the layout of CIFAR-10 on the Hugging Face hub."""
 
 import io
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flyweight.data.cifar10 import CLASSES
+from flyweight.data.columns import features
 from flyweight.data.dataset import Progress, Split, joined
+from flyweight.data.shards import check_complete
 from flyweight.text import one_line
 
 
@@ -54,31 +55,41 @@ def _check_shards(files: tuple[Path, ...]) -> None:
     """Raise ValueError unless the numbered shards of each side (train-00002-of-00004) are complete and of one set."""
     for side in ("train", "test"):
         names = [file.name for file in files if file.name.startswith(f"{side}-")]
-        numbered = [match for name in names if (match := re.fullmatch(r"\w+-(\d+)-of-(\d+)\.parquet", name))]
         if not names:
             raise ValueError(f"there is no {side}-*.parquet")
-        if not numbered:
+        check_complete(names)
+
+
+def foreign(files: tuple[Path, ...]) -> bool:
+    """Whether the files say themselves that they are of another set: by their columns, or by the names of classes."""
+    columns = []
+    for file in files:
+        try:
+            names, classes = _schema(file)
+        except ValueError:  # a damaged file says nothing
             continue
-        totals = {int(match[2]) for match in numbered}
-        if len(totals) > 1 or len(numbered) < len(names):
-            raise ValueError(f"the {side}-*.parquet files belong to different sets: {', '.join(names)}")
-        missing = set(range(totals.pop())) - {int(match[1]) for match in numbered}
-        if missing:
-            raise ValueError(f"{side}-{min(missing):05d}-of-{numbered[0][2]}.parquet is missing")
+        if classes and set(classes) != set(CLASSES):
+            return True
+        columns.append(names)
+    return bool(columns) and not any({"img", "label"} <= names for names in columns)
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
     """The names of the labels as the hub writes them into a file's schema; empty where it has none."""
+    return _schema(file)[1]
+
+
+def _schema(file: Path) -> tuple[set[str], tuple[str, ...]]:
+    """The names of a file's columns, and of its classes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_schema(file).metadata or {}
-        return tuple(json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"])
-    except (KeyError, TypeError, json.JSONDecodeError):
-        return ()
+        schema = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file.name} is damaged ({one_line(error)})") from error
+    names = features(schema).get("label", {}).get("names")
+    return set(schema.names), tuple(names) if isinstance(names, list) else ()
 
 
 def _decode_rows(rows: list[dict[str, Any]], where: str) -> Split:
