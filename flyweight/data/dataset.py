@@ -1,14 +1,20 @@
 """What `load` returns, and the splits that are made of it. All arrays are read-only."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flyweight.data.stored import Images, Stored
 from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Preprocessing, Resize, Spec
+
+if TYPE_CHECKING:
+    from flyweight.data.catalogue import Origin  # what it imports decodes images, and a start can do without
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(what, done, total); total is None where it is not known."""
@@ -53,6 +59,7 @@ class Dataset:
         validation: images to watch a training by; none: it is watched by `test`.
         resize: what became of other proportions than those of the images here.
         set_aside: whether the test images did not come as such, but were chosen among all.
+        origin: the files that the images came from; none: they are always the same and have none.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Dataset:
     validation: Split | None = None
     resize: Resize = "crop"
     set_aside: bool = False
+    origin: Origin | None = None
 
     @property
     def spec(self) -> Spec:
@@ -201,7 +209,7 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
         resize=dataset.resize,
     )
     note = f"Not the test set: accuracy is of {count:,} images held out of the training set, to choose by."
-    return replace(held_out, notes=(*dataset.notes, note), held_out=count)
+    return replace(held_out, notes=(*dataset.notes, note), held_out=count, origin=dataset.origin)
 
 
 def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
@@ -226,7 +234,7 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
         f"Only a part of the data: {train:,} training and {test:,} {dataset.tested} images."
         " The figures are not those of the whole data set."
     )
-    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out)
+    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out, origin=dataset.origin)
 
 
 def assemble(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flyweight.data import splits
-from flyweight.data.convert import Converted, open_listing
+from flyweight.data.catalogue import Origin
+from flyweight.data.convert import open_listing
 from flyweight.data.dataset import Dataset, Progress, Split, assemble
 from flyweight.data.listing import Listing
 from flyweight.data.stored import Stored
@@ -64,7 +65,8 @@ def load(
         called = [catalogue.names[row] for row in there]
         return Split(images, _read_only(labels[chosen]), called)
 
-    notes = (*listing.notes, *_unreadable(listing, converted), *assigned.notes)
+    origin = Origin(catalogue, listing.skipped)
+    notes = (*listing.notes, *_unreadable(listing, origin), *assigned.notes)
     dataset = assemble(
         listing.path.name or str(listing.path),
         split(assigned.train),
@@ -75,7 +77,7 @@ def load(
         resize=converted.resize,
         notes=(*notes, *splits.missing(classes, assigned, labels), *converted.notes),
     )
-    return replace(dataset, set_aside="test" not in given)
+    return replace(dataset, set_aside="test" not in given, origin=origin)
 
 
 def as_test(dataset: Dataset) -> Dataset:
@@ -106,11 +108,9 @@ def _classes(listing: Listing, names: Sequence[str], where: str) -> tuple[str, .
     return classes
 
 
-def _unreadable(listing: Listing, converted: Converted) -> list[str]:
+def _unreadable(listing: Listing, origin: Origin) -> list[str]:
     """A sentence about what was left out."""
-    catalogue = converted.catalogue
-    broken = [name for name, error in zip(catalogue.names, catalogue.errors, strict=True) if error is not None]
-    left = [*broken, *(skipped.name for skipped in listing.skipped)]
+    left = [skipped.name for skipped in origin.left_out]
     if not left:
         return []
     return [
