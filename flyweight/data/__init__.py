@@ -9,6 +9,7 @@ cifar10/  CIFAR-10: places, layouts, download
 digits    scikit-learn's digits, the offline stand-in
 cache     the arrays: written at one stroke, hashed, memory-mapped
 dataset   what all of this returns, and splits of it
+scan      what is in it: sizes, balance, left-out files, copies; `findings` tells it in words
 """
 
 from flyweight.data.cache import cache_folder

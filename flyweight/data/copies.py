@@ -12,6 +12,8 @@ from flyweight.data.decoding import Decoded, described
 from flyweight.data.duplicates import FLAT, Near, near
 from flyweight.data.stored import Stored
 
+WORDS = {"train": "training", "validation": "validation", "test": "test"}
+"""What the images of a split are, before the word images."""
 _CHUNK = 1000
 
 
@@ -20,20 +22,20 @@ class Member(NamedTuple):
 
     Attributes:
         split: "train", "validation" or "test".
-        index: its place in the split.
+        number: its place in the split, from 0.
         label: name of its class.
         name: of its file; none: it has none.
     """
 
     split: str
-    index: int
+    number: int
     label: str
     name: str | None
 
     @property
     def called(self) -> str:
         """What a person calls it; it may hold anything, as names do."""
-        return self.name if self.name is not None else f"{self.split} image {self.index}"
+        return self.name if self.name is not None else f"{WORDS[self.split]} image {self.number}"
 
 
 class Copies(NamedTuple):
@@ -145,7 +147,8 @@ class Seen:
         ones, others = ([self._member(place) for place in self._of(content)] for content in pair)
         # where any two differ, one of them differs from the first of the other content
         choices = (ones[0], _furthest(ones[0], others)), (_furthest(others[0], ones), others[0])
-        return Copies(max(choices, key=lambda two: _apart(*two)))
+        chosen = max(choices, key=lambda two: _apart(*two))
+        return Copies(tuple(sorted(chosen, key=lambda one: (list(self._splits).index(one.split), one.number))))
 
     def leaks(self, pairs: np.ndarray) -> tuple[Leak, ...]:
         """What of the other splits is among the training images.

@@ -20,6 +20,10 @@ Progress = Callable[[str, int, int | None], None]
 """Called as progress(what, done, total); total is None where it is not known."""
 
 
+def silent(what: str, done: int, total: int | None) -> None:
+    """A progress that nobody is told of."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and their labels.

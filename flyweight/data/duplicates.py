@@ -108,8 +108,8 @@ def _candidates(
     starts = np.cumsum(counts) - counts
     found = [np.empty((0, 2), np.int64)]
     for step in range(1, min(NEIGHBOURS, counts.max(initial=1) - 1) + 1):
-        one, other = order[:-step], order[step:]
-        found.append(np.stack([one, other], 1)[group[one] == group[other]])
+        steps = np.stack([order[:-step], order[step:]], 1)
+        found.append(steps[group[steps[:, 0]] == group[steps[:, 1]]])
     pairs = pairs[np.argsort(bits, kind="stable")]
     most = counts[pairs].max(initial=1)
     for one in range(min(most, NEIGHBOURS)):

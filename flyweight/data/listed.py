@@ -114,8 +114,8 @@ def _unreadable(listing: Listing, origin: Origin) -> list[str]:
     if not left:
         return []
     return [
-        f"{len(left):,} files were left out ({some(left, 3)});"
-        f" `flyweight data {listing.path}` lists them with the reasons."
+        f"{len(left):,} {'files were' if len(left) > 1 else 'file was'} left out ({some(left, 3)});"
+        f" `flyweight data {listing.path}` tells the reasons."
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from flyweight.data import digits, folder
 from flyweight.data.cache import cache_folder, expanded
 from flyweight.data.cifar10 import find as cifar10
-from flyweight.data.dataset import Dataset, Progress
+from flyweight.data.dataset import Dataset, Progress, silent
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Spec
@@ -47,7 +47,7 @@ def load(
     """
     found, config = choose(name, path), config or DataConfig()
     place = None if path is None else expanded(path, "--data")
-    root, told = cache_folder(cache), progress or _silent
+    root, told = cache_folder(cache), progress or silent
     if found.listing is not None:
         from flyweight.data import listed  # here, for it imports what decodes images
 
@@ -105,7 +105,3 @@ def _layouts(reader: Reader | None) -> str:
     if reader is not None:
         return reader.layouts or "none"
     return "; or ".join(f"{reader.label} as {reader.layouts}" for reader in READERS if reader.layouts)
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """Report nothing."""
