@@ -18,7 +18,7 @@ app = command("report", "report runs/sprint-20260101-120000")
 
 @app.default
 def report(run: Path, /, *, data: job.DataOption = None) -> int:
-    """Write the report of a run: report.html, REPORT.md with the brief's five answers, and the figures.
+    """Write the report of a run: report.html, which opens anywhere, REPORT.md, and the figures.
 
     Args:
         run: A run folder whose training has ended.

@@ -12,6 +12,7 @@ hub       a data set of the Hugging Face hub, at one revision
 digits    scikit-learn's digits, the offline stand-in
 cache     the arrays: written at one stroke, hashed, memory-mapped
 dataset   what all of this returns, and splits of it
+scan      what is in it: sizes, balance, left-out files, copies; `findings` tells it in words
 """
 
 from flyweight.data.cache import cache_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flyweight.data.decoding import Decoded, Looked
-from flyweight.data.listing import Entry
+from flyweight.data.listing import Entry, Skipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,25 @@ class Catalogue:
     def usable(self) -> np.ndarray:
         """(n,) int64: the rows whose images could be read."""
         return np.flatnonzero([error is None for error in self.errors])
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The files that a data set's images came from.
+
+    Attributes:
+        catalogue: a row for each image of the listing; `Stored.rows` of a split's images leads to theirs.
+        skipped: what was seen and never taken for an image of the set.
+    """
+
+    catalogue: Catalogue
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def left_out(self) -> list[Skipped]:
+        """All that is not among the images of the set, each with its reason."""
+        told = zip(self.catalogue.names, self.catalogue.errors, strict=True)
+        return [*self.skipped, *(Skipped(name, error) for name, error in told if error is not None)]
 
 
 def make(entries: Sequence[Entry], looked: Sequence[Looked], decoded: Sequence[Decoded], channels: int) -> Catalogue:

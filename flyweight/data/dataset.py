@@ -1,8 +1,11 @@
 """What `load` returns, and the splits that are made of it. All arrays are read-only."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +13,15 @@ from flyweight.data.stored import Images, Stored
 from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Preprocessing, Resize, Spec
 
+if TYPE_CHECKING:
+    from flyweight.data.catalogue import Origin  # what it imports decodes images, and a start can do without
+
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(what, done, total); total is None where it is not known."""
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """A progress that nobody is told of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +63,7 @@ class Dataset:
         validation: images to watch a training by; none: it is watched by `test`.
         resize: what became of other proportions than those of the images here.
         remarks: sentences about choices that were made for the user, and about files that were left out.
+        origin: the files that the images came from; none: they are always the same and have none.
     """
 
     name: str
@@ -68,6 +79,7 @@ class Dataset:
     validation: Split | None = None
     resize: Resize = "crop"
     remarks: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def spec(self) -> Spec:
@@ -201,7 +213,9 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
         resize=dataset.resize,
     )
     note = f"Not the test set: accuracy is of {count:,} images held out of the training set, to choose by."
-    return replace(held_out, notes=(*dataset.notes, note), held_out=count, remarks=dataset.remarks)
+    return replace(
+        held_out, notes=(*dataset.notes, note), held_out=count, remarks=dataset.remarks, origin=dataset.origin
+    )
 
 
 def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
@@ -226,7 +240,9 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
         f"Only a part of the data: {train:,} training and {test:,} {dataset.tested} images."
         " The figures are not those of the whole data set."
     )
-    return replace(part, notes=(*dataset.notes, note), held_out=dataset.held_out, remarks=dataset.remarks)
+    return replace(
+        part, notes=(*dataset.notes, note), held_out=dataset.held_out, remarks=dataset.remarks, origin=dataset.origin
+    )
 
 
 def assemble(

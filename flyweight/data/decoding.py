@@ -129,18 +129,22 @@ def decode_rows(
         for image, row in zip(pixels, rows, strict=True):
             array.seek(offset + row * size)
             array.write(image.data)
-    wide = pixels.reshape(len(pixels), height * width, channels).astype(np.int64)
+    found = described(pixels)
+    return [record if error is None else Decoded(error=error) for record, error in zip(found, errors, strict=True)]
+
+
+def described(pixels: np.ndarray) -> list[Decoded]:
+    """What is known of images by their (N, H, W, C) uint8 pixels."""
+    wide = pixels.reshape(len(pixels), -1, pixels.shape[-1]).astype(np.int64)
     sums, squares, hashes = wide.sum(1), (wide * wide).sum(1), perceptual_hashes(pixels)
     return [
-        Decoded(error=error)
-        if error is not None
-        else Decoded(
-            hashlib.blake2b(pixels[place].tobytes(), digest_size=16).digest(),
+        Decoded(
+            hashlib.blake2b(image.tobytes(), digest_size=16).digest(),
             tuple(sums[place].tolist()),
             tuple(squares[place].tolist()),
             int(hashes[place]),
         )
-        for place, error in enumerate(errors)
+        for place, image in enumerate(pixels)
     ]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flyweight.data import splits
-from flyweight.data.convert import Converted, open_listing
+from flyweight.data.catalogue import Catalogue, Origin
+from flyweight.data.convert import open_listing
 from flyweight.data.dataset import Dataset, Progress, Split, assemble
 from flyweight.data.listing import Listing
 from flyweight.data.stored import Stored
@@ -50,13 +51,14 @@ def load(
     names = [catalogue.labels[row] for row in rows]
     classes = like.classes if like else _classes(listing, names, where)
     labels = _labels(names, classes, where)
-    assigned = _assigned(converted, labels, config, where)
+    assigned = _assigned(catalogue, labels, config, where)
 
     def split(chosen: np.ndarray) -> Split:
         there = rows[chosen]
         images = Stored(converted.images, catalogue.digests, catalogue.sums, catalogue.squares, there)
         return Split(images, _read_only(labels[chosen]), [catalogue.names[row] for row in there])
 
+    origin = Origin(catalogue, listing.skipped)
     dataset = assemble(
         listing.path.name or str(listing.path),
         split(assigned.train),
@@ -69,7 +71,8 @@ def load(
     )
     if not assigned.brought and trained_on not in (None, dataset.fingerprint):
         dataset = _as_test(dataset)
-    return replace(dataset, remarks=(*listing.notes, *_left_out(listing, converted), *converted.notes))
+    remarks = (*listing.notes, *_left_out(listing, origin), *converted.notes)
+    return replace(dataset, remarks=remarks, origin=origin)
 
 
 def _labels(names: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
@@ -82,9 +85,9 @@ def _labels(names: Sequence[str], classes: Sequence[str], where: str) -> np.ndar
     return np.array([index[name] for name in names], np.int64)
 
 
-def _assigned(converted: Converted, labels: np.ndarray, config: DataConfig, where: str) -> splits.Assignment:
+def _assigned(catalogue: Catalogue, labels: np.ndarray, config: DataConfig, where: str) -> splits.Assignment:
     """The splits of all images that could be read."""
-    catalogue, rows = converted.catalogue, converted.catalogue.usable
+    rows = catalogue.usable
     given, digests = [catalogue.splits[row] for row in rows], catalogue.digests[rows]
     shares = {"test": config.test_share, "validation": config.validation_share}
     try:
@@ -120,11 +123,9 @@ def _classes(listing: Listing, names: Sequence[str], where: str) -> tuple[str, .
     return classes
 
 
-def _left_out(listing: Listing, converted: Converted) -> list[str]:
+def _left_out(listing: Listing, origin: Origin) -> list[str]:
     """A sentence about what was left out."""
-    catalogue = converted.catalogue
-    broken = [name for name, error in zip(catalogue.names, catalogue.errors, strict=True) if error is not None]
-    left = [*broken, *(skipped.name for skipped in listing.skipped)]
+    left = [skipped.name for skipped in origin.left_out]
     if not left:
         return []
     return [f"Left out: {len(left):,} ({some(left, 3)}); `flyweight data {listing.path}` lists them with the reasons."]

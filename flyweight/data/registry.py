@@ -5,7 +5,7 @@ from pathlib import Path
 from flyweight.data import digits, folder, hub, npz, parquet
 from flyweight.data.cache import cache_folder, expanded
 from flyweight.data.cifar10 import find as cifar10
-from flyweight.data.dataset import Dataset, Progress
+from flyweight.data.dataset import Dataset, Progress, silent
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Spec
@@ -51,7 +51,7 @@ def load(
     """
     found, config = choose(name, path), config or DataConfig()
     place = None if path is None else expanded(path, "--data")
-    root, told = cache_folder(cache), progress or _silent
+    root, told = cache_folder(cache), progress or silent
     if found.read is None:
         from flyweight.data import listed  # here, for it imports what decodes images
 
@@ -134,7 +134,3 @@ def _layouts(reader: Reader | None) -> str:
         return reader.layouts or "none"
     paths = [f"{reader.label} as {reader.layouts}" for reader in READERS if reader.layouts]
     return "; or ".join([*paths, *(f"{reader.label} as {reader.called}" for reader in READERS if reader.address)])
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """Report nothing."""

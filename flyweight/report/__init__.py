@@ -7,7 +7,8 @@ drawings       the figures of a report, in their order, with their captions
 figures        draws them, from data alone
 augmentations  the transforms of the training images in words
 pages          templates, and their filters that make any name harmless
-templates      REPORT.md and report.html
+scanned        the page of `flyweight data`
+templates      REPORT.md, report.html, and the page of a data set
 
 A new figure is a function in `figures` and an entry in `drawings.DRAWINGS`.
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight import recipes, rules
+from flyweight.data import findings
 from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluation import evaluate
@@ -108,7 +109,11 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
         "title": printable(recipe.name),
         "description": printable(recipe.description),
         "network": printable(recipe.model.network),
-        "banners": _banners(environment, subject.trained, subject.dataset),
+        "banners": [
+            *_banners(environment, subject.trained, subject.dataset),
+            *([] if subject.scan is None else findings.leaks(subject.scan)),
+        ],
+        "found": subject.found,
         "notes": _notes(scores, history) if subject.dataset.validation is None else [],
         "scores": scores,
         "names": [printable(name) for name in scores.classes],

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from flyweight import analysis, rules
-from flyweight.data.dataset import Dataset
+from flyweight.data import findings
+from flyweight.data.dataset import Dataset, silent
+from flyweight.data.scan import Scan, scan
 from flyweight.evaluation.scores import Evaluation
 from flyweight.recipes.sections import Recipe
 from flyweight.report import augmentations
@@ -56,3 +58,15 @@ class Subject:
     def transforms(self) -> list[augmentations.Augmentation]:
         """Of the training images."""
         return augmentations.listed(self.recipe.augment, self.dataset)
+
+    @cached_property
+    def scan(self) -> Scan | None:
+        """Of the data; None where the images are always the same and were looked through by others."""
+        return None if self.dataset.origin is None else scan(self.dataset, silent)
+
+    @property
+    def found(self) -> list[tuple[str, str]]:
+        """(label, text) of what the scan found that bears on the result."""
+        if self.scan is None:
+            return []
+        return [row for row in findings.facts(self.scan) if row[0] in ("classes", "left out", "equal", "nearly equal")]

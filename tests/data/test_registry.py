@@ -59,7 +59,7 @@ def test_each_reader_keeps_its_contract(reader: Reader, tmp_path: Path, monkeypa
         assert (reader.spec.classes, reader.spec.shape) == (dataset.spec.classes, dataset.spec.shape)
     # the second time from the cache, to the bit
     again = registry.load(name, path, cache=tmp_path / "arrays", progress=silent, download=False)
-    arrays = {"train": 0, "validation": 0, "test": 0}
+    arrays = {"train": 0, "validation": 0, "test": 0, "origin": 0}
     assert vars(again) | arrays == vars(dataset) | arrays
     if path is not None:
         assert reader.recognises(path)

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import fit
+from image_sets import image_folder
 from markdown_it import MarkdownIt
 
 from flyweight import rules, schema
 from flyweight.data import Dataset, Split, hold_out, subset
+from flyweight.data import load as load_data
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import FlyweightError, RunError
 from flyweight.evaluation import evaluate
@@ -353,13 +356,22 @@ def copied(run, folder, **changes):
 
 def foreign(folder, classes, shape, augment=None):
     """A run of a network with fresh weights, on noise: no rules, no name that anybody knows."""
+    return untrained(folder, noise(classes, shape), augment)
+
+
+def noise(classes, shape):
+    """Images of noise, two a class."""
     channels, height, width = shape
     generator = np.random.default_rng(0)
     count = 2 * classes
     split = Split(generator.integers(0, 256, (count, height, width, channels), np.uint8), np.arange(count) % classes)
     mean, std = (0.5,) * channels, (0.25,) * channels
     names = tuple(f"shape {number}" for number in range(classes))
-    dataset = Dataset("shapes", split, split, names, mean, std, "1" * 64, "noise of the tests")
+    return Dataset("shapes", split, split, names, mean, std, "1" * 64, "noise of the tests")
+
+
+def untrained(folder, dataset, augment=None):
+    """A run without rules of a network with fresh weights, and its report."""
     recipe = schema.parse(
         sections.Recipe,
         {
@@ -373,12 +385,15 @@ def foreign(folder, classes, shape, augment=None):
     )
     run = Run.create(folder, recipe)
     torch.manual_seed(0)
-    card = Card("sprint", None, names, shape, mean, std, "shapes", "1" * 64, 1)
+    card = Card(
+        "sprint", None, dataset.classes, dataset.spec.shape, dataset.mean, dataset.std, dataset.name,
+        dataset.fingerprint, 1,
+    )  # fmt: skip
     run.save_model(build(recipe.model, dataset.spec), card)
     run.write_history(
         [
             dict.fromkeys(("train_loss", "test_loss", "seconds", "train_accuracy", "test_accuracy"), 1.0)
-            | {"epoch": 1, "learning_rate": 0.1, "test_correct": 0, "test_total": count}
+            | {"epoch": 1, "learning_rate": 0.1, "test_correct": 0, "test_total": len(dataset.test)}
         ],
         ["Epoch 1/1"],
     )
@@ -415,6 +430,24 @@ def test_any_images_and_classes_without_rules_get_a_report_without_a_word_of_the
         "augmentation", "metrics", "misclassified", "gradcam", "confusion", "calibration",
     }  # fmt: skip
     assert "flyweight check" not in page
+
+
+@pytest.mark.usefixtures("own_places")
+def test_what_a_scan_found_in_the_images_stands_beside_the_result(tmp_path):
+    folder = image_folder(tmp_path / "photos", ("cat", "dog"), 4, ("train", "test"))
+    (folder / "train/dog/broken.png").write_text("no image")
+    for place in range(3):
+        (folder / f"train/dog/{place}.png").rename(folder / f"train/cat/dog{place}.png")
+    shutil.copy(folder / "train/dog/3.png", folder / "test/dog/seen.png")
+    run = untrained(tmp_path / "run", load_data(path=folder))
+    for text in (words(run), run.report_markdown.read_text(encoding="utf-8")):
+        assert "ATTENTION" in text
+        assert "1 of 9 test images" in text
+        assert "1 group of 2 images: 1 across splits, 0 across classes" in text.replace("&#95;", "_")
+        assert "1 files" not in text
+        assert "1 file" in text
+        assert re.search(r"2, of 1 \(dog\) to \d \(cat\) training images", text)
+        assert re.search(r"brief|\bR\d\b", text) is None
 
 
 def test_the_weakest_classes_come_first_and_those_without_images_last(odd):
