@@ -3,7 +3,8 @@
     python tools/few_images.py uneven runs/uneven     2,000 images of five classes, 100 of the other five
     python tools/few_images.py tuned runs/tuned       100 images of four classes, from nothing and from `dilated`
 
-All variants of a seed take equally many steps. The accuracy is on the whole test set of the classes. What is begun from
+All variants of a seed take equally many steps. A training is watched by 50 other images a class, and tested once at its
+end, on all test images of the classes. What is begun from
 has seen these training images already, with their labels: the second table shows that fine-tuning works, and not what
 it is worth on images that are new.
 """
@@ -86,9 +87,12 @@ def made(what: str, whole: Dataset) -> Dataset:
     )
 
 
-def part(split: Split, counts: Sequence[int], classes: Sequence[int]) -> Split:
-    """The first so many images of each of these classes, in the set's order, with labels from 0."""
-    found = [np.flatnonzero(split.labels == label)[:count] for label, count in zip(classes, counts, strict=True)]
+def part(split: Split, counts: Sequence[int], classes: Sequence[int], after: int = 0) -> Split:
+    """So many images of each of these classes, in the set's order and after so many others, with labels from 0."""
+    found = [
+        np.flatnonzero(split.labels == label)[after : after + count]
+        for label, count in zip(classes, counts, strict=True)
+    ]
     rows = np.sort(np.concatenate(found))
     return Split(np.array(split.images[rows]), np.searchsorted(classes, split.labels[rows]).astype(np.int64))
 
