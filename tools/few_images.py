@@ -80,11 +80,11 @@ def made(what: str, whole: Dataset) -> Dataset:
     if what == "tuned":
         names = tuple(whole.classes[label] for label in FOUR)
         train, test = part(whole.train, [100] * 4, FOUR), part(whole.test, [len(whole.test)] * 4, FOUR)
-        return assemble("cifar10-4x100", train, test, names, "100 images of each of four classes of CIFAR-10")
-    train = part(whole.train, [2000] * 5 + [100] * 5, range(10))
-    return assemble(
-        "cifar10-1to20", train, whole.test, whole.classes, "CIFAR-10, 2,000 images of classes 0 to 4, 100 of 5 to 9"
-    )
+        source, watch = "100 images of each of four classes of CIFAR-10", part(whole.train, [50] * 4, FOUR, 100)
+        return assemble("cifar10-4x100", train, test, names, source, validation=watch)
+    train, watch = part(whole.train, [2000] * 5 + [100] * 5, range(10)), part(whole.train, [50] * 10, range(10), 2000)
+    source = "CIFAR-10, 2,000 images of classes 0 to 4 and 100 of 5 to 9"
+    return assemble("cifar10-1to20", train, whole.test, whole.classes, source, validation=watch)
 
 
 def part(split: Split, counts: Sequence[int], classes: Sequence[int], after: int = 0) -> Split:
