@@ -110,7 +110,9 @@ def header(source: Path | bytes) -> Header:
         ValueError: why it cannot be read, in a few words.
     """
     with _opened(source) as image:
-        width, height = image.size if _orientation(image) < 5 else image.size[::-1]
+        # of a TIFF Pillow gives the size that it has once it is turned
+        lying = _orientation(image) >= 5 and image.format != "TIFF"
+        width, height = image.size[::-1] if lying else image.size
         grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
         return Header(width, height, grey, image.format or "")
 
@@ -194,8 +196,18 @@ def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image
     if resize == "crop":
         return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
     if resize == "pad":
-        return ImageOps.pad(image, size, Image.Resampling.BICUBIC, color=GREY if image.mode == "L" else (GREY,) * 3)
+        return _padded(image, size)
     return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """As `ImageOps.pad`, but that a line of pixels stays a line where that would make nothing of it."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    whole = Image.new(image.mode, size, GREY if image.mode == "L" else (GREY,) * 3)
+    inner = image.resize((width, height), Image.Resampling.BICUBIC)
+    whole.paste(inner, (round((size[0] - width) / 2), round((size[1] - height) / 2)))
+    return whole
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
