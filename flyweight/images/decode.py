@@ -28,6 +28,8 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 MOST_PIXELS = 50_000_000
 """Of an image in memory. A JPEG of more is decoded at a fraction of its size."""
 
+_MEGAPIXELS = MOST_PIXELS // 10**6
+
 GREY = 128
 """Around an image that is padded."""
 
@@ -138,8 +140,7 @@ def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) ->
     with _opened(source) as opened:
         opened.draft(None, (2 * max(width, height),) * 2)
         if opened.width * opened.height > MOST_PIXELS:
-            megapixels = MOST_PIXELS // 10**6
-            raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {megapixels} megapixels")
+            raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
         image = _eight_bit(opened)
@@ -173,6 +174,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise ValueError("it is no image" if _size(source) else "it is empty") from None
     except OSError as error:
         raise ValueError(error.strerror or one_line(error)) from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has far too many pixels: shrink it below {_MEGAPIXELS} megapixels") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise ValueError(one_line(error)) from None
 
