@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def open_listing(
         with writing(cache):
             # a network that is trained on it will ask for what was chosen now
             for place in {pointer, _pointer(cache, listing, (target.shape, target.resize))}:
-                files.write_text(place, json.dumps({"folder": key}))
+                place.write_text(json.dumps({"folder": key}), encoding="utf-8")  # half of it would count as none
     return read(cache / key)
 
 
@@ -124,6 +125,7 @@ def _convert(
         target = choose(sound, config, like)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
+        _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target
@@ -132,6 +134,19 @@ def _convert(
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)
     return key, target
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
+
+    def busy() -> None:
+        raise BlockingIOError
+
+    for stale in cache.glob(".*-????????"):
+        key = stale.name[1:-9]
+        if (lock := cache / f"{key}.lock").exists():
+            with suppress(OSError), files.locked(lock, busy):
+                shutil.rmtree(stale, ignore_errors=True)
 
 
 def _content_key(listing: Listing, looked: Sequence[Looked], target: Target) -> str:

@@ -112,9 +112,9 @@ def header(source: Path | bytes) -> Header:
         ValueError: why it cannot be read, in a few words.
     """
     with _opened(source) as image:
-        # of a TIFF Pillow gives the size that it has once it is turned
-        lying = _orientation(image) >= 5 and image.format != "TIFF"
-        width, height = image.size[::-1] if lying else image.size
+        # of a TIFF Pillow gives the size that it has once it is turned, and a PNG it would decode to look at its end
+        upright = image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info)
+        width, height = image.size if upright or _orientation(image) < 5 else image.size[::-1]
         grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
         return Header(width, height, grey, image.format or "")
 

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
 from flyweight.images import decode
@@ -304,11 +304,29 @@ def png_head(width, height, kind):
 @pytest.mark.parametrize("side", [7_100, 30_000, 2_000_000])
 def test_a_huge_image_is_refused_before_it_is_decoded(side):
     tracemalloc.start()
+    raw = png_head(side, side, 3)
     with pytest.raises(ValueError, match="pixels: shrink it below 50 megapixels"):
-        decode.decode(png_head(side, side, 3), SHAPE, "squash")
+        decode.decode(raw, SHAPE, "squash")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * 2**20
+    if side < 10_000:  # above, Pillow refuses to look at it
+        assert decode.header(raw).width == side
+
+
+def test_a_header_is_read_without_the_pixels(monkeypatch):
+    def load(image):
+        raise AssertionError("it was decoded")
+
+    contents = {}
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"):
+        file = io.BytesIO()
+        Image.fromarray(colours(30, 50)).save(file, kind)
+        contents[kind] = file.getvalue()
+    for plugin in (ImageFile.ImageFile, PngImagePlugin.PngImageFile):
+        monkeypatch.setattr(plugin, "load", load)
+    for kind, raw in contents.items():
+        assert decode.header(raw) == decode.Header(50, 30, False, kind)
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size():
