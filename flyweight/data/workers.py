@@ -7,6 +7,7 @@ their tracebacks at Ctrl-C. When the process that began them is gone, by kill -9
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -145,6 +146,7 @@ def serve() -> None:
     jobs: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints does not get between the answers
+    logging.disable()  # what Pillow says of a damaged file comes with its error
 
     def read() -> None:
         # in a thread, so that a process whose parent is gone ends in the midst of a job
