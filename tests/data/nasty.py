@@ -300,7 +300,7 @@ def the_same_image_all_over(folder):
     Right(
         TWO,
         skipped={f"bird/{number}.jpg": NO_IMAGE for number in range(3)},
-        told=("3 files were left out", "No image of bird can be read"),
+        told=("Left out: 3 ", "No image of bird can be read"),
     )
 )
 def a_class_of_broken_images(folder):
@@ -443,7 +443,7 @@ def notebook_checkpoints(folder):
             "Thumbs.db": LEFT_OUT, "cat/.DS_Store": "it is hidden", "cat/Thumbs.db": NO_IMAGE,
             "__MACOSX/._cat": "it is hidden", "dog/desktop.ini": NO_IMAGE,
         },
-        told=("3 files were left out", "no classes: __MACOSX"),
+        told=("Left out: 3 ", "no classes: __MACOSX"),
     )
 )  # fmt: skip
 def what_systems_leave_behind(folder):
@@ -568,7 +568,7 @@ def a_folder_that_may_not_be_written(folder):
 # files
 
 
-@case(Right(TWO, skipped={"cat/a.png": "it is empty", "cat/b.jpg": "it is empty"}, told=("2 files were left out",)))
+@case(Right(TWO, skipped={"cat/a.png": "it is empty", "cat/b.jpg": "it is empty"}, told=("Left out: 2 ",)))
 def files_without_a_byte(folder):
     spoilt(folder, a_png=b"", b_jpg=b"")
 

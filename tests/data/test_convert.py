@@ -148,12 +148,12 @@ def test_a_network_asks_for_what_was_chosen_for_it(images: Path, calls: Calls) -
     asked = data.load(path=images, cache=cache, like=trained.spec)
     assert calls.since() == (0, 0)
     assert (asked.spec, asked.fingerprint) == (trained.spec, trained.fingerprint)
-    assert any("data.size" in note for note in trained.notes)
-    assert not any("data.size" in note for note in asked.notes)
+    assert any("data.size" in note for note in trained.remarks)
+    assert not any("data.size" in note for note in asked.remarks)
     # and the other way round
     shutil.rmtree(cache)
     data.load(path=images, cache=cache, like=trained.spec)
-    assert data.load(path=images, cache=cache).notes == trained.notes
+    assert data.load(path=images, cache=cache).remarks == trained.remarks
 
 
 def flipped(path: Path, place: int = -1) -> None:

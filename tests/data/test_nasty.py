@@ -13,10 +13,9 @@ from nasty import CASES, Case, Line, Right, may_read_everything
 
 from flyweight import data
 from flyweight.cli import app
-from flyweight.data import convert, folder
+from flyweight.data import folder
 from flyweight.data.listing import HIDDEN
 from flyweight.errors import FlyweightError
-from flyweight.recipes.sections import DataConfig
 from flyweight.text import printable
 
 pytestmark = [
@@ -25,8 +24,24 @@ pytestmark = [
 ]
 
 
+# folders whose names are odd, for `flyweight data`: all of them would take half a minute
+LOOKED_THROUGH = {
+    "classes_that_a_page_would_run",
+    "classes_that_a_terminal_would_obey",
+    "classes_with_ends_of_lines",
+    "classes_of_odd_letters",
+    "a_class_that_is_no_utf_8",
+    "file_names_that_are_no_utf_8",
+    "a_place_that_is_no_utf_8",
+    "what_systems_leave_behind",
+    "files_that_were_cut_off",
+}
+
+
 def test_there_are_sixty_of_them() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) >= 60
+    names = {case.name for case in CASES}
+    assert len(names) == len(CASES) >= 60
+    assert names >= LOOKED_THROUGH
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -42,6 +57,8 @@ def test_a_folder_as_people_have_it(case: Case, tmp_path: Path, capsys: pytest.C
             refuses(place, case.answer, tmp_path, capsys)
         else:
             answers(place, case.answer, tmp_path / "cache")
+            if case.name in LOOKED_THROUGH:
+                is_looked_through(place, case.answer, tmp_path, capsys)
         assert tree(root) == before
     finally:
         for inside in (root, *(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())):
@@ -80,22 +97,21 @@ def answers(place: Path, answer: Right, cache: Path) -> None:
                 assert part is not None
                 assert len(part) == given[name]
         assert sum(map(len, splits.values())) == sum(answer.splits)
-    assert left_out(place, cache, names, answer.skipped)
+    nothing_is_passed_over(place, dataset, names, answer.skipped)
     for pattern in answer.told:
-        assert any(re.search(pattern, note) for note in dataset.notes), (pattern, dataset.notes)
+        told = (*dataset.notes, *dataset.remarks)
+        assert any(re.search(pattern, sentence) for sentence in told), (pattern, told)
     equal_images_are_on_one_side(dataset, answer)
     can_be_told(dataset, names)
     again = data.load(path=place, cache=cache, progress=silent)
-    assert (again.fingerprint, again.notes) == (dataset.fingerprint, dataset.notes)
+    assert (again.fingerprint, again.notes, again.remarks) == (dataset.fingerprint, dataset.notes, dataset.remarks)
 
 
-def left_out(place: Path, cache: Path, names: list[str], expected: dict[str, str]) -> bool:
+def nothing_is_passed_over(place: Path, dataset: data.Dataset, names: list[str], expected: dict[str, str]) -> None:
     """Each file is an image of the set, or left out with the reason that was expected."""
     assert len(set(names)) == len(names)
-    listing = folder.listing(place, DataConfig(), silent)
-    catalogue = convert.open_listing(listing, DataConfig(), cache, silent, None, False).catalogue
-    found = {name: error for name, error in zip(catalogue.names, catalogue.errors, strict=True) if error is not None}
-    found |= dict(listing.skipped)
+    assert dataset.origin is not None
+    found = dict(dataset.origin.left_out)
     for name, reason in expected.items():
         assert found.pop(name).startswith(reason), name
     assert not {name: reason for name, reason in found.items() if reason != HIDDEN}
@@ -105,7 +121,6 @@ def left_out(place: Path, cache: Path, names: list[str], expected: dict[str, str
         name = folder._name(path)
         alone = name in seen or name.startswith(hidden_or_left) or (place / path).is_dir()
         assert alone, f"{path!r} was passed over without a word"
-    return True
 
 
 def equal_images_are_on_one_side(dataset: data.Dataset, answer: Right) -> None:
@@ -117,10 +132,27 @@ def equal_images_are_on_one_side(dataset: data.Dataset, answer: Right) -> None:
 
 def can_be_told(dataset: data.Dataset, names: list[str]) -> None:
     """Names are text that can be written; what people read is one line that no terminal obeys."""
-    texts = (*dataset.classes, *names, *dataset.notes, dataset.name, dataset.source)
+    lines = (*dataset.notes, *dataset.remarks, dataset.name, dataset.source)
+    texts = (*dataset.classes, *names, *lines)
     assert json.loads(json.dumps(texts, ensure_ascii=False).encode("utf-8")) == list(texts)
-    for text in (*dataset.notes, dataset.name, dataset.source):
+    for text in lines:
         assert text == printable(text)
+
+
+def is_looked_through(place: Path, answer: Right, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`flyweight data` lists all that was left out, and its lines are lines."""
+    assert app.run_command(["data", str(place)]) == 0
+    out, _ = capsys.readouterr()
+    for line in out.split("\n"):
+        assert line == printable(line)
+    page = tmp_path / "scan.html"
+    assert app.run_command(["data", str(place), "--json", "--page", str(page)]) == 0
+    out, _ = capsys.readouterr()
+    told = out.encode("utf-8").decode("utf-8")
+    assert {one["name"] for one in json.loads(told)["left_out"]} >= set(answer.skipped)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "\x1b" not in text
 
 
 def tree(root: Path) -> dict[str, tuple[object, ...]]:
