@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from flyweight.data.target import Target, choose
 from flyweight.errors import DataError
 from flyweight.images.spec import Resize, Spec
 from flyweight.recipes.sections import DataConfig
-from flyweight.text import some
+from flyweight.text import printable, some
 
 FORMAT = 1
 """Raise it when the same files would give other arrays, or what is kept of them changes."""
@@ -35,6 +36,7 @@ ARRAY, CATALOGUE, MANIFEST = "images.npy", "catalogue.parquet", "manifest.json"
 ALONE = 500
 """Images up to which starting worker processes costs more than it gains."""
 CHUNK, CHUNK_BYTES = 64, 16 * 2**20
+"""A job's images: so many, and of their bytes as they are, and as they will be, no more than about so many."""
 ALWAYS_HASHED = 256 * 2**20
 """Bytes of an array that is hashed at each start (0.2 s); a larger one only where its file's time has changed."""
 
@@ -83,7 +85,7 @@ def open_listing(
         with writing(cache):
             # a network that is trained on it will ask for what was chosen now
             for place in {pointer, _pointer(cache, listing, (target.shape, target.resize))}:
-                files.write_text(place, json.dumps({"folder": key}))
+                place.write_text(json.dumps({"folder": key}), encoding="utf-8")  # half of it would count as none
     return read(cache / key)
 
 
@@ -117,11 +119,13 @@ def _convert(
                 {f"{entry.name}: {record.error}" for entry, record in zip(listing.entries, looked, strict=True)}
             )
             raise DataError(
-                f"{listing.kind} {listing.path}: none of its {count:,} images can be read ({some(reasons, 2)})"
+                f"{listing.kind} {printable(str(listing.path))}: none of its {count:,} images can be read"
+                f" ({some(reasons, 2)})"
             )
         target = choose(sound, config, like)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
+        _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target
@@ -130,6 +134,19 @@ def _convert(
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)
     return key, target
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
+
+    def busy() -> None:
+        raise BlockingIOError
+
+    for stale in cache.glob(".*-????????"):
+        key = stale.name[1:-9]
+        if (lock := cache / f"{key}.lock").exists():
+            with suppress(OSError), files.locked(lock, busy):
+                shutil.rmtree(stale, ignore_errors=True)
 
 
 def _content_key(listing: Listing, looked: Sequence[Looked], target: Target) -> str:
@@ -152,7 +169,7 @@ def _decode(
     )
 
     def jobs() -> Iterator[tuple[Any, ...]]:
-        for chunk in _chunks(sound):
+        for chunk in _chunks(sound, max(1, min(CHUNK, CHUNK_BYTES // (channels * height * width)))):
             rows, contents = [row for row, _ in chunk], [content for _, content in chunk]
             yield contents, rows, file, offset, target.shape, target.resize
 
@@ -174,15 +191,15 @@ def _allocate(file: Path, shape: tuple[int, int, int, int]) -> int:
     return offset
 
 
-def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
-    """Lists of a few items: at most so many, and of contents that are bytes at most so many."""
+def _chunks(items: Iterator[Any], most: int = CHUNK) -> Iterator[list[Any]]:
+    """Lists of a few items: at most so many, and of contents that are in memory at most so many bytes."""
     chunk: list[Any] = []
     size = 0
     for item in items:
         content: Content = item[1] if isinstance(item, tuple) else item
         chunk.append(item)
         size += 0 if isinstance(content, Path) else len(content) if isinstance(content, bytes) else content.nbytes
-        if len(chunk) == CHUNK or size > CHUNK_BYTES:
+        if len(chunk) == most or size > CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from flyweight.data import splits
 from flyweight.data.catalogue import Catalogue, Origin
 from flyweight.data.convert import open_listing
 from flyweight.data.dataset import Dataset, Progress, Split, assemble
-from flyweight.data.listing import Listing
+from flyweight.data.listing import HIDDEN, Listing
 from flyweight.data.stored import Stored
 from flyweight.errors import DataError
 from flyweight.images.spec import Spec
 from flyweight.recipes.sections import DataConfig
-from flyweight.text import some
+from flyweight.text import printable, some
 
 
 def load(
@@ -45,12 +45,17 @@ def load(
     Raises:
         DataError: it cannot be read, or has no two classes to tell apart, or classes that the network does not know.
     """
-    where = f"{listing.kind} {listing.path}"
+    where = f"{listing.kind} {printable(str(listing.path))}"
+    if like is None:
+        # now, and not after an hour of decoding
+        _classes(listing, {entry.label for entry in listing.entries}, where, listing.notes)
     converted = open_listing(listing, config, cache, progress, like, verify)
     catalogue, rows = converted.catalogue, converted.catalogue.usable
     names = [catalogue.labels[row] for row in rows]
-    classes = like.classes if like else _classes(listing, names, where)
-    labels = _labels(names, classes, where)
+    origin = Origin(catalogue, listing.skipped)
+    told = (*listing.notes, *_left_out(listing, origin))
+    classes = like.classes if like else _classes(listing, names, where, told)
+    labels = _labels(names, classes, where, told)
     assigned = _assigned(catalogue, labels, config, where)
 
     def split(chosen: np.ndarray) -> Split:
@@ -58,9 +63,8 @@ def load(
         images = Stored(converted.images, catalogue.digests, catalogue.sums, catalogue.squares, there)
         return Split(images, _read_only(labels[chosen]), [catalogue.names[row] for row in there])
 
-    origin = Origin(catalogue, listing.skipped)
     dataset = assemble(
-        listing.path.name or str(listing.path),
+        printable(listing.path.name or str(listing.path)),
         split(assigned.train),
         split(assigned.test),
         classes,
@@ -71,16 +75,17 @@ def load(
     )
     if not assigned.brought and trained_on not in (None, dataset.fingerprint):
         dataset = _as_test(dataset)
-    remarks = (*listing.notes, *_left_out(listing, origin), *converted.notes)
-    return replace(dataset, remarks=remarks, origin=origin)
+    # a network brings its size with it: nobody is to change that
+    return replace(dataset, remarks=(*told, *(() if like else converted.notes)), origin=origin)
 
 
-def _labels(names: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
+def _labels(names: Sequence[str], classes: Sequence[str], where: str, told: Sequence[str]) -> np.ndarray:
     """The place of each image's class among the classes."""
     index = {name: place for place, name in enumerate(classes)}
     if unknown := sorted(set(names) - set(index)):
         raise DataError(
             f"{where} has classes that the network does not know ({some(unknown)}): it knows {some(classes)}"
+            f"{_clauses(told)}"
         )
     return np.array([index[name] for name in names], np.int64)
 
@@ -115,20 +120,31 @@ def _as_test(dataset: Dataset) -> Dataset:
     return replace(test, notes=(note,))
 
 
-def _classes(listing: Listing, names: Sequence[str], where: str) -> tuple[str, ...]:
+def _classes(listing: Listing, names: Iterable[str], where: str, told: Sequence[str]) -> tuple[str, ...]:
     """The classes by name: in the set's own order where it has one, else sorted."""
     classes = listing.classes or tuple(sorted(set(names)))
     if len(classes) < 2:
-        raise DataError(f"{where} has one class only ({some(classes)}): there is nothing to tell it from")
+        raise DataError(
+            f"{where} has one class only ({some(classes)}): there is nothing to tell it from{_clauses(told)}"
+        )
     return classes
 
 
+def _clauses(told: Sequence[str]) -> str:
+    """What is known of the set, and may be why classes are wrong, to stand at the end of an error."""
+    return "".join(f"; {note.rstrip('.')}" for note in told)
+
+
 def _left_out(listing: Listing, origin: Origin) -> list[str]:
-    """A sentence about what was left out."""
-    left = [skipped.name for skipped in origin.left_out]
-    if not left:
-        return []
-    return [f"Left out: {len(left):,} ({some(left, 3)}); `flyweight data {listing.path}` lists them with the reasons."]
+    """Sentences about what was left out, and was not hidden."""
+    sentences = []
+    if left := [skipped.name for skipped in origin.left_out if skipped.reason != HIDDEN]:
+        call = f"flyweight data {printable(str(listing.path))}"
+        sentences.append(f"Left out: {len(left):,} ({some(left, 3)}); `{call}` lists them with the reasons.")
+    known = origin.catalogue
+    if lost := sorted(set(known.labels) - {known.labels[row] for row in known.usable}):
+        sentences.append(f"No image of {some(lost)} can be read.")
+    return sentences
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

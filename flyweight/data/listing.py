@@ -14,6 +14,9 @@ Content = Path | bytes | np.ndarray
 
 SPLITS = ("train", "validation", "test")
 
+HIDDEN = "it is hidden"
+"""Why files and folders were skipped that nobody would have called images."""
+
 
 class Entry(NamedTuple):
     """One image.

@@ -11,7 +11,7 @@ from flyweight.errors import DataError, FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.recipes.sections import DataConfig
 from flyweight.schema import suggestion
-from flyweight.text import short
+from flyweight.text import printable, short
 
 READERS = (cifar10.READER, digits.READER, parquet.READER, npz.READER, folder.READER, hub.READER)
 """The first one is the default. A path goes to the first that recognises it, so the most particular come first."""
@@ -84,13 +84,14 @@ def choose(name: str | None = None, path: Path | None = None) -> Reader:
     path = expanded(path, "--data")
     if not path.exists():
         known = [reader.name for reader in READERS]
-        raise DataError(f"--data {path} does not exist{suggestion(path.name, known)}: name {_layouts(reader)}")
+        where = printable(str(path))
+        raise DataError(f"--data {where} does not exist{suggestion(path.name, known)}: name {_layouts(reader)}")
     if reader is not None:
         return reader
     for candidate in READERS:
         if candidate.layouts is not None and candidate.recognises(path):
             return candidate
-    raise DataError(f"--data {path} holds no data set that is known here: name {_layouts(None)}")
+    raise DataError(f"--data {printable(str(path))} holds no data set that is known here: name {_layouts(None)}")
 
 
 def is_name(text: str) -> bool:

@@ -43,19 +43,21 @@ def choose(looked: Sequence[Looked], config: DataConfig, like: Spec | None) -> T
         config: of the data.
         like: of a network that they are for; none: of one that is yet to be trained.
     """
-    if like is not None:
-        return Target(like.shape, like.preprocessing.resize)
     widths = np.array([look.width for look in looked])
     heights = np.array([look.height for look in looked])
     side = config.size or _side(widths, heights)
     channels = 1 if all(look.grey for look in looked) else 3
     resize = config.resize or _resize(widths / heights)
+    shape = (channels, side, side)
+    if like is not None:
+        shape, resize = like.shape, like.preprocessing.resize
     square = bool((widths == heights).all())
     how = "" if square else f", {_WORDS[resize]}"
     note = (
-        f"Images become {side}x{side} {'grey' if channels == 1 else 'RGB'}{how}; data.size and data.resize change it."
+        f"Images become {shape[2]}x{shape[1]} {'grey' if shape[0] == 1 else 'RGB'}{how};"
+        " data.size and data.resize change it."
     )
-    return Target((channels, side, side), resize, (note,))
+    return Target(shape, resize, (note,))
 
 
 _WORDS = {

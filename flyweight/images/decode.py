@@ -28,6 +28,8 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 MOST_PIXELS = 50_000_000
 """Of an image in memory. A JPEG of more is decoded at a fraction of its size."""
 
+_MEGAPIXELS = MOST_PIXELS // 10**6
+
 GREY = 128
 """Around an image that is padded."""
 
@@ -110,7 +112,9 @@ def header(source: Path | bytes) -> Header:
         ValueError: why it cannot be read, in a few words.
     """
     with _opened(source) as image:
-        width, height = image.size if _orientation(image) < 5 else image.size[::-1]
+        # of a TIFF Pillow gives the size that it has once it is turned, and a PNG it would decode to look at its end
+        upright = image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info)
+        width, height = image.size if upright or _orientation(image) < 5 else image.size[::-1]
         grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
         return Header(width, height, grey, image.format or "")
 
@@ -136,8 +140,7 @@ def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) ->
     with _opened(source) as opened:
         opened.draft(None, (2 * max(width, height),) * 2)
         if opened.width * opened.height > MOST_PIXELS:
-            megapixels = MOST_PIXELS // 10**6
-            raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {megapixels} megapixels")
+            raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
         image = _eight_bit(opened)
@@ -171,6 +174,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise ValueError("it is no image" if _size(source) else "it is empty") from None
     except OSError as error:
         raise ValueError(error.strerror or one_line(error)) from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has far too many pixels: shrink it below {_MEGAPIXELS} megapixels") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise ValueError(one_line(error)) from None
 
@@ -194,8 +199,18 @@ def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image
     if resize == "crop":
         return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
     if resize == "pad":
-        return ImageOps.pad(image, size, Image.Resampling.BICUBIC, color=GREY if image.mode == "L" else (GREY,) * 3)
+        return _padded(image, size)
     return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """As `ImageOps.pad`, but that a line of pixels stays a line where that would make nothing of it."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    whole = Image.new(image.mode, size, GREY if image.mode == "L" else (GREY,) * 3)
+    inner = image.resize((width, height), Image.Resampling.BICUBIC)
+    whole.paste(inner, (round((size[0] - width) / 2), round((size[1] - height) / 2)))
+    return whole
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

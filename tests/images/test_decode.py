@@ -1,8 +1,12 @@
 import io
+import os
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
 from flyweight.images import decode
@@ -109,3 +113,224 @@ def test_a_place_without_images_is_an_error(tmp_path):
         decode.find([tmp_path])
     with pytest.raises(DataError, match="does not exist"):
         decode.find([tmp_path / "nothing.png"])
+
+
+# EXIF's orientations: what must be done to the upright image so that a camera's orientation n brings it back
+LYING = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def with_orientation(value, kind=3):
+    """EXIF that holds an orientation alone, as bytes; kind 3 is what it must be, 2 is text."""
+    content = struct.pack("<H", value) + b"\0\0" if kind == 3 else b"6\0\0\0"
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI", 0x0112, kind, 1) + content + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("orientation", LYING)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "jpg"])
+def test_all_orientations_give_the_upright_image(tmp_path, orientation, suffix):
+    upright = colours(24, 40)
+    path = tmp_path / f"a.{suffix}"
+    lossless = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(LYING[orientation](upright))).save(path, exif=exif, **lossless)
+    found = decode.header(path)
+    assert (found.height, found.width) == (24, 40)
+    result = decode.read(path, (3, 24, 40)).astype(int)
+    assert np.abs(result - upright).max() <= (8 if suffix == "jpg" else 0)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        with_orientation(0),
+        with_orientation(9),
+        with_orientation(6, kind=2),
+        with_orientation(6)[:20],
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*" + bytes(range(64)),
+        b"Exif\0\0",
+        b"Exif\0\0" + b"\xff" * 500,
+    ],
+)
+def test_damaged_exif_costs_no_image(exif):
+    raw = io.BytesIO()
+    Image.fromarray(colours()).save(raw, "PNG")
+    plain = decode.decode(raw.getvalue(), SHAPE, "squash")
+    for kind in ("PNG", "JPEG", "WEBP"):
+        damaged = io.BytesIO()
+        Image.fromarray(colours()).save(damaged, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+        result = decode.decode(damaged.getvalue(), SHAPE, "squash")
+        assert kind == "JPEG" or (result == plain).all()
+        assert (decode.header(damaged.getvalue()).width, result.shape) == (32, (32, 32, 3))
+
+
+def test_exif_that_pillow_fails_over_still_turns_the_image():
+    """`ImageOps.exif_transpose` writes the other tags anew, and raises where one of them is not what it must be."""
+    text_for_a_number = struct.pack("<HHI", 0x0100, 2, 4) + b"abc\0"
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + text_for_a_number + orientation + b"\0\0\0\0"
+    raw = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(colours()))).save(raw, "PNG", exif=exif)
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(raw))
+    assert (decode.decode(raw.getvalue(), SHAPE, "squash") == colours()).all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 48), (48, 64), (33, 31), (200, 20), (7, 5)])
+def test_the_three_ways_to_one_size(size):
+    image = Image.fromarray(colours(size[1], size[0]))
+    raw = io.BytesIO()
+    image.save(raw, "PNG")
+    bicubic = Image.Resampling.BICUBIC
+    expected = {
+        "squash": image.resize((24, 32), bicubic),
+        "crop": ImageOps.fit(image, (24, 32), bicubic),
+        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(decode.GREY,) * 3),
+    }
+    for resize, wanted in expected.items():
+        assert (decode.decode(raw.getvalue(), (3, 32, 24), resize) == np.array(wanted)).all(), resize
+        assert (decode.fitted(np.array(image), (3, 32, 24), resize) == np.array(wanted)).all(), resize
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 999)])
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+def test_a_line_of_pixels_is_an_image_too(size, resize):
+    raw = io.BytesIO()
+    Image.new("RGB", size, (200, 10, 10)).save(raw, "PNG")
+    result = decode.decode(raw.getvalue(), SHAPE, resize)
+    assert (result.reshape(-1, 3) == (200, 10, 10)).all(1).sum() >= 16
+
+
+def test_a_print_shop_s_jpeg_is_no_negative(tmp_path):
+    pixels = np.full((32, 32, 3), (200, 30, 30), np.uint8)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).convert("CMYK").save(path, quality=95)
+    assert decode.header(path) == decode.Header(32, 32, False, "JPEG")
+    assert np.abs(decode.read(path, SHAPE).astype(int) - pixels).max() < 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_looked_at_as_greys(kind):
+    grey = (np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)
+    raw = io.BytesIO()
+    Image.fromarray(grey).save(raw, kind)
+    assert decode.header(raw.getvalue()).grey
+    assert np.abs(decode.decode(raw.getvalue(), (1, 32, 32), "squash")[..., 0].astype(int) - (grey >> 8)).max() <= 1
+
+
+def animated(kind, **options):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime", "blue")]
+    raw = io.BytesIO()
+    frames[0].save(raw, kind, save_all=True, append_images=frames[1:], **options)
+    return raw.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+def test_of_many_frames_the_first(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    raw = animated(kind)
+    result = decode.decode(raw, SHAPE, "squash").astype(int)
+    assert np.abs(result - (255, 0, 0)).max() <= 6
+    assert decode.header(raw).width == 32
+
+
+def test_a_name_says_nothing_of_a_format(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(colours()).save(path, "PNG")
+    assert decode.header(path).format == "PNG"
+    assert (decode.read(path, SHAPE) == colours()).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF"])
+def test_cut_off_anywhere_it_is_refused(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    whole = io.BytesIO()
+    Image.fromarray(colours(48, 48)).save(whole, kind)
+    raw = whole.getvalue()
+    for share in (0.0, 0.01, 0.1, 0.5, 0.9):
+        with pytest.raises(ValueError, match=r"^.{4,200}$"):
+            decode.decode(raw[: int(share * len(raw))], SHAPE, "squash")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "it is empty"), (b"hello", "it is no image"), (b"\x89PNG\r\n\x1a\n", ".+"), (b"\xff\xd8\xff", ".+")],
+)
+def test_why_a_file_is_no_image(tmp_path, content, reason):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    for look in (decode.header, lambda source: decode.decode(source, SHAPE, "squash")):
+        for source in (path, content):
+            with pytest.raises(ValueError, match=f"^{reason}$"):
+                look(source)
+
+
+def test_formats_that_are_programs_are_no_images():
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(ValueError, match="^it is no image$"):
+        decode.header(postscript)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="it is not a regular file"):
+        decode.read(tmp_path / "a.png", SHAPE)
+
+
+def png_head(width, height, kind):
+    """A PNG that says it has so many pixels, and has none."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"PLTE", bytes(768)) + chunk(b"IDAT", zlib.compress(bytes(100)))
+
+
+@pytest.mark.parametrize("side", [7_100, 30_000, 2_000_000])
+def test_a_huge_image_is_refused_before_it_is_decoded(side):
+    tracemalloc.start()
+    raw = png_head(side, side, 3)
+    with pytest.raises(ValueError, match="pixels: shrink it below 50 megapixels"):
+        decode.decode(raw, SHAPE, "squash")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * 2**20
+    if side < 10_000:  # above, Pillow refuses to look at it
+        assert decode.header(raw).width == side
+
+
+def test_a_header_is_read_without_the_pixels(monkeypatch):
+    def load(image):
+        raise AssertionError("it was decoded")
+
+    contents = {}
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"):
+        file = io.BytesIO()
+        Image.fromarray(colours(30, 50)).save(file, kind)
+        contents[kind] = file.getvalue()
+    for plugin in (ImageFile.ImageFile, PngImagePlugin.PngImageFile):
+        monkeypatch.setattr(plugin, "load", load)
+    for kind, raw in contents.items():
+        assert decode.header(raw) == decode.Header(50, 30, False, kind)
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size():
+    raw = io.BytesIO()
+    width = 9000
+    Image.new("L", (width, decode.MOST_PIXELS // width + 400), 77).save(raw, "JPEG")
+    assert (decode.decode(raw.getvalue(), (1, 32, 32), "crop") == 77).all()
