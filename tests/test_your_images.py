@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -156,6 +157,14 @@ def test_what_a_network_has_never_seen_is_all_tested(tmp_path, monkeypatch, caps
     told = capsys.readouterr()
     assert json.loads(told.out)["n"] == 3
     assert "all 3 images are test images" in told.err
+    for index in (1, 2):
+        (new / f"{index}.png").unlink()
+    assert run_command(["evaluate", "run", "--data", "new", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 1
+    (tmp_path / "tests").mkdir()
+    shutil.copytree(new.parent, tmp_path / "tests" / "test")
+    assert run_command(["evaluate", "run", "--data", "tests", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 1
     new.rename(new.with_name("unicorn"))
     assert run_command(["evaluate", "run", "--data", "new"]) == 3
     assert "classes that the network does not know (unicorn)" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def load(
     told = (*listing.notes, *_left_out(listing, origin))
     classes = like.classes if like else _classes(listing, names, where, told)
     labels = _labels(names, classes, where, told)
-    assigned = _assigned(catalogue, labels, config, where)
+    assigned = _assigned(catalogue, labels, config, where, trained=like is not None)
 
     def split(chosen: np.ndarray) -> Split:
         there = rows[chosen]
@@ -90,19 +90,31 @@ def _labels(names: Sequence[str], classes: Sequence[str], where: str, told: Sequ
     return np.array([index[name] for name in names], np.int64)
 
 
-def _assigned(catalogue: Catalogue, labels: np.ndarray, config: DataConfig, where: str) -> splits.Assignment:
-    """The splits of all images that could be read."""
+def _assigned(
+    catalogue: Catalogue, labels: np.ndarray, config: DataConfig, where: str, trained: bool
+) -> splits.Assignment:
+    """The splits of all images that could be read; a network that is trained already needs no training images."""
     rows = catalogue.usable
     given, digests = [catalogue.splits[row] for row in rows], catalogue.digests[rows]
     shares = {"test": config.test_share, "validation": config.validation_share}
     try:
         assigned = splits.assign(given, labels, digests, shares, config.split_seed)
+        for side, chosen in (("training", assigned.train), ("test", assigned.test)):
+            if not len(chosen):
+                raise DataError(f"it has too few images to set some aside: there would be no {side} images")
     except DataError as error:
+        if trained:
+            return _only_tested(catalogue)
         raise DataError(f"{where}: {error}") from None
-    for side, chosen in (("training", assigned.train), ("test", assigned.test)):
-        if not len(chosen):
-            raise DataError(f"{where} has too few images to set some aside: there would be no {side} images")
     return assigned
+
+
+def _only_tested(catalogue: Catalogue) -> splits.Assignment:
+    """The test images, or all where there are none; they stand for the training images, too, which nobody asks for."""
+    rows = np.arange(len(catalogue.usable))
+    test = rows[[catalogue.splits[row] == "test" for row in catalogue.usable]]
+    tested = test if len(test) else rows
+    return splits.Assignment(tested, rows[:0], tested)
 
 
 def _as_test(dataset: Dataset) -> Dataset:
