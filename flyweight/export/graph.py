@@ -48,7 +48,7 @@ def build(network: nn.Module, shape: Sequence[int], name: str) -> onnx.ModelProt
     """
     sample = torch.from_numpy(np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32))
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             model = _exported(network, sample)
             if not _any_number(model):
                 # `len(x)` becomes a number where torch runs the network, and stays one where it reads the Python
@@ -87,10 +87,10 @@ def _any_number(model: onnx.ModelProto) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """What torch says of its own insides, printed, warned and logged, is no news for whoever exports a network."""
+def quiet() -> Iterator[None]:
+    """What libraries say of their own insides, printed, warned and logged, is no news for whoever exports a network."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 BATCH = 128
@@ -28,6 +32,23 @@ def require() -> None:
         raise FlyweightError(f"an export needs {', '.join(missing)}: pip install 'flyweight[export]'")
 
 
+def open_graph(content: bytes, name: str) -> onnxruntime.InferenceSession:
+    """Open a graph, on as many threads as torch has.
+
+    Raises:
+        FlyweightError: onnxruntime cannot.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
+        raise FlyweightError(f"onnxruntime cannot open {name}: {one_line(error)}") from error
+
+
 class Session:
     """A graph that runs.
 
@@ -37,16 +58,7 @@ class Session:
     """
 
     def __init__(self, content: bytes, name: str) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        self.name = name
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
-            raise FlyweightError(f"onnxruntime cannot open {name}: {one_line(error)}") from error
+        self.name, self._session = name, open_graph(content, name)
 
     def __call__(self, count: int, inputs: Callable[[int, int], np.ndarray]) -> np.ndarray:
         """The first output for so many images: one alone, then batches, so that no graph knows the size of its batch.
