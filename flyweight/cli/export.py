@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command
+from flyweight.errors import FlyweightError
 from flyweight.export.formats import FORMATS, chosen
 
 app = command(
@@ -39,6 +41,10 @@ def export(
         ),
     ] = (),
     data: job.DataOption = None,
+    licence: Annotated[
+        str | None,
+        Parameter(help="Of the weights, for a model card: mit, cc-by-4.0. By default mit of what ships, else unknown."),
+    ] = None,
     force: Annotated[bool, Parameter(negative="", help="Replace an export that is there already.")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -50,11 +56,13 @@ def export(
         network: A network that ships with its weights, or a run folder.
     """
     formats = chosen(format)
+    if licence is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
+        raise FlyweightError(f"--licence {licence}: write it as the Hugging Face hub does, such as mit or cc-by-4.0")
     from flyweight.export import write as writing
     from flyweight.export.session import require
     from flyweight.export.subject import Subject
     from flyweight.machine.allocator import keep_freed_memory
-    from flyweight.runs.card import find_trained, load_trained
+    from flyweight.runs.card import find_trained, load_trained, ships
     from flyweight.runs.folder import Run
 
     require()
@@ -66,7 +74,7 @@ def export(
         trained = load_trained(source)
         plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
         dataset, _ = job.load_data(plan, None, trained.card)
-        subject = Subject(trained, dataset)
+        subject = Subject(trained, dataset, licence or ("mit" if ships(source) else "unknown"))
         done = writing.write(subject, folder, formats, say)
     for name, error in done.refused.items():
         say(f"flyweight: {name}: {error}")

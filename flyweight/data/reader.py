@@ -63,6 +63,7 @@ class Reader:
         layouts: what a path must hold, to stand after "name "; none: it takes no path.
         recognises: whether a path that exists holds it, judged by names of files alone.
         spec: its classes and images where they are always the same, so that rules can be judged before it is there.
+        hub: its address on the Hugging Face hub, owner/name; none: it has none.
     """
 
     name: str
@@ -73,3 +74,4 @@ class Reader:
     layouts: str | None = None
     recognises: Callable[[Path], bool] = lambda path: False
     spec: Spec | None = None
+    hub: str | None = None

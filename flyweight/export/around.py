@@ -126,4 +126,9 @@ def say(model: onnx.ModelProto, words: Mapping[str, str]) -> None:
 
 def network(card: Card) -> str:
     """The network's name without the folder of a user's own class, which is no business of whoever gets the export."""
-    return card.network.replace("\\", "/").rpartition("/")[2]
+    return last(card.network)
+
+
+def last(path: str) -> str:
+    """The last part of a path of any system; of a name, the name."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -70,14 +70,15 @@ class Subject:
     Args:
         trained: the network with its card.
         dataset: whose test images an export is checked on, and whose training images calibrate it.
+        licence: of the weights, as the Hugging Face hub writes it.
 
     Raises:
         FlyweightError: the images are not such as the network takes, or it does not give one finite number a class.
     """
 
-    def __init__(self, trained: Trained, dataset: Dataset) -> None:
+    def __init__(self, trained: Trained, dataset: Dataset, licence: str = "unknown") -> None:
         evaluate.fit_or_raise(trained, dataset)
-        self.trained, self.dataset, self.card = trained, dataset, trained.card
+        self.trained, self.dataset, self.card, self.licence = trained, dataset, trained.card, licence
         self.labels = np.asarray(dataset.test.labels)
         with evaluating(trained.model), torch.inference_mode():
             # the network itself, and not our inference: what is folded there is folded in the graph as well

@@ -7,6 +7,7 @@ import pytest
 from conftest import synthetic
 from exporting import DILATED, EVERY, asked, run_folder
 
+from flyweight.cli import job  # noqa: F401 (its help names the readers: before a test adds one)
 from flyweight.cli.app import run_command
 from flyweight.data import registry
 from flyweight.data.reader import Reader

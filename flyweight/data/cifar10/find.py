@@ -123,4 +123,5 @@ READER = Reader(
     layouts=formats.LAYOUTS,
     recognises=lambda path: formats.find(path) is not None,
     spec=SPEC,
+    hub=network.HUB_REPOSITORY,
 )
