@@ -87,6 +87,12 @@ def with_probabilities(model: onnx.ModelProto, card: Card, name: str) -> None:
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
+def one_image(model: onnx.ModelProto) -> None:
+    """Let a graph take one image at once."""
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
 def preprocessing(card: Card) -> dict[str, object]:
     """How an image becomes what the network takes, for programs: `flyweight.images.spec.Preprocessing` in words."""
     channels, height, width = card.input_shape

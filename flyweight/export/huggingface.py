@@ -8,6 +8,7 @@ would have Python's AutoModel build another network around our weights, silently
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flyweight.errors import FlyweightError
-from flyweight.export import around, gate, model_card, onnx_int8, preprocessor
+from flyweight.export import around, gate, model_card, onnx_float, onnx_int8, preprocessor
 from flyweight.export.session import Session
-from flyweight.export.subject import Artefact, Subject, saved, valid_or_raise
+from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
 
 if TYPE_CHECKING:
@@ -82,39 +83,43 @@ def _web(subject: Subject, folder: Path) -> list[Artefact]:
 
 
 def _float(subject: Subject, folder: Path) -> Artefact:
-    file, model = "web/onnx/model.onnx", subject.model()
-    inputs = _coloured(subject, model)
-    agreement = subject.checked(model, file, inputs, subject.logits)
-    return _saved(subject, folder, file, model, agreement, None)
+    file, found = "web/onnx/model.onnx", onnx_float.made(subject)
+    if subject.card.input_shape[0] == 1:
+        model = _coloured(subject, found)
+        agreement = subject.checked(model, file, _colours(subject), subject.logits)
+        found = Made(model.SerializeToString(deterministic=True), agreement)
+    return _saved(subject, folder, file, found)
 
 
 def _int8(subject: Subject, folder: Path) -> Artefact:
+    file, found = "web/onnx/model_quantized.onnx", onnx_int8.quantised(subject)
+    if subject.card.input_shape[0] == 1:
+        model = _coloured(subject, found)
+        valid_or_raise(model, file)
+        content = model.SerializeToString(deterministic=True)
+        said = Session(content, file)(len(subject.labels), _colours(subject))
+        agreement = gate.agreement(said, subject.logits, subject.labels)
+        if agreement.lost > gate.MOST_LOST:
+            raise gate.GateError(f"{file} loses {agreement.lost:.2f} points of accuracy: it was not written")
+        found = Made(content, agreement, found.note)
+    return _saved(subject, folder, file, found)
+
+
+def _saved(subject: Subject, folder: Path, file: str, made: Made) -> Artefact:
+    channels, height, width = subject.card.input_shape
+    takes = f"pixel_values, Nx{3 if channels == 1 else channels}x{height}x{width} float32"
+    return saved(folder, file, made.content, takes=takes, gives="logits", agreement=made.agreement, note=made.note)
+
+
+def _coloured(subject: Subject, made: Made) -> onnx.ModelProto:
+    """A graph of grey images that takes colours in 0 to 1, for a browser has no others."""
     import onnx
 
-    file, made = "web/onnx/model_quantized.onnx", onnx_int8.quantised(subject)
     model = onnx.load_from_string(made.content)
-    inputs = _coloured(subject, model)
-    valid_or_raise(model, file)
-    said = Session(model.SerializeToString(), file)(len(subject.labels), inputs)
-    agreement = gate.agreement(said, subject.logits, subject.labels)
-    if agreement.lost > gate.MOST_LOST:
-        raise gate.GateError(f"{file} loses {agreement.lost:.2f} points of accuracy: it was not written")
-    return _saved(subject, folder, file, model, agreement, made.note)
-
-
-def _saved(
-    subject: Subject, folder: Path, file: str, model: onnx.ModelProto, agreement: gate.Agreement, note: str | None
-) -> Artefact:
-    _, height, width = subject.card.input_shape
-    channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    takes = f"pixel_values, Nx{channels}x{height}x{width} float32"
-    content = model.SerializeToString(deterministic=True)
-    return saved(folder, file, content, takes=takes, gives="logits", agreement=agreement, note=note)
-
-
-def _coloured(subject: Subject, model: onnx.ModelProto) -> Any:
-    """Let a graph of grey images take colours, for a browser has no others; returns what such a graph takes."""
-    if subject.card.input_shape[0] != 1:
-        return subject.inputs
     around.normalised(model, subject.card, "colours", "pixel_values")
+    return model
+
+
+def _colours(subject: Subject) -> Callable[[int, int], np.ndarray]:
+    """Grey test images as a browser has them."""
     return lambda start, end: np.repeat(subject.shares(start, end), 3, axis=1)

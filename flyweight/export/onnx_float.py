@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.export.subject import Artefact, Made, Subject, saved
 
 FILE = "model.onnx"
 
@@ -15,13 +15,21 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     Raises:
         FlyweightError: ONNX cannot hold the network, or does not say what it says.
     """
-    content, agreement = subject.once(FILE, lambda: _made(subject))
-    shape = "x".join(map(str, subject.card.input_shape))
-    takes, gives = f"pixel_values, Nx{shape} float32, normalised", "logits"
-    return [saved(folder, FILE, content, takes=takes, gives=gives, agreement=agreement)]
+    found = made(subject)
+    takes = f"pixel_values, Nx{'x'.join(map(str, subject.card.input_shape))} float32, normalised"
+    return [saved(folder, FILE, found.content, takes=takes, gives="logits", agreement=found.agreement)]
 
 
-def _made(subject: Subject) -> tuple[bytes, object]:
-    model = subject.model()
-    agreement = subject.checked(model, FILE, subject.inputs, subject.logits)
-    return model.SerializeToString(deterministic=True), agreement
+def made(subject: Subject) -> Made:
+    """The graph, made once for all formats.
+
+    Raises:
+        FlyweightError: as :func:`write` says.
+    """
+
+    def make() -> Made:
+        model = subject.model()
+        agreement = subject.checked(model, FILE, subject.inputs, subject.logits)
+        return Made(model.SerializeToString(deterministic=True), agreement)
+
+    return subject.once(FILE, make)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ import numpy as np
 from flyweight.errors import FlyweightError
 from flyweight.export import around, calibrate, quantise
 from flyweight.export.calibrate import CHUNK, METHODS, Range
-from flyweight.export.gate import MOST_LOST, Agreement, GateError, agreement
+from flyweight.export.gate import MOST_LOST, GateError, agreement
 from flyweight.export.session import Session
-from flyweight.export.subject import Artefact, Subject, saved, valid_or_raise
+from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
 from flyweight.images.preprocess import normalize
 
 if TYPE_CHECKING:
@@ -25,21 +24,6 @@ CALIBRATED_ON, CHOSEN_ON = 512, 1024
 """Training images that set the ranges, and others by which methods and layers are chosen."""
 MOST_LEFT = 3
 """Layers that may stay in float."""
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """A network in 8 bits that passed the gate.
-
-    Attributes:
-        content: of the ONNX file.
-        agreement: with PyTorch.
-        note: how it was made, for people.
-    """
-
-    content: bytes
-    agreement: Agreement
-    note: str
 
 
 def write(subject: Subject, folder: Path) -> list[Artefact]:
@@ -54,7 +38,7 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     return [saved(folder, FILE, made.content, takes=takes, gives="logits", agreement=made.agreement, note=made.note)]
 
 
-def quantised(subject: Subject) -> Quantised:
+def quantised(subject: Subject) -> Made:
     """The network in 8 bits, made once for all formats.
 
     Methods and layers are chosen on training images; the test images only say whether the result may be written.
@@ -65,7 +49,7 @@ def quantised(subject: Subject) -> Quantised:
     return subject.once(FILE, lambda: _searched(subject))
 
 
-def _searched(subject: Subject) -> Quantised:
+def _searched(subject: Subject) -> Made:
     search = _Search(subject)
     method = min(METHODS, key=lambda name: search.loss(name, ()))
     left: tuple[str, ...] = ()
@@ -78,7 +62,7 @@ def _searched(subject: Subject) -> Quantised:
         found = agreement(said, subject.logits, subject.labels)
         if found.lost <= MOST_LOST and np.isfinite(said).all():
             kept = f", {', '.join(left)} left in float" if left else ""
-            return Quantised(content, found, f"8 bits by {method} on {search.calibrated} training images{kept}")
+            return Made(content, found, f"8 bits by {method} on {search.calibrated} training images{kept}")
         gains = gains or {layer: search.loss(method, (layer,)) for layer in search.layers}
         # the layer whose rounding costs most is the one without which least is lost
         order = sorted(gains, key=gains.__getitem__)

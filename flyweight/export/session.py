@@ -63,6 +63,8 @@ class Session:
     def __call__(self, count: int, inputs: Callable[[int, int], np.ndarray]) -> np.ndarray:
         """The first output for so many images: one alone, then batches, so that no graph knows the size of its batch.
 
+        A graph that takes one image gets them one by one.
+
         Args:
             count: how many images.
             inputs: the graph's input for images from one place up to another.
@@ -71,7 +73,7 @@ class Session:
             (count, classes).
         """
         (entry,) = self._session.get_inputs()
-        places = [0, *range(1, count, BATCH), count]
+        places = [0, *range(1, count, BATCH if isinstance(entry.shape[0], str) else 1), count]
         try:
             found = [
                 self._session.run(None, {entry.name: inputs(start, end)})[0]

@@ -64,6 +64,21 @@ class Artefact:
         return f"{self.file}  {self.bytes:,} bytes" + "".join(f"; {part}" for part in about if part)
 
 
+@dataclass(frozen=True)
+class Made:
+    """A graph that passed the gate.
+
+    Attributes:
+        content: of the ONNX file.
+        agreement: with PyTorch, on all test images.
+        note: what else must be known of it.
+    """
+
+    content: bytes
+    agreement: gate.Agreement
+    note: str | None = None
+
+
 class Subject:
     """A trained network with its test images, and what PyTorch says of them.
 

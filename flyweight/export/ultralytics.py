@@ -1,7 +1,8 @@
 """``ultralytics``: the ONNX flavour of `yolo predict model=model_ultralytics.onnx task=classify`.
 
 It hands over shares of white in 0 to 1 without a mean and a deviation of its own, and takes what comes out for
-probabilities; what the model is it reads from metadata that are Python literals.
+probabilities; what the model is it reads from metadata that are Python literals. The size it reads there only where a
+graph takes one number of images alone: of any number, it asks with images of 640x640 (8.4.190).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ INPUT, OUTPUT = "images", "output0"
 
 
 def write(subject: Subject, folder: Path) -> list[Artefact]:
-    """Write ``model_ultralytics.onnx``: ``images`` (N, C, H, W) float32 in 0 to 1 to probabilities, for any N.
+    """Write ``model_ultralytics.onnx``: ``images`` (1, C, H, W) float32 in 0 to 1 to probabilities.
 
     Raises:
         FlyweightError: ONNX cannot hold the network, or does not say what it says.
@@ -25,9 +26,10 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     model = subject.model()
     around.normalised(model, subject.card, "shares", INPUT)
     around.with_probabilities(model, subject.card, OUTPUT)
+    around.one_image(model)
     around.say(model, around.told(subject.card) | literals(subject.card))
     agreement = subject.checked(model, FILE, subject.shares, subject.probabilities)
-    takes = f"{INPUT}, Nx{'x'.join(map(str, subject.card.input_shape))} float32 in 0 to 1"
+    takes = f"{INPUT}, 1x{'x'.join(map(str, subject.card.input_shape))} float32 in 0 to 1"
     content = model.SerializeToString(deterministic=True)
     return [saved(folder, FILE, content, takes=takes, gives=f"{OUTPUT}, probabilities", agreement=agreement)]
 
@@ -43,5 +45,4 @@ def literals(card: Card) -> dict[str, str]:
         "stride": "1",
         "batch": "1",
         "channels": str(channels),
-        "args": str({"dynamic": True}),
     }

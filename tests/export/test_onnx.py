@@ -38,8 +38,10 @@ def says_the_same(exported, folder):
     for count in (1, 5):  # any number of images
         said = asked(folder / onnx_float.FILE, inputs.numpy()[:count])
         assert said == pytest.approx(logits.numpy()[:count], abs=1e-4)
-        for file, given in ((onnx_uint8.FILE, images), (ultralytics.FILE, shares)):
-            assert asked(folder / file, given[:count]) == pytest.approx(logits.softmax(1).numpy()[:count], abs=1e-5)
+        said = asked(folder / onnx_uint8.FILE, images[:count])
+        assert said == pytest.approx(logits.softmax(1).numpy()[:count], abs=1e-5)
+    said = asked(folder / ultralytics.FILE, shares[:1])
+    assert said == pytest.approx(logits.softmax(1).numpy()[:1], abs=1e-5)
 
 
 def write_all(exported, folder):
@@ -101,12 +103,9 @@ def test_layers_are_called_as_their_modules_and_nothing_of_this_machine_is_told(
         assert word not in content, word
 
 
-def test_the_same_network_gives_the_same_bytes(tmp_path):
-    for side in ("one", "other"):
-        (tmp_path / side).mkdir()
-        write_all(subject(DILATED), tmp_path / side)
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+def test_the_same_network_gives_the_same_bytes():
+    one, other = (subject(DILATED).model().SerializeToString(deterministic=True) for _ in range(2))
+    assert one == other
 
 
 def test_what_travels_with_the_graph(every, tmp_path):
@@ -138,8 +137,11 @@ def test_ultralytics_finds_its_literals(every, tmp_path):
     assert ast.literal_eval(told["names"]) == dict(enumerate(every.card.classes))
     assert ast.literal_eval(told["imgsz"]) == [16, 16]
     assert [int(told[key]) for key in ("stride", "batch", "channels")] == [1, 1, 3]
-    assert ast.literal_eval(told["args"]) == {"dynamic": True}
-    assert [entry.name for entry in model.graph.input] == ["images"]
+    (entry,) = model.graph.input
+    assert entry.name == "images"
+    # of any number of images it would take the size for any, too, and ask with 640x640
+    assert [side.dim_value for side in entry.type.tensor_type.shape.dim] == [1, 3, 16, 16]
+    assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 1
 
 
 def test_a_path_of_a_users_class_is_not_told():
