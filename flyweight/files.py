@@ -5,6 +5,7 @@ Whoever calls decides what an error of the file system means to the user: what r
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import IO, Any
 
 from flyweight.errors import RunError
 from flyweight.text import one_line
+
+_UNFINISHED = ".unfinished"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,9 +57,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    for stale in folder.parent.glob(f".{folder.name}-*"):
+    # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}-????????{_UNFINISHED}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{_UNFINISHED}")
     old = temporary.with_name(f"{temporary.name}-old")
     temporary.mkdir()
     try:

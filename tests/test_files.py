@@ -34,14 +34,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
-    (tmp_path / ".set-0000").mkdir()  # what a killed process left
-    (tmp_path / ".set-0000" / "half").touch()
+    left = tmp_path / ".set-01234567.unfinished"  # what a killed process left
+    left.mkdir()
+    (left / "half").touch()
+    (tmp_path / ".set-20260101").mkdir()  # somebody's own
     for content in ("first", "second"):
         with files.whole_folder(tmp_path / "set") as folder:
             (folder / content).touch()
             assert (tmp_path / "set").exists() == (content == "second")
         assert names(tmp_path / "set") == [content]
-    assert names(tmp_path) == ["set"]
+    assert names(tmp_path) == [".set-20260101", "set"]
 
 
 def test_a_folder_that_could_not_be_filled_leaves_what_was_there(tmp_path):

@@ -27,6 +27,7 @@ ROOMS = (
     "training",
     "evaluation",
     "report",
+    "export",
     "bench",
     "cli",
 )

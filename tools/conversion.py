@@ -1,6 +1,6 @@
 """What it costs to take images from a folder: seconds, images a second beside a plain Pillow loop, memory.
 
-    python tools/conversion.py cifar10 /tmp/png      CIFAR-10 as 60,000 PNG files (240 MB)
+    python tools/conversion.py png /tmp/png          CIFAR-10 as 60,000 PNG files (240 MB)
     python tools/conversion.py large /tmp/large      100,000 JPEGs of 256x256, of 3,000 contents (1.5 GB)
 
 The folder is written if it is not there. Peak memory is the resident memory of the process and all below it, summed up
@@ -31,11 +31,11 @@ LOAD = "import sys; from pathlib import Path; from flyweight import data; " + (
 def main() -> None:
     """Write the folder and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cifar10", "large"))
+    parser.add_argument("what", choices=("png", "large"))
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     if not options.folder.exists():
-        (write_cifar10 if options.what == "cifar10" else write_large)(options.folder)
+        (write_cifar10 if options.what == "png" else write_large)(options.folder)
     images, seconds = plain_loop(options.folder)
     say(f"a plain loop of Pillow's: {images:,} images in {seconds:.1f} s, {images / seconds:,.0f} images/s")
     with tempfile.TemporaryDirectory() as cache:

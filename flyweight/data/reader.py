@@ -98,6 +98,7 @@ class Reader:
         recognises: whether a path that exists holds it, judged by names of files and at most by what they say of
             themselves: a damaged set is recognised all the same.
         spec: its classes and images where they are always the same, so that rules can be judged before it is there.
+        hub: its address on the Hugging Face hub, owner/name; none: it has none.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Reader:
     layouts: str | None = None
     recognises: Callable[[Path], bool] = lambda path: False
     spec: Spec | None = None
+    hub: str | None = None
 
     @property
     def called(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from flyweight.data.dataset import Dataset, Split
 from flyweight.errors import FlyweightError
@@ -37,9 +38,25 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
             network says is not one finite number a class.
     """
     part: Split = getattr(dataset, split)
-    _fit_or_raise(trained, dataset, len(part), split)
+    fit_or_raise(trained, dataset, split)
     with blamed(trained.card.model, f"on the {split} images", "mend it"):
         logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
+    return scored(trained, dataset, logits, split)
+
+
+def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["test", "train"] = "test") -> Evaluation:
+    """Score what a network has said of the images of one split.
+
+    Args:
+        trained: the network.
+        dataset: of the images.
+        logits: (N, classes).
+        split: of the data set.
+
+    Raises:
+        FlyweightError: what it said is not one finite number a class.
+    """
+    part: Split = getattr(dataset, split)
     if logits.shape != (len(part), len(dataset.classes)):
         raise FlyweightError(
             f"{trained.card.network} says {tuple(logits.shape[1:])} numbers an image: {len(dataset.classes)} classes"
@@ -152,7 +169,12 @@ def _mistakes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
     return aligned(head, rows, left=3) if rows else []
 
 
-def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> None:
+def fit_or_raise(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> None:
+    """Go on only where a network can be asked about a split.
+
+    Raises:
+        FlyweightError: the data's classes or shape are not those on the network's card, or the split is empty.
+    """
     card = trained.card
     if dataset.classes != card.classes:
         raise FlyweightError(
@@ -164,7 +186,7 @@ def _fit_or_raise(trained: Trained, dataset: Dataset, n: int, split: str) -> Non
             f"{card.network} takes images of {card.input_shape} (channels, height, width); those of {dataset.name} are"
             f" {dataset.spec.shape}"
         )
-    if n == 0:
+    if len(getattr(dataset, split)) == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
 
 

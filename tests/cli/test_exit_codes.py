@@ -20,6 +20,7 @@ CALLS = {
     "evaluate": ["evaluate", "nano"],
     "report": ["report", "runs/mine"],
     "predict": ["predict", "nano", "cat.png"],
+    "export": ["export", "nano", "--to", "shipped"],
     "bench": ["bench"],
 }
 # all that a command does after its options were read; the error is raised in the command's own process

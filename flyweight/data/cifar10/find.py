@@ -124,4 +124,5 @@ READER = Reader(
     layouts=formats.LAYOUTS,
     recognises=formats.recognises,
     spec=SPEC,
+    hub=network.HUB_REPOSITORY,
 )

@@ -1,0 +1,108 @@
+"""From a network to a folder of files: the formats one by one, and the folder whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyweight import __version__, files
+from flyweight.errors import FlyweightError
+from flyweight.export import around
+from flyweight.export.formats import Format
+from flyweight.export.subject import Artefact, Subject
+
+RECORD = "export.json"
+"""What was exported, and what was found: in every folder of an export."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What came of it.
+
+    Attributes:
+        folder: where it is.
+        artefacts: what was written, in order.
+        refused: formats that were not, with the reason.
+    """
+
+    folder: Path
+    artefacts: tuple[Artefact, ...]
+    refused: dict[str, FlyweightError]
+
+
+def place_or_raise(to: Path, force: bool) -> Path:
+    """The folder of an export, absolute, where one may be written.
+
+    Raises:
+        FlyweightError: something is there already that is not ours to replace.
+    """
+    folder = to.resolve()
+    if not folder.name or Path.cwd().is_relative_to(folder):
+        raise FlyweightError(f"--to {to}: it is or holds the folder that you are in; name a new folder")
+    if folder.exists():
+        if not folder.is_dir():
+            raise FlyweightError(f"--to {to} is a file; name a new folder")
+        ours = (folder / RECORD).is_file()
+        if any(folder.iterdir()) and not (ours and force):
+            cure = "--force replaces it" if ours else "it is no export, so name another"
+            raise FlyweightError(f"--to {to} exists and is not empty: {cure}")
+    return folder
+
+
+def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Callable[[str], None]) -> Export:
+    """Write the formats, each checked on all test images; what fails is left out, and the folder holds the others.
+
+    Args:
+        subject: what is exported.
+        folder: see :func:`place_or_raise`.
+        formats: of the table.
+        tell: called with a line about each file, and about each format that was refused.
+
+    Raises:
+        FlyweightError: no format could be written: there is no folder then; or the disk refuses.
+    """
+    artefacts: list[Artefact] = []
+    refused: dict[str, FlyweightError] = {}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with files.whole_folder(folder) as temporary:
+            for format in formats:
+                # a place of its own, so that one that fails half-way leaves nothing
+                place = temporary / f".{format.name}"
+                place.mkdir()
+                try:
+                    written = format.write(subject, place)
+                    shutil.copytree(place, temporary, dirs_exist_ok=True)
+                except FlyweightError as error:
+                    refused[format.name] = error
+                    continue
+                finally:
+                    shutil.rmtree(place)
+                artefacts += written
+                for artefact in written:
+                    tell(artefact.line())
+            if not artefacts:
+                raise next(iter(refused.values()))
+            files.write_text(temporary / RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
+    except OSError as error:
+        raise FlyweightError(f"cannot write {folder}: {files.reason(error)}") from None
+    return Export(folder, tuple(artefacts), refused)
+
+
+def record(subject: Subject, artefacts: Sequence[Artefact]) -> dict[str, object]:
+    """What is known of an export, for programs."""
+    card, scores = subject.card, subject.scores
+    return {
+        "flyweight": __version__,
+        "network": subject.name,
+        "classes": list(card.classes),
+        "preprocessing": around.preprocessing(card),
+        "weights_sha256": card.sha256,
+        "data": {"trained_on": card.data, "fingerprint": card.fingerprint},
+        "checked_on": {"data": scores.data, "fingerprint": scores.fingerprint, "images": scores.n},
+        "accuracy": round(scores.accuracy, 2),
+        "files": [artefact.as_json() for artefact in artefacts],
+    }
