@@ -18,8 +18,9 @@ help:            ## this list
 train: setup     ## the main job: CIFAR-10 to 85 % with the report
 	$(BIN)/flyweight train sprint --fallback digits
 
+# a process a core; threads of several processes that wait for each other would take many times as long
 test: lint       ## all checks: style, types, tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test-long: setup ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
