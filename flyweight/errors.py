@@ -2,7 +2,7 @@
 
 EXIT_CODES = {
     0: "done",
-    1: "a rule failed",
+    1: "a rule failed, or an exported format did not say what its network says",
     2: "the call was wrong",
     3: "data is missing, damaged or does not fit",
     4: "a run folder or weights are missing, damaged or do not fit",

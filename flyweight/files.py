@@ -19,7 +19,7 @@ from typing import IO, Any
 from flyweight.errors import RunError
 from flyweight.text import one_line
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,9 +58,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         OSError: it cannot be written; what was there before is untouched.
     """
     # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
-    for stale in folder.parent.glob(f".{glob.escape(folder.name)}-????????{_UNFINISHED}*"):
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{_UNFINISHED}")
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
     old = temporary.with_name(f"{temporary.name}-old")
     temporary.mkdir()
     try:
@@ -70,9 +70,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         temporary.rename(folder)
         flush_folder(folder.parent)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
     finally:
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def finished(unfinished: Path) -> Path:
+    """The folder whose place such a hidden neighbour was to take; any of :func:`whole_folder`'s."""
+    return unfinished.with_name(unfinished.name[1:].partition(UNFINISHED)[0][:-9])
 
 
 def flush(file: IO[Any]) -> None:
@@ -89,6 +98,19 @@ def flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def mark(status: os.stat_result) -> str:
+    """What changes when a file does, or when another one takes its place, whatever its name and time say."""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link that leads to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

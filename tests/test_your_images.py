@@ -147,6 +147,15 @@ def test_what_a_network_has_never_seen_is_all_tested(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     digits_in_folders(tmp_path / "set")
     assert run_command(["train", "--data", "set", "--out", "run", "--no-report", *FEW]) == 0
+    # its own set by its path, and one part of it more: what it was trained on is not tested
+    for options in ((), ("--data", "set")):
+        capsys.readouterr()
+        assert run_command(["evaluate", "run", *options, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["n"] == 60
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "set" / "0" / "black.png")
+    assert run_command(["evaluate", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] in (60, 61)
+
     new = tmp_path / "new" / "7"
     new.mkdir(parents=True)
     for index in range(3):

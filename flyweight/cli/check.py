@@ -85,21 +85,23 @@ def _recipe(network: str) -> Recipe | None:
 
     if not network.endswith((".yaml", ".yml")):
         return None
-    return job.absolute(recipes.load(network), Path(network).parent)
+    return job.absolute(recipes.load(network), Path(network).parent, pinned=False)
 
 
 def _spec(
     shape: tuple[int, int, int] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
 ) -> Spec:
     """For which images and how many classes: as the options say, else the recipe's data, else the rule set."""
+    from flyweight.cli import job
     from flyweight.data.registry import choose
     from flyweight.images.spec import Spec
 
     if recipe is not None and (shape is None or classes is None):
         # the path matters only where it decides which data set it is
-        known = choose(recipe.data.name, recipe.data.path if recipe.data.name is None else None).spec
-        if known is not None:
-            shape, classes = shape or known.shape, classes or len(known.classes)
+        found = choose(recipe.data.name, recipe.data.path if recipe.data.name is None else None)
+        # images of any size are looked at, for a rule that holds at another size says nothing
+        known = found.spec or job.load_data(recipe.data, None)[0].spec
+        shape, classes = shape or known.shape, classes or len(known.classes)
     if shape is None:
         if ruleset.input is None:
             raise FlyweightError(

@@ -15,6 +15,9 @@ from flyweight.errors import FlyweightError
 if TYPE_CHECKING:
     from flyweight.recipes.sections import DataConfig
 
+MARK = b"flyweight data</title>"
+"""In the head of each page that `--page` writes."""
+
 app = command(
     "data",
     "data photos/",
@@ -93,5 +96,7 @@ def _check(page: Path, data: Path | None) -> None:
         raise FlyweightError(f"--page {page}: its name must end in .html")
     if data is not None and page.resolve().is_relative_to(data.expanduser().resolve()):
         raise FlyweightError(f"--page {page} lies in the data set, where nothing is written: name another place")
+    if page.exists() and not (page.is_file() and MARK in page.read_bytes()[:1000]):
+        raise FlyweightError(f"--page {page}: there is such a file already, and it is no page of flyweight's")
     if not page.resolve().parent.is_dir():
         raise FlyweightError(f"--page {page}: there is no folder {page.parent}")

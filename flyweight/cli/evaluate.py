@@ -53,16 +53,12 @@ def evaluate(
     from flyweight.evaluation import robustness
     from flyweight.machine.allocator import keep_freed_memory
     from flyweight.runs.card import find_trained, load_trained, ships
-    from flyweight.runs.folder import Run
 
     keep_freed_memory()
     source = find_trained(network)
-    run = Run(source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = load_trained(source)
-        # a run is tested on what it was tested on before: one with held-out images must not read the test set unasked
-        plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
-        dataset, _ = job.load_data(plan, None, trained.card)
+        dataset = job.load_tested(trained, data)
         scores = evaluation.evaluate(trained, dataset)
         results = _on_damaged(trained, dataset) if damaged else []
     # what a run's report speaks of stays; what ships is not ours to write beside

@@ -63,17 +63,14 @@ def export(
     from flyweight.export.subject import Subject
     from flyweight.machine.allocator import keep_freed_memory
     from flyweight.runs.card import find_trained, load_trained, ships
-    from flyweight.runs.folder import Run
 
     require()
     keep_freed_memory()
     folder = writing.place_or_raise(to, force)
     source = find_trained(network)
-    run = Run(source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = load_trained(source)
-        plan = run.recipe().data if run.config.is_file() and data is None else job.data_of(trained.card.data, data)
-        dataset, _ = job.load_data(plan, None, trained.card)
+        dataset = job.load_tested(trained, data)
         subject = Subject(trained, dataset, licence or ("mit" if ships(source) else "unknown"))
         done = writing.write(subject, folder, formats, say)
     for name, error in done.refused.items():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flyweight.data import Dataset
     from flyweight.images.spec import Spec
-    from flyweight.runs.card import Card
+    from flyweight.runs.card import Trained
     from flyweight.runs.folder import Run
 
 DataOption = Annotated[
@@ -32,10 +32,13 @@ DataOption = Annotated[
 ]
 
 
-def absolute(plan: Recipe, folder: Path) -> Recipe:
+def absolute(plan: Recipe, folder: Path, *, pinned: bool = True) -> Recipe:
     """The recipe with the name of its data set at its revision of today, and with paths that hold from anywhere.
 
-    Those of a network, rules, a teacher and a start of the user's own lie beside the recipe or here.
+    Args:
+        plan: the recipe.
+        folder: that it lies in. Networks, rules, a teacher and a start of the user's own lie there or here.
+        pinned: whether to ask for the revision of today, which may take the network.
 
     Raises:
         DataError: the data lies in the home of a user who does not exist, is not recognised, or cannot be had.
@@ -52,7 +55,7 @@ def absolute(plan: Recipe, folder: Path) -> Recipe:
         path = _beside(folder, plan.rules)
         plan = plan.model_copy(update={"rules": str(path.resolve()) if path.is_file() else plan.rules})
     place = None if plan.data.path is None else expanded(plan.data.path, "data.path")
-    chosen = {"name": _data_name(plan.data.name, place), "path": place}
+    chosen = {"name": _data_name(plan.data.name, place) if pinned else plan.data.name, "path": place}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=chosen)})
     trained = {key: _trained(folder, getattr(plan.train, key)) for key in ("teacher", "start")}
     return plan.model_copy(update={"train": plan.train.model_copy(update=trained)})
@@ -94,22 +97,56 @@ def _data_name(name: str | None, path: Path | None) -> str | None:
     return name if missing else registry.pinned(name, path)
 
 
+def load_tested(trained: Trained, option: str | None) -> Dataset:
+    """The images that a trained network is tested on: those of its run, or what --data says in their place.
+
+    A run is tested on what it was tested on before, images that were held out by its recipe included: it must not read
+    the test set unasked. --data asks for the test set. Where that is the run's own, it is split as in the training.
+    """
+    from flyweight.runs.folder import Run
+
+    run, card = Run(trained.folder), trained.card
+    own = run.recipe().data if run.config.is_file() else None
+    if option is None:
+        return load_data(own or data_of(card.data, None), None, like=card.spec)[0]
+    chosen = data_of(card.data, option)
+    if own is None:
+        return load_data(chosen, None, like=card.spec, trained_on=card.fingerprint)[0]
+    same = chosen.name == own.name and _place(chosen.path) == _place(own.path)
+    changes: dict[str, Any] = {"hold_out": 0, "train_images": None, "test_images": None}
+    if not same:
+        changes |= {"name": chosen.name, "path": chosen.path, "size": None, "resize": None}
+    plan = own.model_copy(update=changes)
+    return load_data(plan, None, like=card.spec, trained_on=None if same else card.fingerprint)[0]
+
+
+def _place(path: Path | None) -> Path | None:
+    return None if path is None else expanded(path, "--data").resolve()
+
+
 def load_data(
-    plan: DataConfig, fallback: str | None, card: Card | None = None, verify: bool = False
+    plan: DataConfig,
+    fallback: str | None,
+    *,
+    like: Spec | None = None,
+    trained_on: str | None = None,
+    verify: bool = False,
 ) -> tuple[Dataset, str | None]:
     """The data, and the note that must be loud where it is not what was asked for.
 
     Args:
         plan: which data.
         fallback: name of a data set to take, loudly, where it cannot be had.
-        card: of a network that the images are for; none: of one that is yet to be trained.
+        like: of a network that the images are for; none: of one that is yet to be trained.
+        trained_on: fingerprint of the data that this network was trained on, where it is asked about others.
         verify: read all files again, whatever their times say.
     """
     note = None
-    kept: dict[str, Any] = {} if card is None else {"like": card.spec, "trained_on": card.fingerprint}
     with DataBar(err) as bar:
         try:
-            dataset = data.load(plan.name, plan.path, progress=bar, config=plan, verify=verify, **kept)
+            dataset = data.load(
+                plan.name, plan.path, progress=bar, config=plan, verify=verify, like=like, trained_on=trained_on
+            )
         except data.NoDataError as error:
             if fallback is None:
                 raise

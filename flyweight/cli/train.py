@@ -104,7 +104,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
         network = job.check_rules(plan, found)
     check_trainable(network, dataset, plan)
     if plan.train.start is not None:
-        start.find(plan.train.start, network)
+        start.find(plan.train.start, network, found.classes)
     return job.create_run(out, plan), plan, dataset, note
 
 

@@ -87,6 +87,9 @@ def _choose(
     where: str,
 ) -> tuple[str, str]:
     """The column, and a sentence where it was taken among several."""
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise DataError(f"{where} has several columns of one name ({some(twice)}): write it with names of their own")
     # pandas writes its index as a column
     columns = [name for name in schema.names if not name.startswith("__index_level_")]
     fitting = [name for name in columns if fits(schema.field(name).type)]

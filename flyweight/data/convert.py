@@ -81,10 +81,16 @@ def open_listing(
     with locked(pointer.with_suffix(".lock"), progress):
         if not verify and (found := _remembered(pointer, cache)) is not None:
             return found
-        key, target = _convert(listing, config, cache, progress, like, verify)
+        try:
+            key, target, lasting = _convert(listing, config, cache, progress, like, verify)
+        except MemoryError:
+            raise DataError(
+                f"{listing.kind} {printable(str(listing.path))}: there is too little memory to decode an image: start"
+                " again, with fewer programs beside it"
+            ) from None
         with writing(cache):
             # a network that is trained on it will ask for what was chosen now
-            for place in {pointer, _pointer(cache, listing, (target.shape, target.resize))}:
+            for place in {pointer, _pointer(cache, listing, (target.shape, target.resize))} if lasting else ():
                 place.write_text(json.dumps({"folder": key}), encoding="utf-8")  # half of it would count as none
     return read(cache / key)
 
@@ -104,8 +110,13 @@ def _remembered(pointer: Path, cache: Path) -> Converted | None:
 
 def _convert(
     listing: Listing, config: DataConfig, cache: Path, progress: Progress, like: Spec | None, verify: bool
-) -> tuple[str, Target]:
-    """Convert the listing unless its contents have been converted before; returns the folder's name, and to what."""
+) -> tuple[str, Target, bool]:
+    """Convert the listing unless its contents have been converted before.
+
+    Returns:
+        The name of the folder, what the images became, and whether another try would give the same: not where the file
+        system refused one of them.
+    """
     count = len(listing.entries)
     with workers.pool(workers.available() if count > ALONE else 1) as mapped:
         jobs = ((chunk,) for chunk in _chunks(listing.contents()))
@@ -123,17 +134,18 @@ def _convert(
                 f" ({some(reasons, 2)})"
             )
         target = choose(sound, config, like)
+        lasting = not any(record.passing for record in looked)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
         _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
-                return key, target
+                return key, target, lasting
             with writing(cache), files.whole_folder(folder) as temporary:
                 decoded = list(_decode(listing, looked, target, temporary / ARRAY, mapped, progress))
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)
-    return key, target
+    return key, target, lasting
 
 
 def _sweep(cache: Path) -> None:
@@ -142,8 +154,8 @@ def _sweep(cache: Path) -> None:
     def busy() -> None:
         raise BlockingIOError
 
-    for stale in cache.glob(".*-????????"):
-        key = stale.name[1:-9]
+    for stale in cache.glob(f".*{files.UNFINISHED}*"):
+        key = files.finished(stale).name
         if (lock := cache / f"{key}.lock").exists():
             with suppress(OSError), files.locked(lock, busy):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -183,11 +195,17 @@ def _decode(
 
 def _allocate(file: Path, shape: tuple[int, int, int, int]) -> int:
     """Write the head of an array's file of this shape, its images still black; returns where the first one begins."""
+    needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise DataError(
+            f"the images become {needed / 1e9:,.2f} GB in the cache {file.parent.parent}, where {free / 1e9:,.2f} GB"
+            " are free: make room, choose a smaller data.size, or set FLYWEIGHT_CACHE to another folder"
+        )
     with file.open("wb") as array:
         head = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(array, head)
         offset = array.tell()
-        array.truncate(offset + int(np.prod(shape)))
+        array.truncate(offset + needed)
     return offset
 
 

@@ -33,6 +33,7 @@ class Looked(NamedTuple):
         grey: whether it has no colours.
         format: such as PNG.
         error: why it cannot be used; none: it can.
+        passing: whether that is the file system's error, which another try may not meet.
     """
 
     content: bytes = b""
@@ -41,6 +42,7 @@ class Looked(NamedTuple):
     grey: bool = True
     format: str = ""
     error: str | None = None
+    passing: bool = False
 
 
 class Decoded(NamedTuple):
@@ -74,6 +76,8 @@ def _look(content: Content) -> Looked:
     try:
         raw = _bytes(content) if isinstance(content, Path) else content
         header = decode.header(raw)
+    except OSError as error:
+        return Looked(error=error.strerror or one_line(error), passing=True)
     except ValueError as error:
         return Looked(error=str(error))
     return Looked(hashlib.sha256(raw).digest(), header.width, header.height, header.grey, header.format)
@@ -83,17 +87,15 @@ def _bytes(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        ValueError: why it cannot be read.
+        OSError: it cannot be read now.
+        ValueError: it is nothing that is read.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise ValueError(f"it has {status.st_size / 2**20:,.0f} MiB, more than an image has")
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror or one_line(error)) from None
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise ValueError(f"it has {status.st_size / 2**20:,.0f} MiB, more than an image has")
+    return path.read_bytes()
 
 
 def decode_rows(

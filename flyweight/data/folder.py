@@ -13,6 +13,7 @@ from flyweight.data.dataset import Progress
 from flyweight.data.listing import HIDDEN, Content, Entry, Listing, Skipped
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError
+from flyweight.files import is_folder, mark
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import printable, some
 
@@ -185,7 +186,7 @@ class _Walk:
                 for entry in inside:
                     if entry.name.startswith("."):
                         self.skipped.append(Skipped(_name(below + entry.name), HIDDEN))
-                    elif _is_folder(entry):
+                    elif is_folder(entry):
                         folders.append((below + entry.name, entry.is_symlink()))
                     else:
                         files.append((below + entry.name, _state(entry)))
@@ -202,20 +203,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
 def _state(entry: os.DirEntry[str]) -> str:
-    """A file's size, time and rights: these decide whether it must be read again."""
+    """What decides whether a file must be read again."""
     try:
         status = entry.stat()
     except OSError as error:
         return _reason(error)
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"
+    return mark(status)
 
 
 def _reason(error: OSError) -> str:

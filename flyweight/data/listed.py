@@ -127,7 +127,10 @@ def _as_test(dataset: Dataset) -> Dataset:
     assert isinstance(dataset.test.images, Stored)
     images = replace(dataset.test.images, rows=rows[order])
     whole = Split(images, _read_only(labels[order]), [names[place] for place in order])
-    note = f"The set has no splits, and the network has seen none of it: all {len(whole):,} images are test images."
+    note = (
+        f"The set has no splits, and is not the one that the network was trained on: all {len(whole):,} images are test"
+        " images."
+    )
     test = assemble(dataset.name, dataset.train, whole, dataset.classes, dataset.source, resize=dataset.resize)
     return replace(test, notes=(note,))
 

@@ -20,6 +20,7 @@ from flyweight.data.folder import SPLIT_FOLDERS
 from flyweight.data.listing import Content, Entry, Listing
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError
+from flyweight.files import mark
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import one_line, some
 
@@ -79,7 +80,7 @@ def listing(path: Path, config: DataConfig, progress: Progress) -> Listing:
             yield from _images(path, images)
 
     status = path.stat()
-    stamp = hashlib.sha256(f"{KIND}\0{path.name}\0{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    stamp = hashlib.sha256(f"{KIND}\0{path.name}\0{mark(status)}".encode()).hexdigest()
     return Listing(KIND, path, entries, contents, stamp, classes=classes, notes=notes)
 
 

@@ -20,6 +20,7 @@ from flyweight.data.listing import Content, Entry, Listing, Skipped
 from flyweight.data.reader import Reader
 from flyweight.data.shards import Shard
 from flyweight.errors import DataError
+from flyweight.files import mark
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import one_line, printable, some
 
@@ -45,8 +46,16 @@ def listing(path: Path, config: DataConfig, progress: Progress) -> Listing:
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a .parquet file, or a folder with such files."""
-    return path.name.lower().endswith(".parquet") if path.is_file() else next(shards.names(path), None) is not None
+    """Whether it is a .parquet file, or a folder with such files; one that lies among images is beside the point."""
+    if path.is_file():
+        return path.name.lower().endswith(".parquet")
+    return any(not _among_images(path / name) for name in shards.names(path))
+
+
+def _among_images(file: Path) -> bool:
+    from flyweight.images.decode import SUFFIXES  # here, for it imports Pillow
+
+    return any(beside.suffix.lower() in SUFFIXES for beside in file.parent.iterdir())
 
 
 def listing_of(
@@ -87,7 +96,7 @@ def listing_of(
     digest = hashlib.sha256("\0".join((KIND, found.image, found.label)).encode())
     for shard, file in zip(parts, files, strict=True):
         status = file.stat()
-        digest.update("\0".join((*shard, f"{status.st_size} {status.st_mtime_ns}")).encode("utf-8", "surrogateescape"))
+        digest.update("\0".join((*shard, mark(status))).encode("utf-8", "surrogateescape"))
     return Listing(
         KIND,
         named,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from flyweight.data.folder import SPLIT_FOLDERS
 from flyweight.errors import DataError
+from flyweight.files import is_folder
 from flyweight.text import some
 
 LAYOUTS = (
@@ -46,20 +47,13 @@ def names(folder: Path) -> Iterator[str]:
             name = f"{below}{entry.name}"
             if wanted(name):
                 yield name
-            elif below.count("/") < DEPTH and _is_folder(entry):
+            elif below.count("/") < DEPTH and is_folder(entry):
                 waiting.append((f"{name}/", Path(entry.path)))
 
 
 def wanted(name: str) -> bool:
     """Whether a file may be of a set: what lies beside images in folders is called metadata.parquet."""
     return name.lower().endswith(".parquet") and PurePosixPath(name).name.lower() != "metadata.parquet"
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
 
 
 def arrange(found: Iterable[str], where: str) -> tuple[list[Shard], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Which images are to train on, to choose by and to test with, where the data set does not say it all itself.
 
-An image's side hangs on its content and a seed alone, so that it stays where it is when others come or go, and equal
-images are on one side whatever they are called.
+An image's side hangs on its content and a seed, so that nearly all stay where they are when others come or go, and
+equal images are on one side whatever they are called.
 """
 
 from __future__ import annotations

@@ -45,11 +45,21 @@ def place_or_raise(to: Path, force: bool) -> Path:
     if folder.exists():
         if not folder.is_dir():
             raise FlyweightError(f"--to {to} is a file; name a new folder")
-        ours = (folder / RECORD).is_file()
+        ours = _ours(folder)
         if any(folder.iterdir()) and not (ours and force):
             cure = "--force replaces it" if ours else "it is no export, so name another"
             raise FlyweightError(f"--to {to} exists and is not empty: {cure}")
     return folder
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder holds an export and nothing else."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known = {RECORD, *(artefact["file"] for artefact in content["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return all(path.relative_to(folder).as_posix() in known for path in folder.rglob("*") if not path.is_dir())
 
 
 def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Callable[[str], None]) -> Export:

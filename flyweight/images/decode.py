@@ -176,6 +176,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise ValueError(error.strerror or one_line(error)) from None
     except Image.DecompressionBombError:
         raise ValueError(f"it has far too many pixels: shrink it below {_MEGAPIXELS} megapixels") from None
+    except MemoryError:
+        raise  # it says nothing of the image
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise ValueError(one_line(error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class Start:
     """What a network takes from a trained one: tensors of the same names and shapes.
 
     Where the images have other channels or there are other classes, the first layer or the classifier is not among
-    them and stays fresh. What the trained one has learnt from does not matter.
+    them and stays fresh; of as many other classes, too. What the trained one has learnt from does not matter.
 
     Attributes:
         name: of the trained network, as the recipe names it.
@@ -40,12 +41,13 @@ class Start:
         return told + (f"; not used: {some(self.unused)}" if self.unused else "")
 
 
-def find(name: str, network: nn.Module) -> Start:
+def find(name: str, network: nn.Module, classes: Sequence[str]) -> Start:
     """What a network would take; nothing is changed.
 
     Args:
         name: a network that ships, or a run folder.
         network: that is to be trained.
+        classes: that it is to tell apart.
 
     Raises:
         RunError: there is no such network, or a file of it is damaged.
@@ -54,6 +56,12 @@ def find(name: str, network: nn.Module) -> Start:
     card, weights = load_weights(find_trained(name))
     own = network.state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    if card.classes != tuple(classes):
+        # the last layer says which class it is: what it has learnt is about others
+        last = next(reversed(dict(network.named_parameters())), "").rpartition(".")[0]
+        for key in [key for key in fitting if key.rpartition(".")[0] == last]:
+            if len(fitting[key].shape) and fitting[key].shape[0] == len(classes):
+                del fitting[key]
     # a norm's statistics and its count of batches are worth nothing without a weight
     if not any(key in fitting for key, _ in network.named_parameters()):
         raise FlyweightError(

@@ -215,7 +215,7 @@ class Trainer:
         """Take the weights that the recipe begins with, and tell which did not fit."""
         if self.config.start is None:
             return
-        found = start.find(self.config.start, self.state.network)
+        found = start.find(self.config.start, self.state.network, self.dataset.classes)
         start.apply(found, self.state.network)
         self.start_sha256 = found.sha256
         self.observer.note(str(found))

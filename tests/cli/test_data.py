@@ -39,6 +39,16 @@ def test_text_and_page(folder, tmp_path, capsys):
     assert "cat/dark.jpg" in text
 
 
+def test_a_page_takes_the_place_of_no_other_file(folder, tmp_path, capsys):
+    mine = tmp_path / "mine.html"
+    mine.write_text("<title>my own</title>")
+    assert app.run_command(["data", str(folder), "--page", str(mine)]) == 2
+    assert "there is such a file already" in capsys.readouterr().err
+    assert mine.read_text() == "<title>my own</title>"
+    for _ in range(2):  # its own page is written anew
+        assert app.run_command(["data", str(folder), "--page", str(tmp_path / "scan.html")]) == 0
+
+
 def test_json_is_one_object(folder, capsys):
     assert app.run_command(["data", str(folder), "--json", "--verify", "--set", "data.size=40"]) == 0
     content = json.loads(capsys.readouterr().out)

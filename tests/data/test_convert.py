@@ -296,3 +296,58 @@ def test_near_duplicates_nearly_share_their_hash() -> None:
     apart = np.unpackbits(differ.view(np.uint8).reshape(40, 40, 8), axis=2).sum(2)
     assert apart.diagonal().max() <= 10
     assert apart[~np.eye(40, dtype=bool)].min() > 10
+
+
+def test_another_set_with_the_names_sizes_and_times_of_the_first_is_another_set(tmp_path: Path) -> None:
+    for place, seed in (("one", 0), ("two", 100)):
+        for label in ("cat", "dog"):
+            for number in range(3):
+                file = save(tmp_path / place / label / f"{number}.bmp", picture(seed + number + 10 * len(label)))
+                os.utime(file, (1, 1))
+    first, second = (folder.listing(tmp_path / place, SIZE, silent) for place in ("one", "two"))
+    assert first.stamp != second.stamp
+    one = convert.open_listing(first, SIZE, tmp_path / "cache", silent, None, False)
+    two = convert.open_listing(second, SIZE, tmp_path / "cache", silent, None, False)
+    assert not (one.images == two.images).all()
+
+
+def test_what_the_file_system_refuses_is_asked_for_again(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flyweight.data import decoding
+
+    read = decoding._bytes
+
+    def refusing(path: Path) -> bytes:
+        if path.name == "3.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(decoding, "_bytes", refusing)
+    assert converted(images).catalogue.errors.count("Permission denied") == 2
+    monkeypatch.setattr(decoding, "_bytes", read)
+    assert converted(images).catalogue.errors.count("Permission denied") == 0
+
+
+def test_too_little_memory_is_no_fault_of_the_image(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", hungry)
+    assert "too little memory" in refused(lambda: converted(images))
+    monkeypatch.undo()
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(images.parent))
+    assert len(converted(images).catalogue.usable) == 20
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    assert "0.00 GB are free" in refused(lambda: converted(images))
+
+
+def test_what_a_killed_conversion_of_another_set_left_is_removed(images: Path) -> None:
+    cache = images.parent / "cache"
+    stale = cache / ".image-folder-0123456789abcdef-01234567.unfinished"
+    stale.mkdir(parents=True)
+    (stale / "images.npy").write_bytes(b"half")
+    (cache / "image-folder-0123456789abcdef.lock").touch()
+    converted(images)
+    assert not stale.exists()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cifar10_sets import few_images, refused, silent, write_parquet
-from image_sets import parquet_set, picture, png, rows, write_rows
+from image_sets import image_folder, parquet_set, picture, png, rows, write_rows
 from PIL import Image
 
 from flyweight import data
@@ -233,3 +233,15 @@ def test_cifar10_keeps_what_is_cifar10_and_nothing_else(tmp_path: Path) -> None:
     (folder := tmp_path / "mine" / "data").mkdir(parents=True)
     parquet_set(folder)
     assert registry.choose(None, folder.parent).name == "parquet"
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array([b"x"]), pa.array([1]), pa.array([2])], names=["image", "label", "label"])
+    pq.write_table(table, tmp_path / "train.parquet")
+    assert "several columns of one name (label)" in refusal(tmp_path / "train.parquet")
+
+
+def test_a_parquet_file_among_images_makes_no_parquet_set(tmp_path: Path) -> None:
+    image_folder(tmp_path / "photos")
+    write_rows(tmp_path / "photos" / "cat" / "embeddings.parquet", rows([0]), {"label": ("a", "b")})
+    assert registry.choose(None, tmp_path / "photos").name == "folder"
