@@ -156,8 +156,9 @@ def _described(image: np.ndarray, code: int) -> Decoded:
 def _again(path: Path) -> bytes:
     try:
         return _bytes(path)
-    except ValueError as error:
-        raise DataError(f"{printable(str(path))} changed while it was read ({error}): start again") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{printable(str(path))} changed while it was read ({why}): start again") from None
 
 
 def perceptual_hashes(images: np.ndarray) -> np.ndarray:

@@ -239,12 +239,12 @@ def test_what_killed_conversions_left_goes_and_what_is_under_way_stays(images: P
 
     converted(images)
     cache = images.parent / "cache"
-    stale, busy = (cache / f".image-folder-{16 * letter}-{8 * letter}" for letter in "ab")
+    stale, busy = (cache / f".image-folder-{16 * letter}-{8 * letter}.unfinished" for letter in "ab")
     for folder_ in (stale, busy):
         folder_.mkdir()
         (folder_ / "images.npy").write_bytes(b"x")
-        (cache / f"{folder_.name[1:-9]}.lock").touch()
-    with files.locked(cache / f"{busy.name[1:-9]}.lock", lambda: None):
+        (cache / f"image-folder-{folder_.name[14:30]}.lock").touch()
+    with files.locked(cache / f"image-folder-{16 * 'b'}.lock", lambda: None):
         converted(images, DataConfig(size=40))
         assert (stale.exists(), busy.exists()) == (False, True)
     converted(images, DataConfig(size=48))
@@ -341,13 +341,3 @@ def test_too_little_memory_is_no_fault_of_the_image(images: Path, monkeypatch: p
 def test_a_disk_that_is_too_small_is_told_before_the_work(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     assert "0.00 GB are free" in refused(lambda: converted(images))
-
-
-def test_what_a_killed_conversion_of_another_set_left_is_removed(images: Path) -> None:
-    cache = images.parent / "cache"
-    stale = cache / ".image-folder-0123456789abcdef-01234567.unfinished"
-    stale.mkdir(parents=True)
-    (stale / "images.npy").write_bytes(b"half")
-    (cache / "image-folder-0123456789abcdef.lock").touch()
-    converted(images)
-    assert not stale.exists()
