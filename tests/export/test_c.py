@@ -146,7 +146,7 @@ def test_nano_on_200_images(tmp_path):
     # and it is the network: what it says of the training images is what PyTorch says of them
     numbers = network.logits.numbers(said(network, ways.pixels))
     assert ways.loss(numbers) < 0.05
-    # the input aside, its largest maps are sprint's
+    # its largest maps are those of sprint
     assert (planned(network).bytes, planned(network, in_place=False).bytes) == (16 * KIB, 24 * KIB)
 
 

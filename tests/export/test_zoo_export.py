@@ -8,6 +8,7 @@ from c_programs import compiled
 
 from flyweight import data
 from flyweight.export import c, formats, gate, write
+from flyweight.export.c.source import identifier
 from flyweight.export.subject import Subject
 from flyweight.runs.card import ZOO, load_trained
 
@@ -31,7 +32,7 @@ def test_every_format_says_what_the_network_says(folder, tmp_path):
     done = write.write(subject, tmp_path / "export", formats.FORMATS, lines.append)
     assert done.refused == {}
     found = {one.file: one.agreement for one in done.artefacts if one.agreement is not None}
-    prefix = folder.name.replace("-", "_")
+    prefix = identifier(subject.name)
     assert set(found) == FLOAT | SMALL | {f"{prefix}.c"}
     for file, agreement in found.items():
         assert agreement.n == 10_000
