@@ -48,6 +48,31 @@ class Seen:
         return max(self.low, -limit), min(self.high, limit)
 
 
+class Watched:
+    """A graph that tells every tensor on its way.
+
+    Args:
+        model: with the shapes of all values inferred.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        from onnx import TensorProto
+
+        watched = copy.deepcopy(model)
+        there = {output.name for output in watched.graph.output}
+        inner = [info for info in watched.graph.value_info if info.type.tensor_type.elem_type == TensorProto.FLOAT]
+        made = {name for node in watched.graph.node for name in node.output}
+        watched.graph.output.extend(info for info in inner if info.name in made - there)
+        self._session = open_graph(watched.SerializeToString(), "the graph to calibrate")
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, part: np.ndarray) -> dict[str, np.ndarray]:
+        """The values of each tensor, of its input, too, that is not empty."""
+        (entry,) = self._session.get_inputs()
+        found = dict(zip(self._names, self._session.run(None, {entry.name: part}), strict=True))
+        return {name: np.asarray(array) for name, array in (found | {entry.name: part}).items() if array.size}
+
+
 def watch(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> dict[str, Seen]:
     """Run a graph and note the values of each of its tensors.
 
@@ -58,20 +83,10 @@ def watch(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> dict[str, See
     Returns:
         for each floating tensor what was seen.
     """
-    from onnx import TensorProto
-
-    watched = copy.deepcopy(model)
-    there = {output.name for output in watched.graph.output}
-    inner = [info for info in watched.graph.value_info if info.type.tensor_type.elem_type == TensorProto.FLOAT]
-    made = {name for node in watched.graph.node for name in node.output}
-    watched.graph.output.extend(info for info in inner if info.name in made - there)
-    session = open_graph(watched.SerializeToString(), "the graph to calibrate")
-    (entry,) = session.get_inputs()
-    names = [output.name for output in session.get_outputs()]
+    watched = Watched(model)
 
     def values(part: np.ndarray) -> dict[str, torch.Tensor]:
-        found = dict(zip(names, session.run(None, {entry.name: part}), strict=True)) | {entry.name: part}
-        return {name: torch.from_numpy(np.asarray(array)) for name, array in found.items() if array.size}
+        return {name: torch.from_numpy(array) for name, array in watched(part).items()}
 
     low: dict[str, float] = {}
     high: dict[str, float] = {}

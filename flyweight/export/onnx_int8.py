@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flyweight.errors import FlyweightError
-from flyweight.export import around, calibrate, quantise
-from flyweight.export.calibrate import CHUNK, METHODS, Range
+from flyweight.export import around, quantise
+from flyweight.export.calibrate import METHODS
+from flyweight.export.choices import choices
 from flyweight.export.gate import MOST_LOST, GateError, agreement
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
-from flyweight.images.preprocess import normalize
 
 if TYPE_CHECKING:
     import onnx
 
 FILE = "model_int8.onnx"
-CALIBRATED_ON, CHOSEN_ON = 512, 1024
-"""Training images that set the ranges, and others by which methods and layers are chosen."""
 MOST_LEFT = 3
 """Layers that may stay in float."""
 
@@ -79,50 +75,17 @@ class _Search:
     """Ways to bring one network to 8 bits, and what each loses on training images."""
 
     def __init__(self, subject: Subject) -> None:
-        self._card, train = subject.card, subject.dataset.train
-        if len(train) == 0:
-            raise FlyweightError(
-                f"8 bits are calibrated on training images, and {subject.dataset.name} has none: --data names others"
-            )
-        order = np.random.RandomState(0).permutation(len(train))  # frozen for good, unlike default_rng
-        self.calibrated = min(CALIBRATED_ON, -(-len(train) // 2))
-        others = order[self.calibrated :][:CHOSEN_ON] if len(train) > 1 else order
-        self._calibrating = self._inputs(train.images, order[: self.calibrated])
-        self._choosing = self._inputs(train.images, others)
-        self._count = len(others)
-        self._prepared = quantise.prepared(subject.model())
-        self.layers = quantise.layers(self._prepared)
-        seen = calibrate.watch(
-            self._prepared,
-            [self._calibrating(at, min(at + CHUNK, self.calibrated)) for at in range(0, self.calibrated, CHUNK)],
-        )
-        self._ranges = {name: {key: choose(one) for key, one in seen.items()} for name, choose in METHODS.items()}
-        exact = Session(self._prepared.SerializeToString(), "the graph")(self._count, self._choosing)
-        self._exact = _log_softmax(exact)
-
-    def _inputs(self, images: object, places: np.ndarray) -> Callable[[int, int], np.ndarray]:
-        import torch
-
-        chosen = torch.from_numpy(np.array(images[places]))  # type: ignore[index]
-        ready = np.ascontiguousarray(normalize(chosen, self._card.mean, self._card.std).numpy())
-        return lambda start, end: ready[start:end]
+        self._card, self._choices = subject.card, choices(subject)
+        self.calibrated, self.layers = self._choices.calibrated, quantise.layers(self._choices.model)
 
     def model(self, method: str, left: tuple[str, ...]) -> onnx.ModelProto:
         """The network in 8 bits with the ranges of one method, some layers left in float."""
-        ranges: Mapping[str, Range] = self._ranges[method]
         nodes = [node for layer in left for node in self.layers[layer]]
-        found = quantise.quantised(self._prepared, ranges, nodes)
+        found = quantise.quantised(self._choices.model, self._choices.ranges[method], nodes)
         around.say(found, around.told(self._card) | {"quantisation": f"int8 QDQ, {method}"})
         return found
 
     def loss(self, method: str, left: tuple[str, ...]) -> float:
-        """Nats that an image's probabilities lose on training images that set no range (Kullback-Leibler)."""
-        content = self.model(method, left).SerializeToString()
-        said = _log_softmax(Session(content, FILE)(self._count, self._choosing))
-        return float((np.exp(self._exact) * (self._exact - said)).sum(1).mean())
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    wide = logits.astype(np.float64)
-    shifted = wide - wide.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        """Nats that an image's probabilities lose on training images that set no range."""
+        content, inputs = self.model(method, left).SerializeToString(), self._choices.inputs
+        return self._choices.loss(Session(content, FILE)(len(inputs), lambda start, end: inputs[start:end]))

@@ -1,10 +1,14 @@
 """The networks that ship, in every format, on all of CIFAR-10's test images: minutes each."""
 
+import shutil
+
 import numpy as np
 import pytest
+from c_programs import compiled
 
 from flyweight import data
-from flyweight.export import formats, gate, write
+from flyweight.export import c, formats, gate, write
+from flyweight.export.c.source import identifier
 from flyweight.export.subject import Subject
 from flyweight.runs.card import ZOO, load_trained
 
@@ -28,10 +32,17 @@ def test_every_format_says_what_the_network_says(folder, tmp_path):
     done = write.write(subject, tmp_path / "export", formats.FORMATS, lines.append)
     assert done.refused == {}
     found = {one.file: one.agreement for one in done.artefacts if one.agreement is not None}
-    assert set(found) == FLOAT | SMALL
+    prefix = identifier(subject.name)
+    assert set(found) == FLOAT | SMALL | {f"{prefix}.c"}
     for file, agreement in found.items():
         assert agreement.n == 10_000
         assert np.isfinite(agreement.difference)
         assert agreement.lost <= (0 if file in FLOAT else gate.MOST_LOST), file
     assert all(found[file].same == 10_000 for file in FLOAT)
     assert len(lines) == len(done.artefacts)
+    if shutil.which("gcc"):
+        # NumPy's integers of all test images are those that the gate saw; the program repeats each of them
+        expected = c.brought(subject).levels
+        classes, logits = compiled(done.folder, prefix, "-O3", "-march=native")(subject.pixels(0, 10_000), 10)
+        assert logits.tobytes() == expected.tobytes()
+        assert (classes == expected.argmax(1)).all()

@@ -1,0 +1,52 @@
+"""What the C comes to as a program, where there is a compiler to ask."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyweight.export.c.source import Pair
+
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Code:
+    """Machine code.
+
+    Attributes:
+        bytes: of the instructions alone.
+        compiler: that made it.
+        machine: that it is for.
+    """
+
+    bytes: int
+    compiler: str
+    machine: str
+
+
+def code_size(files: Pair) -> Code | None:
+    """Compile for this machine and measure; None where gcc or size are missing, or do not do it."""
+    gcc, size = shutil.which("gcc"), shutil.which("size")
+    if gcc is None or size is None:
+        return None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / f"{files.prefix}.h").write_text(files.header, encoding="ascii")
+        source, made = folder / f"{files.prefix}.c", folder / "made.o"
+        source.write_text(files.source, encoding="ascii")
+        try:
+            machine = _said([gcc, "-dumpmachine"]).partition("-")[0]
+            _said([gcc, "-std=c99", "-Os", "-c", str(source), "-o", str(made)])
+            sections = _said([size, "-A", str(made)])
+        except (OSError, subprocess.SubprocessError):
+            return None
+    return Code(sum(int(one) for one in re.findall(r"^\.text\S*\s+(\d+)", sections, re.MULTILINE)), "gcc", machine)
+
+
+def _said(call: list[str]) -> str:
+    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=SECONDS).stdout.strip()
