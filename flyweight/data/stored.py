@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -62,3 +62,15 @@ class Stored:
 
 Images = np.ndarray | Stored
 """(N, H, W, C) uint8."""
+
+
+class Parts(Protocol):
+    """Images that are read part by part, as `Images` can be: (N, H, W, C) uint8."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> Any: ...

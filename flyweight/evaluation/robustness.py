@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flyweight.data.dataset import Dataset
-from flyweight.evaluation.evaluate import evaluate
+from flyweight.data.stored import Images
+from flyweight.evaluation.evaluate import fit_or_raise, scored
 from flyweight.evaluation.scores import Interval
 from flyweight.images.damage import Damage, damaged, damages
+from flyweight.inference import classifier
 from flyweight.runs.card import Trained
 from flyweight.text import aligned
 
@@ -43,10 +45,30 @@ def measure(trained: Trained, dataset: Dataset) -> Iterator[Damaged]:
     Raises:
         FlyweightError: as :func:`flyweight.evaluation.evaluate.evaluate` does.
     """
+    fit_or_raise(trained, dataset, "test")
     for damage in damages(*dataset.spec.shape[1:]):
-        split = replace(dataset.test, images=damaged(np.asarray(dataset.test.images), damage))
-        scores = evaluate(trained, replace(dataset, test=split))
+        worse = _Worse(dataset.test.images, damage)
+        logits = classifier.logits(trained.model, worse, trained.card.mean, trained.card.std)
+        scores = scored(trained, dataset, logits)
         yield Damaged(damage, scores.accuracy, scores.interval, scores.calibration.error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Worse:
+    """Images that are damaged when they are asked for, in their order: no set is too large for the memory."""
+
+    images: Images
+    damage: Damage
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return damaged(np.asarray(self.images[part]), self.damage, go_on=part.start > 0)
 
 
 def render(results: list[Damaged], clean: float) -> str:

@@ -53,18 +53,20 @@ def damages(height: int, width: int) -> tuple[Damage, ...]:
     return tuple(Damage(kind, strength) for kind in strengths for strength in strengths[kind])
 
 
-def damaged(images: np.ndarray, damage: Damage) -> np.ndarray:
+def damaged(images: np.ndarray, damage: Damage, *, go_on: bool = False) -> np.ndarray:
     """The images made worse by albumentations, the same ones for the same images in the same order.
 
     Args:
         images: (N, H, W, C) uint8.
         damage: what to do to each of them.
+        go_on: whether they follow those of the call before, as one part of many.
 
     Returns:
         (N, H, W, C) uint8, a new array.
     """
     pipeline = _pipeline(damage)
-    pipeline.set_random_seed(SEED)
+    if not go_on:
+        pipeline.set_random_seed(SEED)
     return np.stack([pipeline(image=image)["image"] for image in np.asarray(images)])
 
 

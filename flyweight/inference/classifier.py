@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flyweight.data.stored import Images
+from flyweight.data.stored import Parts
 from flyweight.images.preprocess import normalize
 from flyweight.inference.fold import _compiled, _folded, _proven
 from flyweight.machine.device import gains_from_bfloat16
@@ -79,7 +79,7 @@ class Classifier:
 
 
 def logits(
-    network: nn.Module, images: Images, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
+    network: nn.Module, images: Parts, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
 ) -> Tensor:
     """What the network says about each image, in float32.
 
