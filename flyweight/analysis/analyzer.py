@@ -22,6 +22,7 @@ from flyweight.analysis.positions.graph import Graph
 from flyweight.analysis.positions.operators import follow
 from flyweight.analysis.proof.prove import prove
 from flyweight.analysis.trace.recorder import record
+from flyweight.analysis.trace.running import plain
 from flyweight.analysis.trace.trace import Value
 from flyweight.errors import FlyweightError
 
@@ -43,9 +44,9 @@ def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:
     nodes = graph.trace.nodes
     convolutions = find_convolutions(graph)
     head = find_head(graph)
-    uncounted = graph.leaks or any(unknown_work(graph, node) for node in nodes)
+    uncounted = graph.leaks or graph.trace.random or any(unknown_work(graph, node) for node in nodes)
     return Facts(
-        network=type(model).__name__,
+        network=type(getattr(model, "_orig_mod", model)).__name__,
         input_shape=shape,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -60,8 +61,9 @@ def analyze(model: nn.Module, input_shape: Sequence[int]) -> Facts:
         unreached=find_unreached(graph),
         unregistered=find_unregistered(graph),
         unknown=find_unknown(graph),
-        submodules=tuple(path for path, _ in model.named_modules() if path),
+        submodules=tuple(dict.fromkeys(plain(path) for path, _ in model.named_modules() if plain(path))),
         graph=graph,
+        random=graph.trace.random,
     )
 
 
@@ -96,6 +98,8 @@ def centres(
 def _receptive_field(model: nn.Module, graph: Graph, head: Head, live: Instead) -> ReceptiveField:
     """The largest field among the last maps, proved."""
     before = ", ".join(head.pooling) or ", ".join(fault.layer for fault in head.faults)
+    if graph.trace.random:
+        return ReceptiveField(None, None, "unknown", f"not the same in two runs: {graph.trace.random}", before)
     if graph.leaks:
         where = ", ".join(dict.fromkeys(graph.leaks))
         return ReceptiveField(None, None, "unknown", f"values are read outside torch in {where}", before)

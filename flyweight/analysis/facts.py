@@ -7,8 +7,9 @@ from math import prod
 from typing import Literal
 
 from flyweight.analysis.positions.graph import Graph
-from flyweight.analysis.trace.trace import Node, Value
+from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Node, Value
 
+_WORDS = {WRITE_THROUGH_VIEW: "a write to a part of a tensor", "im2col": "F.unfold", "col2im": "F.fold"}
 Status = Literal["proved", "unproved", "contradicted", "unknown"]
 
 
@@ -124,9 +125,14 @@ class Convolution:
 
 @dataclass(frozen=True)
 class ConvolutionLayer:
-    """What a person counts as one convolution: a single one, or a depthwise one with the 1x1 that ends it."""
+    """What a person counts as one convolution: a single one, or a depthwise one with the 1x1 that ends it.
+
+    Attributes:
+        projection: a 1x1 beside other convolutions, to whose sum it fits what they were made of.
+    """
 
     parts: tuple[Convolution, ...]
+    projection: bool = False
 
     @property
     def name(self) -> str:
@@ -137,6 +143,11 @@ class ConvolutionLayer:
     def separable(self) -> bool:
         """A depthwise separable layer, of whose depthwise part more than one tap sees the map."""
         return len(self.parts) == 2 and prod(self.parts[0].live) > 1
+
+    @property
+    def connected(self) -> bool:
+        """It works on a map of one place: a fully connected layer, however it is written."""
+        return all(prod(part.input_size) == 1 == prod(part.output_size) for part in self.parts)
 
     @property
     def strided(self) -> bool:
@@ -250,11 +261,19 @@ class UnknownOperator:
     Attributes:
         opaque: nothing at all is known of it: it could hide a convolution or a maximum. Otherwise only the positions
             that it reads are not known.
+        module: class of the layer when it stands for the operator, such as ``nn.LSTM``.
     """
 
     layer: str
     operator: str
     opaque: bool
+
+    module: str = field(default="", repr=False)
+
+    @property
+    def told(self) -> str:
+        """What it is, in words a person knows: the class of the layer, or the operator."""
+        return self.module or _WORDS.get(self.operator, self.operator)
 
 
 @dataclass(frozen=True)
@@ -272,6 +291,8 @@ class Facts:
         submodules: every module path, parents first.
         convolutions: in the order of execution.
         convolution_layers: the same, depthwise separable pairs joined.
+        random: how it is known that another run may be another network; empty where it is one. What is then told of its
+            layers holds for one run only.
         graph: what all of it was read from; the cures of the rules ask it "what if".
     """
 
@@ -292,3 +313,4 @@ class Facts:
     unknown: tuple[UnknownOperator, ...]
     submodules: tuple[str, ...]
     graph: Graph = field(repr=False, compare=False)
+    random: str = ""

@@ -84,6 +84,13 @@ class _Ends:
 def _fault(graph: Graph, node: Node, source: Value) -> HeadFault:
     """What a node does to a map that it does not average."""
     op, shape = graph.ops[node], _map_shape(graph, source)
+    left = _narrowing(graph, source) if _places(graph, source) == 1 else None
+    if left is not None and graph.ops[left[0]].takes == "average":
+        # a map of one place was made by an average of a part: what ends it does no harm
+        before, window = _map_shape(graph, left[1]), left[0].args.get("kernel_size") or []
+        sides = [*window, *window][: len(before) - 1]
+        detail = f"averages {_by(sides)} of a map of {_by(before)}, not the whole"
+        return HeadFault(graph.names[left[0]], detail, left[0], before)
     verb = f"({node.name.strip('_')}) ends"
     if op.kind == "product":
         verb = "flattens"

@@ -32,6 +32,14 @@ OPERATORS = (
         elementwise,
         "elementwise",
     ),
+    Op(
+        "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask"
+        " _fake_quantize_per_tensor_affine_cachemask_tensor_qparams _fake_quantize_learnable_per_tensor_affine"
+        " _fake_quantize_learnable_per_channel_affine",
+        elementwise,
+        "elementwise",
+        label="fake_quantize",
+    ),
     # over windows, over matrices
     Op("convolution _convolution convolution_overrideable", computing.convolution, "convolution", label="conv"),
     Op("mm bmm", computing.matrix_product, "product", label="matmul"),
@@ -91,10 +99,18 @@ OPERATORS = (
     Op("select", moving.selecting, "move", scale="none", row="resized"),
     Op("cat stack", moving.joining, "join"),
     Op("constant_pad_nd", moving.padding, "pad", label="pad"),
+    Op("flyweight::circular_pad", moving.padding, "pad", label="pad"),
     Op("reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d", moving.padding, "pad"),
     Op("flip", moving.flipping, "move", scale="none"),
     Op("roll", moving.rolling, "move", scale="none"),
     Op("upsample_nearest2d", moving.nearest, "resize"),
+    Op("upsample_linear1d", moving.between(2, 1), "resize", label="interpolate"),
+    Op("upsample_bilinear2d", moving.between(2), "resize", label="interpolate"),
+    Op("upsample_bicubic2d", moving.between(4), "resize", label="interpolate"),
+    Op("_upsample_nearest_exact2d", moving.nearest_exact, "resize", label="interpolate"),
+    Op("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", moving.unread, "resize", label="interpolate"),
+    Op("im2col", moving.unfolding, "move", label="unfold"),
+    Op("col2im", moving.folding, "move", label="fold"),
     Op("pixel_shuffle", moving.pixel_shuffle, "move"),
     Op("pixel_unshuffle", moving.pixel_unshuffle, "move"),
     Op("channel_shuffle native_channel_shuffle", moving.channel_shuffle, "move"),
