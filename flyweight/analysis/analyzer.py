@@ -19,6 +19,7 @@ from flyweight.analysis.findings.weights import find_unregistered
 from flyweight.analysis.positions.axes import HEIGHT, WIDTH
 from flyweight.analysis.positions.field import Instead, UnknownFieldError, field_centres, field_size
 from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.names import words
 from flyweight.analysis.positions.operators import follow
 from flyweight.analysis.proof.prove import prove
 from flyweight.analysis.trace.recorder import record
@@ -118,7 +119,7 @@ def _field_of(model: nn.Module, graph: Graph, target: Value, before: str, live: 
     try:
         sizes, back = field_size(graph, target)
     except UnknownFieldError as error:
-        detail = f"{graph.names[error.node]} ({error.node.name}) is not understood"
+        detail = f"{graph.names[error.node]} ({words(graph, error.node)}) is not understood"
         return ReceptiveField(None, None, "unknown", detail, before)
     gathered = tuple(dict.fromkeys(graph.names[node] for node in reversed(back.gathered)))
     if not sizes or sizes.keys() != graph.axes(graph.trace.input):

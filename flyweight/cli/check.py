@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flyweight.cli.console import answer, answer_json
-from flyweight.cli.options import JsonOption, command, image_shape
+from flyweight.cli.options import JsonOption, command, input_shape
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check(
         str | None,
         Parameter(
             name="--input",
-            help="Channels, height and width of an image; by default those of the recipe's data, else of the rule set.",
+            help="Channels, height and width of an image, or channels and length of a signal; by default the data's or rules'.",
         ),
     ] = None,
     classes: Annotated[int | None, Parameter(help="How many; by default as many as the data or rule set has.")] = None,
@@ -60,7 +60,7 @@ def check(
 
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
-    asked = None if shape is None else image_shape(shape, "--input")
+    asked = None if shape is None else input_shape(shape, "--input")
     recipe = _recipe(network)
     source = rules or ("brief" if recipe is None else recipe.rules)
     if source is None:
@@ -69,7 +69,7 @@ def check(
     spec = _spec(asked, classes, recipe, ruleset, source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec)
-        facts = analysis.analyze(built, spec.shape)
+        facts = analysis.analyze(built, asked if asked is not None and len(asked) == 2 else spec.shape)
     verdict = rule_sets.check(facts, ruleset)
     if as_json:
         answer_json(summary.as_json(facts, verdict))
@@ -89,7 +89,7 @@ def _recipe(network: str) -> Recipe | None:
 
 
 def _spec(
-    shape: tuple[int, int, int] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
+    shape: tuple[int, ...] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
 ) -> Spec:
     """For which images and how many classes: as the options say, else the recipe's data, else the rule set."""
     from flyweight.cli import job
@@ -107,8 +107,9 @@ def _spec(
             raise FlyweightError(
                 f"the rules {source} do not say for which images: say it with --input, such as 1,28,28"
             )
-        shape = image_shape(ruleset.input, f"{source}: input")
+        shape = input_shape(ruleset.input, f"{source}: input")
     classes = classes or ruleset.classes
     if classes is None:
         raise FlyweightError(f"the rules {source} do not say for how many classes: say it with --classes, such as 10")
-    return Spec.unnamed(classes, shape)
+    # a signal is an image of one line for whom builds the network
+    return Spec.unnamed(classes, shape if len(shape) == 3 else (shape[0], 1, shape[1]))

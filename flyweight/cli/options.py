@@ -16,6 +16,18 @@ def command(name: str, *examples: str) -> App:
     return App(name=name, help_epilogue="\n".join(["Examples:", *(f"  flyweight {line}" for line in examples)]))
 
 
+def input_shape(text: str, where: str) -> tuple[int, ...]:
+    """Sizes of an image, as :func:`image_shape` says, or (channels, length) of a signal, from text such as ``3,64``.
+
+    Raises:
+        FlyweightError: it is something else.
+    """
+    parts = text.split(",")
+    if len(parts) == 2 and all(part.strip().isdecimal() and int(part) for part in parts):
+        return int(parts[0]), int(parts[1])
+    return image_shape(text, where)
+
+
 def image_shape(text: str, where: str) -> tuple[int, int, int]:
     """(channels, height, width) of an image, from text such as ``1,28,28``.
 

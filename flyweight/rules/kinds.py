@@ -228,7 +228,7 @@ class MacsBelow(Rule):
         """See :class:`Rule`."""
         if facts.macs is None:
             unknown = facts.unknown[0] if facts.unknown else None
-            what = f"{unknown.operator} in {unknown.layer} is not understood" if unknown else "not counted"
+            what = f"{unknown.told} in {unknown.layer} is not understood" if unknown else "not counted"
             return self.fails(f"unknown: {what}", unknown.layer if unknown else None)
         margin = self.limit - facts.macs
         if margin > 0:
@@ -257,7 +257,7 @@ class NoDownSampling(Rule):
             return self.fails(detail, first, cures.dilate_instead(facts, node, first))
         if facts.unknown:  # wherever positions are lost, some may have been left out
             unknown = facts.unknown[0]
-            detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could pool or drop pixels"
+            detail = f"unknown: {unknown.told} in {unknown.layer} is not understood and could pool or drop pixels"
             return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
         return self.passes("none found")
 

@@ -105,6 +105,6 @@ class Rule(Section):
         """A failure when some operator could hide anything at all, None when there is no such operator."""
         for unknown in facts.unknown:
             if unknown.opaque:
-                detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could hide anything"
+                detail = f"unknown: {unknown.told} in {unknown.layer} is not understood and could hide anything"
                 return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
         return None

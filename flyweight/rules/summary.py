@@ -81,7 +81,7 @@ def render_totals(facts: Facts) -> str:
         f"unregistered     {stranger.layer}: {stranger.parameters:,} weights that nobody counts, trains or saves"
         for stranger in facts.unregistered
     ]
-    lines += [f"not understood   {unknown.operator} in {unknown.layer}" for unknown in facts.unknown]
+    lines += [f"not understood   {unknown.told} in {unknown.layer}" for unknown in facts.unknown]
     return "\n".join(lines)
 
 
@@ -145,7 +145,7 @@ def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
         "dead_taps": [vars(dead) for dead in facts.dead_taps],
         "unreached": [vars(unreached) for unreached in facts.unreached],
         "unregistered": [vars(stranger) for stranger in facts.unregistered],
-        "unknown": [vars(unknown) for unknown in facts.unknown],
+        "unknown": [{"layer": unknown.layer, "operator": unknown.told, "opaque": unknown.opaque} for unknown in facts.unknown],
     }
 
 

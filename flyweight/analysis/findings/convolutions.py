@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from flyweight.analysis.facts import Convolution, ConvolutionLayer
+from flyweight.analysis.convolution import Convolution, ConvolutionLayer
 from flyweight.analysis.findings.dead import live_taps, per_axis
 from flyweight.analysis.findings.weights import used_parameters
 from flyweight.analysis.positions import axes
@@ -92,7 +92,7 @@ def _projects(graph: Graph, convolution: Convolution, by_node: dict[Node, Convol
     if prod(convolution.kernel) > 1 or convolution.transposed:
         return False
     ends = _ends(graph, convolution.node)
-    if len(ends) != 1 or ends[0].name.strip("_") != "add":
+    if len(ends) != 1 or not graph.ops[ends[0]].adds:
         return False
     starts = set(graph.back([convolution.node.args["input"]], lambda value: _alone(graph, value)))
     beside: dict[Node, None] = {}

@@ -11,6 +11,7 @@ from flyweight.analysis.findings.averages import averages
 from flyweight.analysis.positions.axes import has_axis
 from flyweight.analysis.positions.field import Pixels, UnknownFieldError, look_back
 from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.names import words
 from flyweight.analysis.positions.reads import Window
 from flyweight.analysis.trace.trace import Node, Value
 
@@ -78,7 +79,7 @@ class _Ends:
 
     def _lost(self, value: Value) -> None:
         cause = _cause(self.graph, value)
-        self.faults[cause] = HeadFault(self.graph.names[cause], f"({cause.name}) is not understood", cause)
+        self.faults[cause] = HeadFault(self.graph.names[cause], f"({words(self.graph, cause)}) is not understood", cause)
 
 
 def _fault(graph: Graph, node: Node, source: Value) -> HeadFault:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flyweight.analysis.facts import Convolution, Layer
+from flyweight.analysis.convolution import Convolution
+from flyweight.analysis.facts import Layer
 from flyweight.analysis.findings.structure import unknown_work
 from flyweight.analysis.findings.weights import used_parameters
 from flyweight.analysis.positions.axes import HEIGHT, WIDTH

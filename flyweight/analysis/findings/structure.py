@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flyweight.analysis.facts import UnknownOperator, Unreached
 from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.names import words
 from flyweight.analysis.trace.running import plain
 from flyweight.analysis.trace.trace import Node
 
@@ -31,18 +32,10 @@ def find_unknown(graph: Graph) -> tuple[UnknownOperator, ...]:
         lost = _loses_positions(graph, node) and not reached.isdisjoint(node.outputs)
         if lost or unknown_work(graph, node):
             opaque = graph.ops[node].effect is None
-            found[UnknownOperator(graph.names[node], node.name, opaque, _module(node))] = None
+            found[UnknownOperator(graph.names[node], node.name, opaque, words(graph, node))] = None
     for layer in graph.leaks:
         found[UnknownOperator(layer, "values read outside torch", opaque=True)] = None
     return tuple(found)
-
-
-def _module(node: Node) -> str:
-    """The class of the layer that a node stands for, as a person writes it; empty where it is none."""
-    if node.call is None or not node.in_leaf:
-        return ""
-    kind = type(node.call.module)
-    return f"nn.{kind.__name__}" if kind.__module__.startswith("torch.nn.") else kind.__name__
 
 
 def _loses_positions(graph: Graph, node: Node) -> bool:

@@ -14,9 +14,11 @@ from flyweight.analysis.positions.graph import Effect, Graph, Op
 from flyweight.analysis.positions.names import name_nodes
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Node, Trace
 
+WRITTEN = "a write to a part of a tensor"
 OPERATORS = (
     # element by element
-    Op("add add_ sub relu relu_ silu gelu sigmoid", elementwise, "elementwise", passes_nan=True),
+    Op("add add_", elementwise, "elementwise", passes_nan=True, adds=True),
+    Op("sub relu relu_ silu gelu sigmoid", elementwise, "elementwise", passes_nan=True),
     Op("mul mul_", elementwise, "elementwise", scale="times", passes_nan=True),
     Op("div div_", elementwise, "elementwise", scale="over", passes_nan=True),
     Op("clone", elementwise, "elementwise", scale="none", passes_nan=True, row="never"),
@@ -109,13 +111,13 @@ OPERATORS = (
     Op("upsample_bicubic2d", moving.between(4), "resize", label="interpolate"),
     Op("_upsample_nearest_exact2d", moving.nearest_exact, "resize", label="interpolate"),
     Op("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", moving.unread, "resize", label="interpolate"),
-    Op("im2col", moving.unfolding, "move", label="unfold"),
-    Op("col2im", moving.folding, "move", label="fold"),
+    Op("im2col", moving.unfolding, "move", label="unfold", told="F.unfold"),
+    Op("col2im", moving.folding, "move", label="fold", told="F.fold"),
     Op("pixel_shuffle", moving.pixel_shuffle, "move"),
     Op("pixel_unshuffle", moving.pixel_unshuffle, "move"),
     Op("channel_shuffle native_channel_shuffle", moving.channel_shuffle, "move"),
     Op("glu", moving.gated_linear, "move"),
-    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "move", row="never"),
+    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "move", row="never", told=WRITTEN),
     # results that the image has no part in, and numbers that leave torch
     Op(
         "bernoulli_ empty_like exponential_ fill fill_ full_like new_empty new_empty_strided new_full new_ones"

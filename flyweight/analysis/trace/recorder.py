@@ -178,7 +178,8 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
             of the network is compiled by TorchScript.
     """
     _refuse_scripted(model)
-    materialise(model, input_shape)
+    with _raising(model, input_shape):
+        materialise(model, input_shape)
     recorder = _run(model, input_shape, until, seed=0)
     if recorder.foreign:
         # tensors that no operator made are constants only if another image leaves them as they are
@@ -232,15 +233,10 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed
         states = _states()
         with _hooked(model, recorder):
             try:
-                with WholePadding(), recorder:
+                with _raising(model, input_shape, until), WholePadding(), recorder:
                     output = model(sample)
             except _Reached:
                 return recorder
-            # a sys.exit() in a user's file must not pass for an end of ours
-            except (Exception, SystemExit) as error:
-                raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
-                where = _place(error)
-                raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{where}") from error
         recorder.draws = "".join(
             f"the network draws numbers from {name} in evaluation mode"
             for name, before in states.items()
@@ -253,6 +249,19 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed
     return recorder
 
 
+@contextmanager
+def _raising(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None) -> Iterator[None]:
+    """What a forward pass raises becomes one line, with the line of the user's file unless it was only a try."""
+    try:
+        yield
+    except (FlyweightError, _Reached):
+        raise
+    # a sys.exit() in a user's file must not pass for an end of ours
+    except (Exception, SystemExit) as error:
+        raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
+        raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{_place(error) * (until is None)}") from error
+
+
 def _states() -> dict[str, Any]:
     """What Python's and NumPy's own generators would draw next; torch's operators are seen as they run."""
     kind, numbers, *place = np.random.get_state(legacy=True)
@@ -262,7 +271,7 @@ def _states() -> dict[str, Any]:
 def _place(error: BaseException) -> str:
     """The line of the user's own file that raised, where there is one."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*_OURS, "<"))]
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def _refuse_scripted(model: nn.Module) -> None:
