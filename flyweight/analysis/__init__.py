@@ -23,6 +23,8 @@ from flyweight.analysis.facts import (
     Unregistered,
 )
 
+from flyweight.analysis.findings.memory import Peak, activation_peak
+
 __all__ = [
     "Convolution",
     "ConvolutionLayer",
@@ -31,11 +33,13 @@ __all__ = [
     "Head",
     "HeadFault",
     "Layer",
+    "Peak",
     "Pooling",
     "ReceptiveField",
     "UnknownOperator",
     "Unreached",
     "Unregistered",
+    "activation_peak",
     "analyze",
     "centres",
 ]
