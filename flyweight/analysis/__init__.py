@@ -5,7 +5,8 @@ width, for each operator which positions it reads. Walk backwards from the last 
 with NaN in the real network: the proof. All else are queries on that graph.
 
 Each sentence is a room: ``trace``, ``positions`` (the table of operators stands there), ``proof`` and ``findings``; a
-room imports only from rooms before it. :mod:`facts` and :mod:`convolution` are the records that come out, :mod:`analyzer` puts them together.
+room imports only from rooms before it. :mod:`facts` and :mod:`convolution` are the records
+that come out, :mod:`analyzer` puts them together.
 """
 
 from flyweight.analysis.analyzer import analyze, centres
@@ -22,7 +23,6 @@ from flyweight.analysis.facts import (
     Unreached,
     Unregistered,
 )
-
 from flyweight.analysis.findings.memory import Peak, activation_peak
 
 __all__ = [

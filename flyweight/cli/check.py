@@ -36,7 +36,8 @@ def check(
         str | None,
         Parameter(
             name="--input",
-            help="Channels, height and width of an image, or channels and length of a signal; by default the data's or rules'.",
+            help="Channels, height and width of an image, or channels and length of a signal;"
+            " by default those of the recipe's data, else of the rule set.",
         ),
     ] = None,
     classes: Annotated[int | None, Parameter(help="How many; by default as many as the data or rule set has.")] = None,

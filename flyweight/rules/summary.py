@@ -145,7 +145,9 @@ def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
         "dead_taps": [vars(dead) for dead in facts.dead_taps],
         "unreached": [vars(unreached) for unreached in facts.unreached],
         "unregistered": [vars(stranger) for stranger in facts.unregistered],
-        "unknown": [{"layer": unknown.layer, "operator": unknown.told, "opaque": unknown.opaque} for unknown in facts.unknown],
+        "unknown": [
+            {"layer": unknown.layer, "operator": unknown.told, "opaque": unknown.opaque} for unknown in facts.unknown
+        ],
     }
 
 

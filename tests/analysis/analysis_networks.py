@@ -114,13 +114,19 @@ FORMS = [
     (lambda net, x: net.a(x + x.roll((2, -3), (2, 3)) + x.roll(-1, 2)), {"a": conv(3, 8)}, 6),
     # a convolution as a matrix product
     (
-        lambda net, x: net.b((net.w.weight[:, :, 0, 0] @ F.unfold(x, 3, padding=2, dilation=2)).view(1, 8, *x.shape[2:])),
+        lambda net, x: net.b(
+            (net.w.weight[:, :, 0, 0] @ F.unfold(x, 3, padding=2, dilation=2)).view(1, 8, *x.shape[2:])
+        ),
         {"w": nn.Conv2d(27, 8, 1), "b": conv(8, 8)},
         7,
     ),
     (lambda net, x: F.fold(net.a(x).flatten(2), (2 * x.shape[2], 2 * x.shape[3]), 2, stride=2), {"a": conv(3, 32)}, 3),
     # between pixels: two of them, 2 + 4 * 1/2 and the kernel before; a third of a kernel; every second with its neighbour
-    (lambda net, x: net.b(F.interpolate(net.a(x), scale_factor=2, mode="bilinear")), {"a": conv(3, 8), "b": conv(8, 8)}, 5),
+    (
+        lambda net, x: net.b(F.interpolate(net.a(x), scale_factor=2, mode="bilinear")),
+        {"a": conv(3, 8), "b": conv(8, 8)},
+        5,
+    ),
     (lambda net, x: net.a(F.interpolate(x, scale_factor=3, mode="bicubic")), {"a": conv(3, 8)}, 5),
     (lambda net, x: net.a(F.interpolate(x, scale_factor=0.5, mode="bilinear")), {"a": conv(3, 8)}, 6),
     (lambda net, x: net.a(torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127)), {"a": conv(3, 8)}, 3),

@@ -33,8 +33,11 @@ class ResNet8(nn.Module):
         for outputs, stride in ((16, 1), (32, 2), (64, 2)):
             self.bodies.append(
                 nn.Sequential(
-                    conv(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs), nn.ReLU(),
-                    conv(outputs, outputs), nn.BatchNorm2d(outputs),
+                    conv(inputs, outputs, stride=stride),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(),
+                    conv(outputs, outputs),
+                    nn.BatchNorm2d(outputs),
                 )  # fmt: skip
             )
             self.shorts.append(nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride))

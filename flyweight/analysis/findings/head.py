@@ -79,7 +79,9 @@ class _Ends:
 
     def _lost(self, value: Value) -> None:
         cause = _cause(self.graph, value)
-        self.faults[cause] = HeadFault(self.graph.names[cause], f"({words(self.graph, cause)}) is not understood", cause)
+        self.faults[cause] = HeadFault(
+            self.graph.names[cause], f"({words(self.graph, cause)}) is not understood", cause
+        )
 
 
 def _fault(graph: Graph, node: Node, source: Value) -> HeadFault:

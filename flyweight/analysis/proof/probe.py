@@ -54,7 +54,7 @@ class _PoisonMode(LightMode):
             result = func(*args, **kwargs)
         if node in self._cut:
             result = tree_map(_clean, result)
-        elif (node.pointwise or op.kind == "elementwise" and "src" not in node.args) and not op.passes_nan:
+        elif (node.pointwise or (op.kind == "elementwise" and "src" not in node.args)) and not op.passes_nan:
             result = _help(result, args)
         if self._ordinal == len(self._steps):
             self.result = tensors_in(result)[self._output]

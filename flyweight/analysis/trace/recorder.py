@@ -34,7 +34,6 @@ from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
 
-
 _OURS = tuple(str(Path(file).parent) for file in (torch.__file__, __file__))
 
 
@@ -165,13 +164,14 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         yield
 
 
-def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None) -> Trace:
+def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None, again: bool = True) -> Trace:
     """Run a network in evaluation mode on one random image and record the operators.
 
     Args:
         model: any module that takes one tensor; it comes back as it was.
         input_shape: (C, H, W).
         until: stop after the operator with this ordinal, so that what follows may be of the wrong size.
+        again: run it a second time, to see whether it is the same network then.
 
     Raises:
         FlyweightError: the forward pass raised, or it returned no tensor; the input does not fit into memory; a part
@@ -187,7 +187,7 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
         for position, (layer, tensor) in enumerate(recorder.foreign):
             if position >= len(again) or not torch.equal(tensor, again[position]):
                 recorder.trace.leaks.append(layer or "the network")
-    if until is None:
+    if until is None and again:
         recorder.trace.random = recorder.draws or _drawn(recorder.trace) or _differs(recorder, model, input_shape)
     return recorder.trace
 
@@ -259,7 +259,9 @@ def _raising(model: nn.Module, input_shape: tuple[int, ...], until: int | None =
     # a sys.exit() in a user's file must not pass for an end of ours
     except (Exception, SystemExit) as error:
         raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
-        raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{_place(error) * (until is None)}") from error
+        raise FlyweightError(
+            f"{raised} {type(error).__name__}: {one_line(error)}{_place(error) * (until is None)}"
+        ) from error
 
 
 def _states() -> dict[str, Any]:
