@@ -14,7 +14,6 @@ from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.analysis.trace.trace import Node
 from flyweight.rules.cures.edit import Edit, together
 from flyweight.rules.cures.layers import (
-    dilated_ends,
     first_and_last,
     larger_field,
     last_on_map,
@@ -264,9 +263,8 @@ class NoDownSampling(Rule):
     def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
         steps = [node for node, *_ in self._steps(facts)]
-        ends = [layer.parts[0].name for layer in facts.convolution_layers if layer.strided]
-        everything = [part.name for part in facts.convolutions]
-        # a plain stride of 1 is the lightest; dilated where the stride was, a block still ends dilated
-        yield without_steps(facts, steps, None)
-        yield without_steps(facts, steps, everything)
-        yield together([without_steps(facts, steps, None), *dilated_ends(facts, ends)])
+        # a plain stride of 1 is the least; dilated where the stride was, a block still ends dilated
+        yield without_steps(facts, steps)
+        yield without_steps(facts, steps, atrous=True)
+        yield without_steps(facts, steps, atrous=True, ends=True)
+        yield without_steps(facts, steps, ends=True)

@@ -9,7 +9,7 @@ block lies in several, or ``auto``: the network's own children that hold convolu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -24,7 +24,7 @@ from flyweight.recipes.sections import AugmentConfig, TrainConfig
 from flyweight.rules.blocks import BlockRule, BlocksEndStrided, BlocksEndStridedOrDilated, ConvolutionsPerBlock
 from flyweight.rules.counts import Depth, LayerCount
 from flyweight.rules.cures.edit import Edit
-from flyweight.rules.cures.search import find_cure
+from flyweight.rules.cures.search import Cure, find_cure
 from flyweight.rules.files import FileSizeBelow
 from flyweight.rules.kinds import (
     DepthwiseSeparableLayers,
@@ -219,39 +219,50 @@ def check(
         cures: look for edits that mend what fails. Each is tried on a copy, which takes as long as some analyses of the
             network; who only wants to know whether it passes leaves them out.
     """
-    entries = (*ruleset.rules, *ruleset.bonuses)
-
-    def judged(found: Facts) -> list[Verdict | None]:
-        evidence = Evidence(found, augment, score, train)
-        return [rule.judge(evidence, ruleset.blocks) for rule in entries]
-
-    verdicts = judged(facts)
+    known = Evidence(facts, augment, score, train)
+    verdicts = _judged(ruleset, known)
     if cures and not facts.random:
         for number, verdict in enumerate(verdicts):
             if verdict is not None and verdict.passed is False and verdict.cure is None:
-                verdicts[number] = _cured(facts, ruleset, number, verdict, judged)
+                verdicts[number] = _cured(ruleset, known, number, verdict)
+    names = [rule.name for rule in (*ruleset.rules, *ruleset.bonuses)]
     split = len(ruleset.rules)
     return Judgement(
         title=ruleset.title,
         verdicts=tuple(verdict for verdict in verdicts[:split] if verdict is not None),
         bonuses=tuple(verdict for verdict in verdicts[split:] if verdict is not None),
-        pending=tuple(rule.name for rule, verdict in zip(entries, verdicts, strict=True) if verdict is None),
+        pending=tuple(name for name, verdict in zip(names, verdicts, strict=True) if verdict is None),
     )
 
 
-def _cured(
-    facts: Facts, ruleset: RuleSet, number: int, verdict: Verdict, judged: Callable[[Facts], list[Verdict | None]]
-) -> Verdict:
-    """A failure with the edits that mend it, and the layer that they begin with; as it is where none are found."""
+def _judged(ruleset: RuleSet, evidence: Evidence) -> list[Verdict | None]:
+    return [rule.judge(evidence, ruleset.blocks) for rule in (*ruleset.rules, *ruleset.bonuses)]
+
+
+def cure_of(ruleset: RuleSet, evidence: Evidence, number: int) -> Cure | None:
+    """Edits that make a network obey one rule of a set and break no other, carried out and judged.
+
+    Args:
+        ruleset: whose rules.
+        evidence: of the network.
+        number: of the rule that fails, those of the bonuses coming after those of the rules.
+    """
     entries = (*ruleset.rules, *ruleset.bonuses)
 
     def edits(which: int, found: Facts) -> Iterable[Edit]:
         return entries[which].edits(found, ruleset.blocks)
 
-    def all_of(found: Facts) -> dict[int, Verdict]:
-        return {place: one for place, one in enumerate(judged(found)) if one is not None}
+    def judge(found: Facts) -> dict[int, Verdict]:
+        verdicts = _judged(ruleset, replace(evidence, facts=found))
+        return {place: verdict for place, verdict in enumerate(verdicts) if verdict is not None}
 
-    cure = find_cure(facts, number, all_of, edits)
+    return find_cure(evidence.facts, number, judge, edits)
+
+
+def _cured(ruleset: RuleSet, evidence: Evidence, number: int, verdict: Verdict) -> Verdict:
+    """A failure with the edits that mend it, and the layer that they begin with; as it is where none are found."""
+    cure = cure_of(ruleset, evidence, number)
     if cure is None:
         return verdict
-    return replace(verdict, cure=cure.text, layer=cure.layer if entries[number].blames_cure else verdict.layer)
+    rule = (*ruleset.rules, *ruleset.bonuses)[number]
+    return replace(verdict, cure=cure.text, layer=cure.layer if rule.blames_cure else verdict.layer)

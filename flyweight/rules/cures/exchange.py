@@ -8,7 +8,7 @@ from torch import nn
 from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.analysis.trace.trace import Node
 from flyweight.rules.cures import operators, surgery
-from flyweight.rules.cures.edit import Edit
+from flyweight.rules.cures.edit import Edit, formed
 from flyweight.rules.cures.reshape import average_instead
 
 
@@ -54,7 +54,7 @@ def dense(layer: ConvolutionLayer) -> Edit:
 
 def without(path: str) -> Edit:
     """A layer taken away, with what goes in coming out."""
-    return Edit((path,), f"take {path} away", lambda model: surgery.take_away(model, [path]))
+    return formed(path, "take {} away", lambda model: surgery.take_away(model, [path]))
 
 
 def put_behind(facts: Facts, kind: str) -> list[Edit]:

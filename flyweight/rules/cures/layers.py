@@ -7,7 +7,7 @@ from math import prod
 
 from flyweight.analysis import Convolution, Facts
 from flyweight.rules.cures import surgery
-from flyweight.rules.cures.edit import Edit, together
+from flyweight.rules.cures.edit import Edit, formed, together
 from flyweight.rules.cures.foresight import field_if_dilated
 from flyweight.rules.cures.lighten import separable_edits
 from flyweight.rules.cures.reshape import can_dilate, dilated, kernel_of_three, window
@@ -60,12 +60,6 @@ def more_dilated(facts: Facts) -> list[Edit]:
     return [*edits, *(kernel_of_three(part, 2) for part in wider)]
 
 
-def dilated_ends(facts: Facts, names: Sequence[str]) -> list[Edit]:
-    """Dilation 2 for some convolutions, whose strides go."""
-    parts = [part for part in facts.convolutions if part.name in names and can_dilate(part, 2)]
-    return [dilated(part, 2, 1) for part in parts]
-
-
 def larger_field(facts: Facts, minimum: int) -> Iterator[Edit]:
     """The smallest step in one dilation that takes every axis above a minimum, else the largest there are."""
 
@@ -115,6 +109,6 @@ def smaller_field(facts: Facts, maximum: int) -> Iterator[Edit]:
         yield from (_with_size(part, 1) for part in wide[::-1])
     chosen: list[Edit] = []
     for part in reversed([c for c in facts.convolutions if max(c.kernel) > 1 and not c.transposed]):
-        text = f"give {part.name} a kernel of 1 and padding 0"
-        chosen.append(Edit((part.name,), text, lambda model, path=part.path: surgery.widen_kernel(model, path, 1)))
+        form = "give {} a kernel of 1 and padding 0"
+        chosen.append(formed(part.name, form, lambda model, path=part.path: surgery.widen_kernel(model, path, 1)))
         yield together([*[_with_size(p, 1) for p in wide if p.name not in (e.layers[0] for e in chosen)], *chosen])

@@ -9,7 +9,7 @@ from torch import nn
 
 from flyweight.analysis import Convolution, ConvolutionLayer, Facts, Peak
 from flyweight.rules.cures import surgery
-from flyweight.rules.cures.edit import Edit, together
+from flyweight.rules.cures.edit import Edit, formed, together
 from flyweight.rules.cures.reshape import strided
 from flyweight.rules.cures.widths import Width, Widths, fewest_cuts, narrow
 
@@ -31,8 +31,7 @@ def separable_edits(facts: Facts) -> list[tuple[Edit, int]]:
 
 def separable_edit(part: Convolution) -> Edit:
     """A dense convolution made depthwise separable."""
-    text = f"make {part.name} depthwise separable"
-    return Edit((part.name,), text, lambda model: surgery.separable(model, part.path))
+    return formed(part.name, "make {} depthwise separable", lambda model: surgery.separable(model, part.path))
 
 
 def parameter_edits(facts: Facts, limit: int) -> Iterator[Edit]:
@@ -40,12 +39,13 @@ def parameter_edits(facts: Facts, limit: int) -> Iterator[Edit]:
     model = facts.graph.trace.model
     cuts = list(fewest_cuts(model, Widths(facts.graph), limit))
     single = [kept for kept in cuts if len(kept) == 1]
-    yield from (narrowing(facts, kept) for kept in single[:2])
+    yield from (narrowing(facts, kept) for kept in single[:1])
     choices = separable_edits(facts)
     over = facts.parameters - limit
     enough = [edit for edit, saved in choices if saved > over]
     if enough:
         yield enough[-1]
+    yield from (narrowing(facts, kept) for kept in single[1:2])
     chosen: list[Edit] = []
     for edit, saved in choices:
         chosen.append(edit)

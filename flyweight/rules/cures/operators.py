@@ -18,9 +18,16 @@ Stand = Callable[..., Any]
 """What runs in an operator's place: it gets the operator and its arguments."""
 
 
+Place = tuple[str, int]
+"""An operator: which one of its name, the first being 0."""
+
+
 class _Instead(LightMode):
-    def __init__(self, instead: dict[tuple[str, int], Stand]) -> None:
+    """Runs other operators, and logs of all that run which they are in the network as it was written; None: not its."""
+
+    def __init__(self, instead: dict[Place, Stand]) -> None:
         super().__init__()
+        self.log: list[Place | None] = []
         self._instead = instead
         self._seen: dict[str, int] = {}
 
@@ -31,13 +38,36 @@ class _Instead(LightMode):
         name = short_name(func)
         place = self._seen[name] = self._seen.get(name, -1) + 1
         stand = self._instead.get((name, place))
-        return func(*args, **kwargs) if stand is None else stand(func, *args, **kwargs)
+        if stand is None:
+            self.log.append((name, place))
+            return func(*args, **kwargs)
+        with _Logging(self.log):
+            return stand(func, *args, **kwargs)
+
+
+class _Logging(LightMode):
+    def __init__(self, log: list[Place | None]) -> None:
+        super().__init__()
+        self._log = log
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not detaches(func):
+            self._log.append(None)
+        return func(*args, **(kwargs or {}))
 
 
 def run_instead(model: nn.Module, graph: Graph, node: Node, stand: Stand) -> None:
-    """Let a copy run something else where the network ran an operator, counted among those of its name."""
-    place = sum(other.name == node.name and 0 <= other.ordinal < node.ordinal for other in graph.trace.nodes)
-    _changes(model)[0][node.name.split("::")[-1], place] = stand
+    """Let a copy run something else where the network ran an operator.
+
+    Raises:
+        TypeError: the operator is one that stands for another already.
+    """
+    log = vars(model).get(_LOG)
+    before = sum(other.name == node.name and 0 <= other.ordinal < node.ordinal for other in graph.trace.nodes)
+    place = log[node.ordinal] if log else (node.name.split("::")[-1], before)
+    if place is None:
+        raise TypeError(f"{node.name} stands for another operator already")
+    _changes(model)[0][place] = stand
 
 
 def at_end(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
@@ -45,10 +75,10 @@ def at_end(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     _changes(model)[1].append(change)
 
 
-_PLACE = "_flyweight_changes"
+_PLACE, _LOG = "_flyweight_changes", "_flyweight_log"
 
 
-def _changes(model: nn.Module) -> tuple[dict[tuple[str, int], Stand], list[Callable[[Tensor], Tensor]]]:
+def _changes(model: nn.Module) -> tuple[dict[Place, Stand], list[Callable[[Tensor], Tensor]]]:
     if _PLACE not in vars(model):
         if "forward" in vars(model):
             raise TypeError("its forward pass was exchanged already")
@@ -60,11 +90,13 @@ def _changes(model: nn.Module) -> tuple[dict[tuple[str, int], Stand], list[Calla
 
 def _forward(self: nn.Module, *args: Any) -> Any:
     instead, ends = vars(self)[_PLACE]
-    with _Instead(instead):
+    with _Instead(instead) as mode:
         result = type(self).forward(self, *args)
+    with _Logging(mode.log):
         for change in ends:
             result = change(result)
-        return result
+    vars(self)[_LOG] = mode.log
+    return result
 
 
 def nothing(func: Any, *args: Any, **kwargs: Any) -> Any:

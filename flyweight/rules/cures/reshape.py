@@ -10,7 +10,7 @@ from torch import nn
 from flyweight.analysis import Convolution, ConvolutionLayer, Facts, HeadFault, Pooling
 from flyweight.analysis.trace.trace import Node
 from flyweight.rules.cures import operators, surgery
-from flyweight.rules.cures.edit import Edit, together
+from flyweight.rules.cures.edit import Edit, formed, together
 
 Sizes = tuple[int, ...]
 
@@ -32,7 +32,7 @@ def window(
     def apply(model: nn.Module) -> None:
         surgery.reshape_window(model, part.path, stride=stride, dilation=dilation, padding=padding)
 
-    return Edit((part.name,), f"give {part.name} {' and '.join(words)}", apply)
+    return formed(part.name, f"give {{}} {' and '.join(words)}", apply)
 
 
 def dilated(part: Convolution, dilation: int, stride: int | None = None) -> Edit:
@@ -57,8 +57,8 @@ def kernel_of_three(part: Convolution, dilation: int = 1) -> Edit:
     padding = dilation
     words = f" and dilation {dilation}" * (dilation > 1)
     side = "x".join(["3"] * len(part.kernel))
-    text = f"give {part.name} a {side} kernel{words} and padding {padding}"
-    return Edit((part.name,), text, lambda model: surgery.widen_kernel(model, part.path, 3, dilation))
+    form = f"give {{}} a {side} kernel{words} and padding {padding}"
+    return formed(part.name, form, lambda model: surgery.widen_kernel(model, part.path, 3, dilation))
 
 
 def strided(facts: Facts, part: Convolution, step: int) -> Iterator[Edit]:
@@ -158,6 +158,8 @@ def stride_before(facts: Facts, pooling: Pooling) -> Edit | None:
         for c in facts.convolutions
         if c.node.index < pooling.node.index and not c.strided and not c.transposed and prod(c.output_size) > 1
     ]
+    if facts.graph.ops[pooling.node].kind != "pooling":
+        return None
     if pooling.stride == 1:
         return delete(facts, pooling.node, pooling.name, ": it drops no pixels, so nothing has to stand in for it")
     if not before:
@@ -251,14 +253,15 @@ def _leave_map(part: Convolution) -> Edit:
     return Edit(edit.layers, f"{edit.text}: a map of {'x'.join(map(str, left))} is left to average", edit.apply)
 
 
-def without_steps(facts: Facts, steps: Iterable[Node], atrous: Sequence[str] | None) -> Edit:
+def without_steps(facts: Facts, steps: Iterable[Node], atrous: bool = False, ends: bool = False) -> Edit:
     """No stride and no pooling: strides become 1, other steps go.
 
     Args:
         facts: of the network.
         steps: operators that drop pixels.
-        atrous: None: what comes after keeps its dilation; else names of the convolutions that are dilated by what the
-            strides before them were, so that each sees as far as it did (Yu and Koltun 2016, section 2).
+        atrous: convolutions are dilated by what the strides before them were, so that each sees as far as it did
+            (Yu and Koltun 2016, section 2).
+        ends: by their own stride as well.
     """
     edits, factor, gone = [], 1, set(steps)
     parts = {c.node: c for c in facts.convolutions}
@@ -267,9 +270,9 @@ def without_steps(facts: Facts, steps: Iterable[Node], atrous: Sequence[str] | N
         part = parts.get(node)
         if part is not None:
             own = max(part.stride) if node in gone else 1
-            grows = atrous is not None and factor > 1 and part.name in atrous and max(part.kernel) > 1
-            if grows and can_dilate(part, max(part.dilation) * factor):
-                edits.append(dilated(part, max(part.dilation) * factor, 1 if own > 1 else None))
+            step = max(part.dilation) * (factor if atrous else 1) * (own if ends else 1)
+            if step > max(part.dilation) and can_dilate(part, step):
+                edits.append(dilated(part, step, 1 if own > 1 else None))
             elif own > 1:
                 edits.append(window(part, stride=(1,) * len(part.kernel)))
             factor *= own

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from flyweight.analysis import Facts, analyze
-from flyweight.rules.cures.edit import Edit, in_words
+from flyweight.rules.cures.edit import Edit, together
 from flyweight.rules.rule import Verdict
 
 TRIALS, BREADTH, DEPTH = 24, 6, 4
@@ -81,7 +81,7 @@ class _Search:
                 broken = state.broken(self._start.verdicts)
                 rule = self._rule if state.verdicts[self._rule].passed is False else broken[0]
                 for edit in islice(self._edits(rule, state.facts), BREADTH):
-                    words = in_words([*(e.text for e in state.edits), edit.text])
+                    words = together([*state.edits, edit]).text
                     if self._left <= 0 or words in seen:
                         continue
                     seen.add(words)
@@ -93,7 +93,7 @@ class _Search:
                         cure = self._confirmed(self._pruned(trial))
                         if cure is not None:
                             return cure
-                    elif self._distance(trial) < self._distance(state) or trial.broken(self._start.verdicts):
+                    elif self._distance(trial)[0] <= self._distance(state)[0] or trial.broken(self._start.verdicts):
                         near.append(trial)
             here = sorted(near, key=self._distance)[:3]
         return None
@@ -143,7 +143,7 @@ class _Search:
         facts = analyze(state.model, state.facts.input_shape)
         if not self._holds(replace(state, facts=facts, verdicts=self._judge(facts))):
             return None
-        words = in_words([edit.text for edit in state.edits])
+        words = together(state.edits).text
         layer = next((layer for edit in state.edits for layer in edit.layers), None)
         return Cure(state.edits, f"{words}{_effect(self._start.facts, facts, words)}", layer, state.model)
 
