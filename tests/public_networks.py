@@ -1,4 +1,4 @@
-"""Networks of the shapes that people publish, small enough to try edits on; names as in their papers. 3x32x32, ten classes."""
+"""Networks of the shapes that people publish, small enough to try edits on. They take 3x32x32, for ten classes."""
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +159,8 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Sequential):
     def __init__(self):
         super().__init__(
-            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), Fire(16, 8, 16), nn.MaxPool2d(2), Fire(32, 8, 32),
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), Fire(16, 8, 16),
+            nn.MaxPool2d(2), Fire(32, 8, 32),
             nn.Conv2d(64, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
 

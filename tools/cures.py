@@ -1,7 +1,8 @@
 """How many cures hold: faults planted in networks of many shapes, each cure carried out anew and judged.
 
-``PYTHONPATH=.:tests python tools/cures.py`` tries our own networks and those of ``tests/public_networks.py``; ``--some N``
-every N-th fault of them. A fault is a rule that the network breaks, beside rules that it obeys and must go on obeying.
+``PYTHONPATH=.:tests python tools/cures.py`` tries our own networks and those of ``tests/public_networks.py``, with
+``--some N`` every N-th fault. A fault is a rule that a network breaks, beside rules that it obeys and is to go on
+obeying.
 """
 
 from __future__ import annotations

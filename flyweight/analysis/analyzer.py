@@ -43,7 +43,7 @@ def analyze(model: nn.Module, input_shape: Sequence[int], prove_field: bool = Tr
     shape = tuple(int(size) for size in input_shape)
     if not shape or min(shape) < 1:
         raise FlyweightError(f"input shape {','.join(map(str, input_shape))}: sizes must be 1 or more, as in 3,32,32")
-    graph = follow(record(model, shape, again=prove_field))
+    graph = follow(record(model, shape, twice=prove_field))
     nodes = graph.trace.nodes
     convolutions = find_convolutions(graph)
     prover = prove if prove_field else _unproved

@@ -12,7 +12,9 @@ from flyweight.rules.cures.edit import Edit, together
 from flyweight.rules.cures.exchange import dense, put_behind, without
 from flyweight.rules.cures.layers import last_on_map, more_dilated, more_separable, several
 from flyweight.rules.cures.lighten import count_edits
-from flyweight.rules.cures.reshape import average_instead, strided, window
+from flyweight.rules.cures.poolings import average_instead
+from flyweight.rules.cures.reshape import strided
+from flyweight.rules.cures.windows import window
 from flyweight.rules.rule import Blocks, Rule, Verdict
 from flyweight.text import some
 

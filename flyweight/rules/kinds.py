@@ -13,6 +13,7 @@ from pydantic import Field
 from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.analysis.trace.trace import Node
 from flyweight.rules.cures.edit import Edit, together
+from flyweight.rules.cures.head import head_edits
 from flyweight.rules.cures.layers import (
     first_and_last,
     larger_field,
@@ -22,7 +23,8 @@ from flyweight.rules.cures.layers import (
     several,
     smaller_field,
 )
-from flyweight.rules.cures.reshape import average_instead, head_edits, stride_before, without_steps
+from flyweight.rules.cures.poolings import average_instead, stride_before
+from flyweight.rules.cures.reshape import without_steps
 from flyweight.rules.rule import Blocks, Rule, Verdict
 from flyweight.text import some
 
@@ -268,3 +270,6 @@ class NoDownSampling(Rule):
         yield without_steps(facts, steps, atrous=True)
         yield without_steps(facts, steps, atrous=True, ends=True)
         yield without_steps(facts, steps, ends=True)
+        for fault in facts.head.faults:
+            if fault.features:  # a flattened map of another size would not fit
+                yield from (together([edit, without_steps(facts, steps)]) for edit in head_edits(facts, fault))

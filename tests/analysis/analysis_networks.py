@@ -121,7 +121,7 @@ FORMS = [
         7,
     ),
     (lambda net, x: F.fold(net.a(x).flatten(2), (2 * x.shape[2], 2 * x.shape[3]), 2, stride=2), {"a": conv(3, 32)}, 3),
-    # between pixels: two of them, 2 + 4 * 1/2 and the kernel before; a third of a kernel; every second with its neighbour
+    # between pixels, where two or four of them come in
     (
         lambda net, x: net.b(F.interpolate(net.a(x), scale_factor=2, mode="bilinear")),
         {"a": conv(3, 8), "b": conv(8, 8)},

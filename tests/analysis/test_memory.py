@@ -38,7 +38,7 @@ class ResNet8(nn.Module):
                     nn.ReLU(),
                     conv(outputs, outputs),
                     nn.BatchNorm2d(outputs),
-                )  # fmt: skip
+                )
             )
             self.shorts.append(nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride))
             inputs = outputs

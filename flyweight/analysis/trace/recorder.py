@@ -6,6 +6,7 @@ module, a functional call or an operator of Python asked for it, and hooks tell 
 
 from __future__ import annotations
 
+import pickle
 import random
 import traceback
 from collections.abc import Iterator
@@ -164,14 +165,14 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         yield
 
 
-def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None, again: bool = True) -> Trace:
+def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None, twice: bool = True) -> Trace:
     """Run a network in evaluation mode on one random image and record the operators.
 
     Args:
         model: any module that takes one tensor; it comes back as it was.
         input_shape: (C, H, W).
         until: stop after the operator with this ordinal, so that what follows may be of the wrong size.
-        again: run it a second time, to see whether it is the same network then.
+        twice: run it a second time, to see whether it is the same network then.
 
     Raises:
         FlyweightError: the forward pass raised, or it returned no tensor; the input does not fit into memory; a part
@@ -187,7 +188,7 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
         for position, (layer, tensor) in enumerate(recorder.foreign):
             if position >= len(again) or not torch.equal(tensor, again[position]):
                 recorder.trace.leaks.append(layer or "the network")
-    if until is None and again:
+    if until is None and twice:
         recorder.trace.random = recorder.draws or _drawn(recorder.trace) or _differs(recorder, model, input_shape)
     return recorder.trace
 
@@ -266,8 +267,7 @@ def _raising(model: nn.Module, input_shape: tuple[int, ...], until: int | None =
 
 def _states() -> dict[str, Any]:
     """What Python's and NumPy's own generators would draw next; torch's operators are seen as they run."""
-    kind, numbers, *place = np.random.get_state(legacy=True)
-    return {"Python's random": random.getstate(), "numpy.random": (kind, bytes(numbers), place)}
+    return {"Python's random": random.getstate(), "numpy.random": pickle.dumps(np.random.get_state())}
 
 
 def _place(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -41,9 +42,9 @@ class WholePadding(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.pad:
-            tensor, pad, mode, *_ = (*args, *(kwargs.get(name) for name in ("input", "pad", "mode")[len(args) :]))
-            if mode == "circular":
-                return torch.ops.flyweight.circular_pad(tensor, list(pad))
+            given = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | kwargs
+            if given.get("mode") == "circular":
+                return torch.ops.flyweight.circular_pad(given["input"], list(given["pad"]))
         return func(*args, **kwargs)
 
 
@@ -70,7 +71,7 @@ def materialise(model: nn.Module, input_shape: Sequence[int]) -> None:
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]), uncompiled():
         model(sample_like(model, input_shape))
     for path, module in lazy:
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        if any(isinstance(own, UninitializedTensorMixin) for own in module.parameters(recurse=False)):
             raise FlyweightError(
                 f"{type(model).__name__}.{plain(path)} is a lazy layer that never runs, so that it has no shape:"
                 " take it away, or give it its sizes"

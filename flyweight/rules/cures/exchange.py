@@ -9,7 +9,7 @@ from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.analysis.trace.trace import Node
 from flyweight.rules.cures import operators, surgery
 from flyweight.rules.cures.edit import Edit, formed
-from flyweight.rules.cures.reshape import average_instead
+from flyweight.rules.cures.poolings import average_instead
 
 
 def exchanged(facts: Facts, node: Node) -> Edit | None:

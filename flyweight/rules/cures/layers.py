@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 
 from flyweight.analysis import Convolution, Facts
@@ -10,7 +11,7 @@ from flyweight.rules.cures import surgery
 from flyweight.rules.cures.edit import Edit, formed, together
 from flyweight.rules.cures.foresight import field_if_dilated
 from flyweight.rules.cures.lighten import separable_edits
-from flyweight.rules.cures.reshape import can_dilate, dilated, kernel_of_three, window
+from flyweight.rules.cures.windows import can_dilate, dilated, kernel_of_three, window
 
 
 def last_on_map(facts: Facts) -> str | None:
@@ -44,7 +45,7 @@ def more_separable(facts: Facts) -> list[Edit]:
         alone = not any(part in layer.parts and len(layer.parts) > 1 for layer in facts.convolution_layers)
         if part.pointwise and not part.transposed and alone and prod(part.input_size) > 1 and part.inputs > 1:
             text = f"put a depthwise 3x3 before {part.name}"
-            edits.append(Edit((part.name,), text, lambda model, path=part.path: surgery.depthwise_before(model, path)))
+            edits.append(Edit((part.name,), text, partial(surgery.depthwise_before, path=part.path)))
     return edits
 
 
@@ -110,5 +111,5 @@ def smaller_field(facts: Facts, maximum: int) -> Iterator[Edit]:
     chosen: list[Edit] = []
     for part in reversed([c for c in facts.convolutions if max(c.kernel) > 1 and not c.transposed]):
         form = "give {} a kernel of 1 and padding 0"
-        chosen.append(formed(part.name, form, lambda model, path=part.path: surgery.widen_kernel(model, path, 1)))
+        chosen.append(formed(part.name, form, partial(surgery.widen_kernel, path=part.path, side=1)))
         yield together([*[_with_size(p, 1) for p in wide if p.name not in (e.layers[0] for e in chosen)], *chosen])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from flyweight.analysis import Convolution, ConvolutionLayer, Facts, Peak
 from flyweight.rules.cures import surgery
 from flyweight.rules.cures.edit import Edit, formed, together
+from flyweight.rules.cures.head import head_edits
 from flyweight.rules.cures.reshape import strided
 from flyweight.rules.cures.widths import Width, Widths, fewest_cuts, narrow
 
@@ -61,8 +63,6 @@ def parameter_edits(facts: Facts, limit: int) -> Iterator[Edit]:
 
 def head_widths(facts: Facts) -> Iterator[Edit]:
     """An average in front of the first linear layer that reads a flattened map, where most of a network can lie."""
-    from flyweight.rules.cures.reshape import head_edits
-
     for fault in facts.head.faults:
         if fault.features:
             yield from head_edits(facts, fault)
@@ -175,9 +175,7 @@ def count_edits(
             weights = sum(part.parameters for layer in chosen for part in layer.parts)
             text = f"take {names} away, which keep{'s' * (many == 1)} the width: {weights:,} weights fewer"
             paths = [part.path for layer in chosen for part in layer.parts]
-            yield Edit(
-                tuple(la.name for la in chosen), text, lambda model, paths=paths: surgery.take_away(model, paths)
-            )
+            yield Edit(tuple(la.name for la in chosen), text, partial(surgery.take_away, paths=paths))
     for at in range(len(layers) - 2, -1, -1):
         yield merged(facts, layers[at], layers[at + 1])
 

@@ -84,7 +84,7 @@ def _changes(model: nn.Module) -> tuple[dict[Place, Stand], list[Callable[[Tenso
             raise TypeError("its forward pass was exchanged already")
         vars(model)[_PLACE] = ({}, [])
         # a method that is bound to the network is copied with it
-        model.forward = MethodType(_forward, model)  # type: ignore[method-assign]
+        model.forward = MethodType(_forward, model)
     return vars(model)[_PLACE]
 
 
@@ -101,19 +101,20 @@ def _forward(self: nn.Module, *args: Any) -> Any:
 
 def nothing(func: Any, *args: Any, **kwargs: Any) -> Any:
     """What goes in comes out."""
-    return _as_many(func, args[0])
+    # an operator that makes a view may not return what it was given
+    return as_many(func, args[0].view(args[0].shape))
 
 
 def average_windows(func: Any, x: Tensor, kernel: Any, *window: Any, **kwargs: Any) -> Any:
     """The average in place of a maximum over the same windows."""
     stride, padding = (window[0] if window else kernel), (window[1] if len(window) > 1 else 0)
-    return _as_many(func, torch.nn.functional.avg_pool2d(x, kernel, stride or kernel, padding))
+    return as_many(func, torch.nn.functional.avg_pool2d(x, kernel, stride or kernel, padding))
 
 
 def average_dimensions(func: Any, x: Tensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
     """The mean in place of a maximum or a sum over the same dimensions."""
     dim = kwargs.get("dim", dim)
-    return _as_many(func, x.mean(dim, keepdim=kwargs.get("keepdim", keepdim)))
+    return as_many(func, x.mean(dim, keepdim=kwargs.get("keepdim", keepdim)))
 
 
 def average_two(func: Any, a: Tensor, b: Tensor, **kwargs: Any) -> Any:
@@ -121,7 +122,7 @@ def average_two(func: Any, a: Tensor, b: Tensor, **kwargs: Any) -> Any:
     return (a + b) / 2
 
 
-def _as_many(func: Any, result: Tensor) -> Any:
+def as_many(func: Any, result: Tensor) -> Any:
     """A result for an operator that returns several: what comes after the first is what nobody reads."""
     many = len(func._schema.returns)
     return result if many == 1 else (result, *[torch.zeros_like(result, dtype=torch.long)] * (many - 1))

@@ -74,14 +74,14 @@ class _Search:
         self._left = TRIALS
 
     def run(self) -> Cure | None:
-        here, seen = [self._start], set[str]()
+        here, seen = [self._start], set[tuple[str, ...]]()
         for _ in range(DEPTH):
             near: list[_State] = []
             for state in here:
                 broken = state.broken(self._start.verdicts)
                 rule = self._rule if state.verdicts[self._rule].passed is False else broken[0]
                 for edit in islice(self._edits(rule, state.facts), BREADTH):
-                    words = together([*state.edits, edit]).text
+                    words = tuple(one.text for one in (*state.edits, edit))
                     if self._left <= 0 or words in seen:
                         continue
                     seen.add(words)

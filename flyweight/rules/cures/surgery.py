@@ -12,6 +12,18 @@ from flyweight.analysis.trace.running import plain
 Sizes = tuple[int, ...]
 
 
+class Averaged(nn.Module):
+    """The average of each channel of a flattened map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, channels * places) to (N, channels)."""
+        return x.unflatten(-1, (self._channels, -1)).mean(-1)
+
+
 def layer_at(model: nn.Module, path: str) -> nn.Module:
     """The module of a path as the facts tell it.
 

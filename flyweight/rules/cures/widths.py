@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 import torch
@@ -196,6 +197,10 @@ def _norm(layer: _BatchNorm, left: int) -> None:
     layer.num_features = left
 
 
+def _under(model: nn.Module, width: Width, limit: int, left: int) -> bool:
+    return counted(model, {width: left}) < limit
+
+
 def fewest_cuts(model: nn.Module, widths: Widths, limit: int) -> Iterator[dict[Width, int]]:
     """Ways to get the parameters under a limit: of one width where that is enough, the least share first; else of all.
 
@@ -205,7 +210,7 @@ def fewest_cuts(model: nn.Module, widths: Widths, limit: int) -> Iterator[dict[W
     for width in widths.free():
         # fewer channels have fewer parameters: the first count that is enough, from the widest on
         choices = range(width.size - 1, max(0, width.size // 2 - 1), -1)
-        place = bisect_left(choices, True, key=lambda left, width=width: counted(model, {width: left}) < limit)
+        place = bisect_left(choices, True, key=partial(_under, model, width, limit))
         if place < len(choices):
             left = choices[place]
             ways.append(((width.size - left) / width.size, left, width))
