@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from flyweight.cli.console import answer, answer_json
 from flyweight.cli.options import JsonOption, command, input_shape
 from flyweight.errors import FlyweightError
+from flyweight.files import write_text
 
 if TYPE_CHECKING:
     from flyweight.images.spec import Spec
@@ -44,6 +45,11 @@ def check(
     rules: Annotated[
         str | None, Parameter(help="A built-in rule set or a YAML file of yours; by default the recipe's, else brief.")
     ] = None,
+    blocks: Annotated[
+        str | None, Parameter(help="The blocks of the rules by what the network calls them: layer1,layer2,... or auto.")
+    ] = None,
+    junit: Annotated[Path | None, Parameter(help="Write the verdicts as JUnit XML to this file as well.")] = None,
+    markdown: Annotated[bool, Parameter(negative="", help="Print Markdown instead of text.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check a network against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
@@ -57,7 +63,7 @@ def check(
     from flyweight import rules as rule_sets
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
-    from flyweight.rules import summary
+    from flyweight.rules import reports, summary
 
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
@@ -67,12 +73,19 @@ def check(
     if source is None:
         raise FlyweightError(f"{network} asks for no rules: name some with --rules, such as --rules brief")
     ruleset = rule_sets.load_ruleset(source)
-    spec = _spec(asked, classes, recipe, ruleset, source)
+    if blocks is not None:
+        names = tuple(name.strip() for name in blocks.split(",") if name.strip())
+        ruleset = ruleset.with_blocks("auto" if names == ("auto",) else names)
+    spec, sizes = _spec(asked, classes, recipe, ruleset, source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec)
-        facts = analysis.analyze(built, asked if asked is not None and len(asked) == 2 else spec.shape)
-    verdict = rule_sets.check(facts, ruleset)
-    if as_json:
+        facts = analysis.analyze(built, sizes)
+        verdict = rule_sets.check(facts, ruleset)
+    if junit is not None:
+        write_text(junit, reports.as_junit([(network, verdict)]))
+    if markdown:
+        answer(reports.as_markdown(facts, verdict))
+    elif as_json:
         answer_json(summary.as_json(facts, verdict))
     else:
         answer(summary.render(facts, verdict))
@@ -91,8 +104,12 @@ def _recipe(network: str) -> Recipe | None:
 
 def _spec(
     shape: tuple[int, ...] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
-) -> Spec:
-    """For which images and how many classes: as the options say, else the recipe's data, else the rule set."""
+) -> tuple[Spec, tuple[int, ...]]:
+    """For which images and how many classes: as the options say, else the recipe's data, else the rule set.
+
+    Returns:
+        what the network is built for, and the sizes of its input: of a signal, (channels, length).
+    """
     from flyweight.cli import job
     from flyweight.data.registry import choose
     from flyweight.images.spec import Spec
@@ -113,4 +130,4 @@ def _spec(
     if classes is None:
         raise FlyweightError(f"the rules {source} do not say for how many classes: say it with --classes, such as 10")
     # a signal is an image of one line for whom builds the network
-    return Spec.unnamed(classes, shape if len(shape) == 3 else (shape[0], 1, shape[1]))
+    return Spec.unnamed(classes, shape if len(shape) == 3 else (shape[0], 1, shape[1])), shape

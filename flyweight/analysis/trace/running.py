@@ -10,8 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -65,13 +64,12 @@ def materialise(model: nn.Module, input_shape: Sequence[int]) -> None:
     Raises:
         FlyweightError: one of them never runs, so that it has no shape.
     """
-    lazy = [(path, module) for path, module in model.named_modules() if isinstance(module, LazyModuleMixin)]
-    if not lazy:
+    if not any(is_lazy(parameter) for parameter in model.parameters()):
         return
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]), uncompiled():
         model(sample_like(model, input_shape))
-    for path, module in lazy:
-        if any(isinstance(own, UninitializedTensorMixin) for own in module.parameters(recurse=False)):
+    for path, module in model.named_modules():
+        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
             raise FlyweightError(
                 f"{type(model).__name__}.{plain(path)} is a lazy layer that never runs, so that it has no shape:"
                 " take it away, or give it its sizes"
