@@ -19,7 +19,7 @@ from flyweight.analysis import Facts, analyze
 from flyweight.rules.cures.edit import Edit, together
 from flyweight.rules.rule import Verdict
 
-TRIALS, BREADTH, DEPTH = 24, 6, 4
+TRIALS, BREADTH, DEPTH = 20, 6, 4
 """Copies that are tried for one verdict, edits of one kind at one step, steps."""
 
 Judge = Callable[[Facts], "dict[int, Verdict]"]
