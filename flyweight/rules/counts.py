@@ -135,7 +135,8 @@ class LayerCount(_Bounded):
             yield from several(edits, -missing)
 
     def _more(self, facts: Facts) -> list[Edit]:
-        plain = [c for c in facts.convolutions if not c.transposed and min(c.output_size) > 1]
+        beside = [part for layer in facts.convolution_layers if layer.projection for part in layer.parts]
+        plain = [c for c in facts.convolutions if not c.transposed and min(c.output_size) > 1 and c not in beside]
         if self.of == "depthwise_separable":
             return more_separable(facts)
         if self.of == "dilated":
