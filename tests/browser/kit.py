@@ -1,5 +1,6 @@
 """A real browser, and a plain static server on this machine that it looks at."""
 
+import contextlib
 import functools
 import http.server
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync", "--no-first-run")
 """Beside those of Playwright, which end Chromium's own calls home."""
+PLAIN = http.server.SimpleHTTPRequestHandler.extensions_map
 REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -36,10 +38,7 @@ class Site:
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            extensions_map = {
-                **http.server.SimpleHTTPRequestHandler.extensions_map,
-                ".wasm": "application/wasm", ".mjs": "text/javascript", ".js": "text/javascript",
-            }  # fmt: skip
+            extensions_map = PLAIN | {".wasm": "application/wasm", ".mjs": "text/javascript", ".js": "text/javascript"}
 
             def send_head(self) -> object:
                 site.requests.append(self.path)
@@ -47,10 +46,8 @@ class Site:
 
             def handle(self) -> None:
                 # a browser that is closed leaves its connections as they are
-                try:
+                with contextlib.suppress(ConnectionError):
                     super().handle()
-                except ConnectionError:
-                    pass
 
             def log_message(self, *args: object) -> None:
                 pass
