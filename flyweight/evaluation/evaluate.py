@@ -21,7 +21,7 @@ from flyweight.inference import classifier
 from flyweight.networks.custom import blamed
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
-from flyweight.text import aligned, ending, printable, share, some
+from flyweight.text import aligned, cell, ending, printable, share, some
 
 CLASSES_SHOWN = 20
 """The most classes that a terminal gets a line of."""
@@ -95,12 +95,12 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
     writer = csv.writer(table, lineterminator="\n")
     head = ["index", "true", "predicted", "confidence", "true_probability", "true_rank"]
     writer.writerow(head if evaluation.names is None else [*head, "name"])
-    names = [_defused(name) for name in evaluation.classes]
+    names = [cell(name) for name in evaluation.classes]
     for mistake in evaluation.mistakes:
         shares = [f"{mistake.confidence:.4f}", f"{mistake.true_probability:.4f}"]
         row = [mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank]
         name = evaluation.name(mistake)
-        writer.writerow(row if name is None else [*row, _defused(name)])
+        writer.writerow(row if name is None else [*row, cell(name)])
     write_text(run.mistakes, table.getvalue())
 
 
@@ -208,9 +208,3 @@ def fit_or_raise(trained: Trained, dataset: Dataset, split: Literal["test", "tra
         )
     if len(getattr(dataset, split)) == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
-
-
-def _defused(text: str) -> str:
-    # a spreadsheet runs a cell that begins so as a formula (OWASP, "CSV injection")
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ MOST_PIXELS = 50_000_000
 """Of an image in memory. A JPEG of more is decoded at a fraction of its size."""
 
 _MEGAPIXELS = MOST_PIXELS // 10**6
+
+Source = Path | bytes | Image.Image | np.ndarray
+"""An image: a file, its bytes, one that Pillow has opened, or its pixels."""
 
 GREY = 128
 """Around an image that is padded."""
@@ -63,46 +66,91 @@ class Header:
     format: str
 
 
-def find(places: Iterable[Path]) -> list[Path]:
+@dataclass(frozen=True)
+class Found:
+    """What lies in the places that somebody named.
+
+    Attributes:
+        images: files that were named, and those of folders whose names end as an image's does.
+        others: files of folders whose names do not, which are left out.
+    """
+
+    images: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+
+
+def find(places: Iterable[Path]) -> Found:
     """Image files, in the order of the places; those of a folder and its subfolders sorted by name.
 
     Raises:
         DataError: a place does not exist, or a folder holds no image.
     """
-    found = []
+    found: list[Path] = []
+    others: list[Path] = []
     for place in places:
-        if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            if not inside:
-                raise DataError(f"{place} holds no images ({', '.join(sorted(SUFFIXES))})")
-            found += inside
-        elif place.exists():
+        if is_kind(place, Path.is_dir):
+            inside = sorted(path for path in place.rglob("*") if not path.is_dir())
+            images = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
+            if not images:
+                raise DataError(f"{printable(str(place))} holds no images ({', '.join(sorted(SUFFIXES))})")
+            found += images
+            others += sorted(set(inside) - set(images))
+        elif is_kind(place, Path.exists):
             found.append(place)
         else:
-            raise DataError(f"{place} does not exist: name image files or folders of them")
-    return found
+            raise DataError(f"{printable(str(place))} does not exist: name image files or folders of them")
+    return Found(tuple(found), tuple(others))
 
 
-def read(path: Path, shape: tuple[int, int, int], resize: Resize = "crop") -> np.ndarray:
-    """One image file as a network takes it.
+def is_kind(place: Path, asked: Callable[[Path], bool]) -> bool:
+    """What a path answers; one that no file system could have (too long, a NUL in it) answers no."""
+    try:
+        return asked(place)
+    except (OSError, ValueError):
+        return False
+
+
+def read(source: Source, shape: tuple[int, int, int], resize: Resize = "crop", name: str | None = None) -> np.ndarray:
+    """One image as a network takes it.
 
     Args:
-        path: of the file.
+        source: a file, its bytes, an image of Pillow's, or (H, W) or (H, W, C) uint8.
         shape: (channels, height, width); one channel is grey, three are RGB.
         resize: what becomes of other proportions.
+        name: of the image, for the message; by default the file's.
 
     Returns:
         (height, width, channels) uint8.
 
     Raises:
-        DataError: the file cannot be read to its end as an image, or the network takes neither 1 nor 3 channels.
+        DataError: it cannot be read to its end as an image, or the network takes neither 1 nor 3 channels.
     """
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape == (*shape[1:], shape[0]):
+        return source
     if shape[0] not in (1, 3):
         raise DataError(f"the network takes {shape[0]} channels: an image file has 1 or 3")
     try:
-        return decode(path, shape, resize)
+        if isinstance(source, np.ndarray):
+            return fitted(_pixels(source), shape, resize)
+        return decode(source, shape, resize)
     except ValueError as error:
-        raise DataError(f"{printable(str(path))} cannot be read as an image: {error}") from None
+        shown = name or (str(source) if isinstance(source, Path) else "the image")
+        raise DataError(f"{printable(shown)} cannot be read as an image: {error}") from None
+
+
+def _pixels(array: np.ndarray) -> np.ndarray:
+    """The array where it holds an image's pixels.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if array.dtype != np.uint8:
+        raise ValueError(f"its numbers are {array.dtype} and not uint8, 0 to 255")
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"its shape is {array.shape} and not (height, width) or (height, width, 1, 3 or 4 channels)")
+    if array.shape[0] * array.shape[1] > MOST_PIXELS:
+        raise ValueError(f"it has {array.shape[1]}x{array.shape[0]} pixels: shrink it below {_MEGAPIXELS} megapixels")
+    return np.ascontiguousarray(array)
 
 
 def header(source: Path | bytes) -> Header:
@@ -119,14 +167,14 @@ def header(source: Path | bytes) -> Header:
         return Header(width, height, grey, image.format or "")
 
 
-def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def decode(source: Path | bytes | Image.Image, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     """One image as a network takes it: `flyweight.images.spec.Preprocessing` says how. Of an animation the first frame.
 
     An image of the right size comes out as it is. A JPEG is decoded at a fraction of its size where that has twice the
     network's at least, which costs nothing to see and saves most of the time.
 
     Args:
-        source: a file, or its bytes.
+        source: a file, its bytes, or an image that Pillow has opened, which stays as it is.
         shape: (channels, height, width); one channel is grey, three are RGB.
         resize: what becomes of other proportions.
 
@@ -138,7 +186,8 @@ def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) ->
     """
     channels, height, width = shape
     with _opened(source) as opened:
-        opened.draft(None, (2 * max(width, height),) * 2)
+        if opened is not source:
+            opened.draft(None, (2 * max(width, height),) * 2)
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
         opened.load()  # to the end: `verify` would pass a file that was cut off
@@ -161,13 +210,16 @@ def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> n
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+def _opened(source: Path | bytes | Image.Image) -> Iterator[Image.Image]:
     """An image whose header has been read; whatever goes wrong with it becomes a ValueError of a few words."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's, on odd metadata and large images
             if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
                 raise ValueError("it is not a regular file")  # a pipe would be waited for without end
+            if isinstance(source, Image.Image):
+                yield source
+                return
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 yield image
     except Image.UnidentifiedImageError:
@@ -182,8 +234,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise ValueError(one_line(error)) from None
 
 
-def _size(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
+def _size(source: Path | bytes | Image.Image) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size if isinstance(source, Path) else 1
 
 
 def _orientation(image: Image.Image) -> int:

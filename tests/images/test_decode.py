@@ -105,7 +105,8 @@ def test_folders_give_their_images_in_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "b" / "notes.txt").touch()
     found = decode.find([tmp_path / "b", tmp_path / "a.png"])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.others] == ["b/notes.txt"]
 
 
 def test_a_place_without_images_is_an_error(tmp_path):
