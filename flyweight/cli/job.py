@@ -186,7 +186,7 @@ def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
         dataset, _ = load_data(data_of(None, option), None)
         return unknown.images_of(dataset, card), dataset.name
     images = []
-    for path in decode.find([place])[: unknown.MOST]:
+    for path in decode.find([place]).images[: unknown.MOST]:
         try:
             images.append(decode.read(path, card.input_shape, card.resize))
         except DataError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 ACCEPTED = 0.9
 """Share of the images of a network's classes whose highest probability is not below its threshold.
@@ -27,7 +25,7 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     Returns:
         (N, classes) float64.
     """
-    return np.exp(log_softmax(logits.astype(np.float64) / temperature, axis=1))
+    return np.exp(_logarithms(logits, temperature))
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -40,10 +38,12 @@ def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: (N, classes), finite, of images that the network was not fitted to.
         labels: (N,) int64.
     """
+    from scipy.optimize import minimize_scalar  # here, for probabilities are wanted where nothing but NumPy is
+
     chosen = np.arange(len(labels)), labels
 
     def cost(logarithm: float) -> float:
-        likelihood = log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)[chosen].sum()
+        likelihood = _logarithms(logits, float(np.exp(logarithm)))[chosen].sum()
         return float(logarithm**2 / (2 * _PRIOR**2) - likelihood)
 
     return float(np.exp(minimize_scalar(cost, bounds=(-4, 4), method="bounded").x))
@@ -58,3 +58,10 @@ def find_threshold(logits: np.ndarray, temperature: float, accepted: float = ACC
         accepted: share of the images that are to reach it.
     """
     return float(np.quantile(probabilities(logits, temperature).max(1), 1 - accepted))
+
+
+def _logarithms(logits: np.ndarray, temperature: float) -> np.ndarray:
+    scaled = logits.astype(np.float64) / temperature
+    with np.errstate(invalid="ignore"):
+        scaled -= scaled.max(1, keepdims=True)
+        return scaled - np.log(np.exp(scaled).sum(1, keepdims=True))

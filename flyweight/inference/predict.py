@@ -14,6 +14,7 @@ from PIL import Image
 from flyweight.errors import DataError, RunError
 from flyweight.images import decode
 from flyweight.images.spec import Spec
+from flyweight.inference import confidence
 from flyweight.text import printable, some
 
 Picture = decode.Source | str
@@ -95,10 +96,7 @@ class Predictor:
         Raises:
             RunError: the network does not run, or gives no numbers.
         """
-        scaled = self.logits(images).astype(np.float64) / self.temperature
-        with np.errstate(invalid="ignore"):
-            shares = np.exp(scaled - scaled.max(1, keepdims=True))
-            shares /= shares.sum(1, keepdims=True)
+        shares = confidence.probabilities(self.logits(images), self.temperature)
         if not np.isfinite(shares).all():
             raise RunError(f"{printable(self.name)} gives numbers that are not finite: its weights are no good")
         return shares

@@ -1,0 +1,126 @@
+"""What `flyweight predict --explain` writes: of each image a PNG with the map of what spoke for its likeliest class."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flyweight.errors import DataError, FlyweightError
+from flyweight.evaluation import overlay
+from flyweight.evaluation.explain import Explainer
+from flyweight.files import reason, write_bytes
+from flyweight.images import decode
+from flyweight.inference.predict import Picture, Prediction
+from flyweight.runs.card import Trained
+from flyweight.text import printable, share, short
+
+AT_ONCE = 16
+"""Maps that are computed together."""
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """A file name for each image: its number among them, so that no two are the same, and what is safe of its own."""
+    digits = max(4, len(str(len(paths))))
+    safe = [re.sub(r"[^\w.-]+", "_", path.stem, flags=re.ASCII).strip("._-")[:60] for path in paths]
+    return [f"{number:0{digits}d}{'-' if name else ''}{name}.png" for number, name in enumerate(safe, start=1)]
+
+
+def folder_or_raise(folder: Path, names: Sequence[str], force: bool) -> None:
+    """Make the folder where the maps go.
+
+    Args:
+        folder: a new or empty one, or with `force` any.
+        names: of the files to come.
+        force: whether those that are there already are replaced.
+
+    Raises:
+        FlyweightError: it holds something already, or cannot be made.
+    """
+    shown = printable(str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise FlyweightError(f"--explain {shown}: {reason(error)}; name a folder") from None
+    if held and not force:
+        again = f", {len(held & set(names))} of them by names that would be used again" if held & set(names) else ""
+        raise FlyweightError(
+            f"--explain {shown} holds {len(held)} file{'s' * (len(held) > 1)} already{again}: name a new folder, or"
+            " replace what has the same name with --force"
+        )
+
+
+class Maps:
+    """Writes a map for each image that could be read.
+
+    Args:
+        trained: the network.
+        folder: where they go.
+    """
+
+    def __init__(self, trained: Trained, folder: Path) -> None:
+        self._card, self._folder = trained.card, folder
+        self._explain = Explainer(trained)
+        if self._explain.layer is None:
+            raise FlyweightError(
+                f"--explain: {printable(trained.card.network)} has no map of more than one place to look at"
+            )
+        self._waiting: list[tuple[Prediction, Picture, str]] = []
+
+    def add(self, prediction: Prediction, image: Picture, name: str) -> Prediction:
+        """Draw one, now or with the next ones.
+
+        Args:
+            prediction: of the image.
+            image: itself.
+            name: of the file.
+
+        Returns:
+            the prediction, which tells of the file.
+        """
+        if prediction.error is not None:
+            return prediction
+        self._waiting.append((prediction, image, name))
+        if len(self._waiting) == AT_ONCE:
+            self.end()
+        return replace(prediction, explanation=self._folder / name)
+
+    def end(self) -> None:
+        """Draw those that wait.
+
+        Raises:
+            RunError: a file cannot be written.
+            DataError: an image has changed since it was read.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        card = self._card
+        taken = np.stack([decode.read(image, card.input_shape, card.resize) for _, image, _ in waiting])
+        targets = [card.classes.index(prediction.classes[0]) for prediction, _, _ in waiting]
+        for (prediction, image, name), heat in zip(waiting, self._explain(taken, targets), strict=True):
+            write_bytes(self._folder / name, self._drawn(prediction, image, heat))
+
+    def _drawn(self, prediction: Prediction, image: Picture, heat: np.ndarray) -> bytes:
+        """A PNG file."""
+        try:
+            whole = decode.upright(Path(image) if isinstance(image, str) else image)
+        except ValueError as error:
+            raise DataError(f"--explain: {printable(str(prediction.path))}: {error}") from None
+        said = f"{short(prediction.classes[0], 40)} {share(100 * prediction.probabilities[0])}"
+        title = f"none of my classes (the likeliest: {said})" if prediction.known is False else said
+        seen = "; dark: cropped away, not seen" if self._card.resize == "crop" and _cut(whole.size, heat.shape) else ""
+        about = f"{'what spoke for it' if heat.any() else 'nothing spoke for it'}{seen}"
+        buffer = io.BytesIO()
+        overlay.captioned(overlay.laid_over(whole, heat, self._card.resize), title, about).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def _cut(size: tuple[int, int], taken: Sequence[int]) -> bool:
+    """Whether an image has other proportions than what a network takes of it."""
+    return size[0] * taken[0] != size[1] * taken[1]
