@@ -90,8 +90,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         message, code = _told(error)
         from flyweight.cli.console import say
+        from flyweight.text import printable
 
-        say(f"flyweight: {message}")
+        # names from files that others wrote may hold what a terminal obeys
+        say(f"flyweight: {printable(message)}")
         return code
 
 
@@ -103,6 +105,9 @@ def _told(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}", 2
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != "flyweight":
+        missing = error.name.split(".")[0]
+        return f"this needs {missing}, which is not installed here: pip install flyweight, with its dependencies", 2
     from flyweight.text import one_line
 
     name, text = type(error).__name__, one_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,9 @@ import numpy as np
 
 from flyweight import __version__
 from flyweight.export.graph import INPUT, OUTPUT
+from flyweight.inference.graph_file import GRAPH_HASH
 from flyweight.runs.card import Card
+from flyweight.text import printable
 
 if TYPE_CHECKING:
     import onnx
@@ -112,9 +115,11 @@ def preprocessing(card: Card) -> dict[str, object]:
 def told(card: Card) -> dict[str, str]:
     """What a graph says of itself: each value is JSON, but for plain words."""
     return {
-        "network": network(card),
+        "network": printable(network(card)),
         "classes": json.dumps(card.classes, ensure_ascii=False),
         "preprocessing": json.dumps(preprocessing(card)),
+        "temperature": json.dumps(card.temperature),
+        "threshold": json.dumps(card.threshold),
         "weights_sha256": card.sha256,
         "data": card.data,
         "data_fingerprint": card.fingerprint,
@@ -128,6 +133,14 @@ def say(model: onnx.ModelProto, words: Mapping[str, str]) -> None:
 
     del model.metadata_props[:]
     helper.set_model_props(model, dict(words))
+
+
+def sealed(model: onnx.ModelProto) -> bytes:
+    """The bytes of a file, with the hash of its graph among its words: whoever reads it sees that it is whole."""
+    words = {entry.key: entry.value for entry in model.metadata_props}
+    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    say(model, words | {GRAPH_HASH: graph})
+    return model.SerializeToString(deterministic=True)
 
 
 def network(card: Card) -> str:

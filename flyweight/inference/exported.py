@@ -148,7 +148,7 @@ class Exported(Predictor):
             raise RunError(f"{shown} is damaged or of another export: its SHA-256 is not the one in {RECORD}")
         looked = graph_file.read(content, shown)
         self.words = looked.words
-        if "graph_sha256" in looked.words and looked.words["graph_sha256"] != looked.sha256:
+        if looked.words.get(graph_file.GRAPH_HASH, looked.sha256) != looked.sha256:
             raise RunError(f"{shown} is damaged or was changed: its graph is not the one that flyweight wrote")
         self.name = printable(looked.words.get("network", ""))[:80] or "the network"
         self.spec, self.temperature, self.threshold = described(looked.words, shown)

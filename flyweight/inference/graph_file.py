@@ -19,6 +19,9 @@ from flyweight.text import printable
 MOST_BYTES = 512 * 1024**2
 """Of a file. A compact network has a thousandth of that."""
 
+GRAPH_HASH = "graph_sha256"
+"""The word that holds the SHA-256 of a graph."""
+
 # message -> field -> (number, type): onnx.proto of ir version 8
 _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "Model": {"graph": (7, "bytes"), "words": (14, "Entry"), "training": (20, "bytes"), "functions": (25, "bytes")},

@@ -33,8 +33,7 @@ class Loaded(nn.Module, Predictor):
         super().__init__()
         self.model, self.card, self._precision = trained.model, trained.card, precision
         self.name, self.spec = trained.card.network, trained.card.spec
-        self.temperature: float = getattr(trained.card, "temperature", None) or 1.0
-        self.threshold: float | None = getattr(trained.card, "threshold", None)
+        self.temperature, self.threshold = trained.card.temperature, trained.card.threshold
         self._classifier: tuple[Any, Classifier] | None = None
         self.train(trained.model.training)
 
