@@ -6,9 +6,11 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from flyweight.errors import DataError, FlyweightError
 from flyweight.evaluation import overlay
@@ -23,20 +25,15 @@ AT_ONCE = 16
 """Maps that are computed together."""
 
 
-def names_of(paths: Sequence[Path]) -> list[str]:
+def _names(paths: Sequence[Path]) -> list[str]:
     """A file name for each image: its number among them, so that no two are the same, and what is safe of its own."""
     digits = max(4, len(str(len(paths))))
     safe = [re.sub(r"[^\w.-]+", "_", path.stem, flags=re.ASCII).strip("._-")[:60] for path in paths]
     return [f"{number:0{digits}d}{'-' if name else ''}{name}.png" for number, name in enumerate(safe, start=1)]
 
 
-def folder_or_raise(folder: Path, names: Sequence[str], force: bool) -> None:
-    """Make the folder where the maps go.
-
-    Args:
-        folder: a new or empty one, or with `force` any.
-        names: of the files to come.
-        force: whether those that are there already are replaced.
+def _make(folder: Path, force: bool) -> None:
+    """Make the folder where the maps go: a new or empty one, or with `force` any.
 
     Raises:
         FlyweightError: it holds something already, or cannot be made.
@@ -44,14 +41,12 @@ def folder_or_raise(folder: Path, names: Sequence[str], force: bool) -> None:
     shown = printable(str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = {path.name for path in folder.iterdir()}
+        held = any(folder.iterdir())
     except OSError as error:
         raise FlyweightError(f"--explain {shown}: {reason(error)}; name a folder") from None
     if held and not force:
-        again = f", {len(held & set(names))} of them by names that would be used again" if held & set(names) else ""
         raise FlyweightError(
-            f"--explain {shown} holds {len(held)} file{'s' * (len(held) > 1)} already{again}: name a new folder, or"
-            " replace what has the same name with --force"
+            f"--explain {shown} holds files already: name a new folder, or let --force replace those of the same names"
         )
 
 
@@ -60,31 +55,39 @@ class Maps:
 
     Args:
         trained: the network.
-        folder: where they go.
+        folder: where they go; it is made.
+        paths: of all images.
+        force: whether the folder may hold files, of which those of the same names are replaced.
+
+    Raises:
+        FlyweightError: the network has no map, or the folder holds something already or cannot be made.
     """
 
-    def __init__(self, trained: Trained, folder: Path) -> None:
-        self._card, self._folder = trained.card, folder
+    def __init__(self, trained: Trained, folder: Path, paths: Sequence[Path], force: bool) -> None:
+        self._card, self._folder, self._names = trained.card, folder, iter(_names(paths))
+        self.count = 0
         self._explain = Explainer(trained)
         if self._explain.layer is None:
             raise FlyweightError(
                 f"--explain: {printable(trained.card.network)} has no map of more than one place to look at"
             )
+        _make(folder, force)
         self._waiting: list[tuple[Prediction, Picture, str]] = []
 
-    def add(self, prediction: Prediction, image: Picture, name: str) -> Prediction:
+    def add(self, prediction: Prediction, image: Picture) -> Prediction:
         """Draw one, now or with the next ones.
 
         Args:
             prediction: of the image.
-            image: itself.
-            name: of the file.
+            image: itself; they come in the order of their paths.
 
         Returns:
             the prediction, which tells of the file.
         """
+        name = next(self._names)
         if prediction.error is not None:
             return prediction
+        self.count += 1
         self._waiting.append((prediction, image, name))
         if len(self._waiting) == AT_ONCE:
             self.end()
@@ -108,10 +111,7 @@ class Maps:
 
     def _drawn(self, prediction: Prediction, image: Picture, heat: np.ndarray) -> bytes:
         """A PNG file."""
-        try:
-            whole = decode.upright(Path(image) if isinstance(image, str) else image)
-        except ValueError as error:
-            raise DataError(f"--explain: {printable(str(prediction.path))}: {error}") from None
+        whole = _whole(image, prediction.path)
         said = f"{short(prediction.classes[0], 40)} {share(100 * prediction.probabilities[0])}"
         title = f"none of my classes (the likeliest: {said})" if prediction.known is False else said
         seen = "; dark: cropped away, not seen" if self._card.resize == "crop" and _cut(whole.size, heat.shape) else ""
@@ -119,6 +119,22 @@ class Maps:
         buffer = io.BytesIO()
         overlay.captioned(overlay.laid_over(whole, heat, self._card.resize), title, about).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+def _whole(image: Picture, path: Path | None) -> Image.Image:
+    """An image at its own size; a JPEG that is too large for that at a fraction of it.
+
+    Raises:
+        DataError: it cannot be read any more.
+    """
+    assert isinstance(image, (Path, bytes))
+    try:
+        try:
+            return decode.upright(image)
+        except ValueError:
+            return decode.upright(image, enough=isqrt(decode.MOST_PIXELS) // 2)
+    except ValueError as error:
+        raise DataError(f"--explain: {printable(str(path))}: {error}") from None
 
 
 def _cut(size: tuple[int, int], taken: Sequence[int]) -> bool:

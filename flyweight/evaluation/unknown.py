@@ -111,6 +111,6 @@ def render(result: Against) -> str:
     """The result as plain text."""
     refused = "" if result.unknown is None else f"; {share(result.unknown)} of them are called none of its classes"
     return (
-        f"against {printable(result.data)}: AUROC {result.auroc:.2f} % of the highest probability ({result.own:,} of its"
-        f" own images, {result.n:,} others){refused}"
+        f"against {printable(result.data)}: AUROC {result.auroc:.2f} % of the highest probability ({result.own:,} of"
+        f" its own images, {result.n:,} others){refused}"
     )

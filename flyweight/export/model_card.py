@@ -11,7 +11,7 @@ from flyweight.evaluation.scores import confusions
 from flyweight.export import preprocessor
 from flyweight.export.around import last
 from flyweight.export.subject import Artefact, Subject
-from flyweight.images.decode import GREY
+from flyweight.images.sizing import GREY
 from flyweight.runs.card import Card
 from flyweight.text import printable, short
 

@@ -34,6 +34,7 @@ class Prediction:
         probabilities: theirs, in 0 to 1.
         known: whether it seems to be of one of the network's classes; None where the network has no threshold.
         error: why nothing was said; the others are empty then.
+        explanation: a file that shows where on the image the network looked; None: nobody asked.
     """
 
     path: Path | None
@@ -41,6 +42,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     known: bool | None = None
     error: str | None = None
+    explanation: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Everything in it."""
@@ -51,7 +53,9 @@ class Prediction:
             {"class": name, "probability": round(probability, 6)}
             for name, probability in zip(self.classes, self.probabilities, strict=True)
         ]
-        return path | {"predictions": ranking} | ({} if self.known is None else {"known": self.known})
+        known = {} if self.known is None else {"none_of_my_classes": not self.known}
+        shown = {} if self.explanation is None else {"explanation": str(self.explanation)}
+        return path | {"predictions": ranking} | known | shown
 
     def line(self, width: int) -> str:
         """One line of text, the path padded to a width."""
@@ -59,7 +63,7 @@ class Prediction:
             f"{printable(name)} {100 * probability:.1f} %"
             for name, probability in zip(self.classes, self.probabilities, strict=True)
         )
-        told = f"none of its classes ({ranking})" if self.known is False else ranking
+        told = f"none of my classes ({ranking})" if self.known is False else ranking
         return f"{printable(str(self.path or 'image')):{width}}  {told}"
 
 
