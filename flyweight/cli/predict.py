@@ -55,7 +55,6 @@ def predict(
     from flyweight.cli import predictions
     from flyweight.inference.opening import opened
     from flyweight.inference.predict import predicted
-    from flyweight.text import printable
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
@@ -76,7 +75,7 @@ def predict(
     for prediction in predicted(predictor, images, top, paths=paths):
         if prediction.error is not None:
             failed = True
-            say(f"flyweight: {printable(prediction.error)}")
+            say(f"flyweight: {prediction.error}")
         told.add(prediction)
     told.end()
     return 3 if failed else 0
