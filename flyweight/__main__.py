@@ -16,7 +16,7 @@ def main() -> None:
             raise
         # installed without its dependencies: in Python an export is predicted with all the same
         sys.stderr.write(
-            f"flyweight: the command line needs {error.name}, which is not installed: pip install cyclopts\n"
+            f"flyweight: the command line needs {error.name}, which is not installed here: pip install cyclopts\n"
         )
         sys.exit(2)
 

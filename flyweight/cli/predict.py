@@ -89,8 +89,10 @@ def _gathered(places: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     others: list[Path] = []
     for place in places:
-        if str(place).startswith("--"):  # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
+        # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
+        if str(place).startswith("-") and place != STDIN:
             raise FlyweightError(f"there is no option {place} (see flyweight predict --help); a file: ./{place}")
+    for place in places:
         if place == STDIN:
             if STDIN in paths:
                 raise DataError("-: standard input holds one image, so name it once")
