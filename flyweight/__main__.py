@@ -15,7 +15,9 @@ def main() -> None:
         if (error.name or "flyweight").split(".")[0] == "flyweight":
             raise
         # installed without its dependencies: in Python an export is predicted with all the same
-        sys.stderr.write(f"flyweight: the command line needs {error.name}, which is not installed: pip install cyclopts\n")
+        sys.stderr.write(
+            f"flyweight: the command line needs {error.name}, which is not installed here: pip install cyclopts\n"
+        )
         sys.exit(2)
 
 

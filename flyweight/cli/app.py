@@ -84,16 +84,16 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return 141
     except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError) and isinstance(error, SystemExit):
+            return 141  # rich's way of saying it
         if debug:
             import traceback
 
             traceback.print_exc()
         message, code = _told(error)
         from flyweight.cli.console import say
-        from flyweight.text import printable
 
-        # names from files that others wrote may hold what a terminal obeys
-        say(f"flyweight: {printable(message)}")
+        say(f"flyweight: {message}")
         return code
 
 

@@ -70,7 +70,6 @@ def predict(
     from flyweight.cli import predictions
     from flyweight.inference.opening import opened
     from flyweight.inference.predict import predicted
-    from flyweight.text import printable
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
@@ -92,7 +91,7 @@ def predict(
     for number, prediction in enumerate(predicted(predictor, images, top, paths=paths)):
         if prediction.error is not None:
             failed = True
-            say(f"flyweight: {printable(prediction.error)}")
+            say(f"flyweight: {prediction.error}")
         told.add(prediction if maps is None else maps.add(prediction, images[number]))
     if maps is not None:
         maps.end()
@@ -123,8 +122,10 @@ def _gathered(places: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     others: list[Path] = []
     for place in places:
-        if str(place).startswith("--"):  # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
+        # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
+        if str(place).startswith("-") and place != STDIN:
             raise FlyweightError(f"there is no option {place} (see flyweight predict --help); a file: ./{place}")
+    for place in places:
         if place == STDIN:
             if STDIN in paths:
                 raise DataError("-: standard input holds one image, so name it once")

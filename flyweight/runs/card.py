@@ -15,17 +15,21 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import write_bytes, write_text
+from flyweight.files import read_bytes, write_bytes, write_text
+from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
-from flyweight.text import one_line
+from flyweight.runs.fitting import misfit
+from flyweight.text import one_line, short
 
 ZOO = Path(__file__).parents[1] / "zoo"
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
+MOST_CARD, MOST_WEIGHTS = 16 * 1024**2, 4 * 1024**3
+"""Bytes of the two files."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,8 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         RunError: a file is missing or damaged.
     """
     try:
-        card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
-        content = (folder / WEIGHTS).read_bytes()
+        card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
+        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
     except OSError as error:
         raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
     except ValidationError as error:
@@ -157,10 +161,11 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
     channels = card.input_shape[0]
-    if min(card.input_shape) < 1 or len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
+    numbers = all(len(values) == channels and all(map(math.isfinite, values)) for values in (card.mean, card.std))
+    if min(card.input_shape) < 1 or math.prod(card.input_shape) > MOST_PIXELS or not numbers or min(card.std) <= 0:
         raise RunError(
-            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std {channels} numbers"
-            " each, std above 0"
+            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std"
+            f" {short(str(channels), 20)} numbers each, std above 0"
         )
     if not 0 < card.temperature < math.inf or not 0 <= (card.threshold or 0) <= 1:
         raise RunError(f"{folder / CARD} is damaged: temperature must be above 0, threshold 0 to 1 or null")
@@ -183,7 +188,12 @@ def load_trained(folder: Path) -> Trained:
         described = schema.parse(
             ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"
         )
+        wrong = misfit(described, card.spec, weights)
+        if wrong is not None:
+            raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {wrong}")
         network = build(described, card.spec)
+    except RunError:
+        raise
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None
     try:
