@@ -16,8 +16,11 @@ from flyweight.report.pages import image_uri
 from flyweight.report.subject import Subject
 from flyweight.text import ending, printable, short
 
-MOST, BYTES = 500, 3_000_000
-"""The most mistakes on a page, and the most characters of all their images: the page stays below 5 MB."""
+MOST = 500
+"""Mistakes on a page."""
+
+_WORDS = 1000
+"""Characters on the page about a mistake, at most."""
 
 SIDE = 128
 """Pixels of the longer side to which an image is shrunk; a smaller one is shown as it is."""
@@ -96,8 +99,13 @@ class Gallery:
         return {(one.mistake.true, one.mistake.predicted) for one in self.shown}
 
 
-def gallery(subject: Subject) -> Gallery:
-    """The mistakes of a run's network, as many as a page can hold."""
+def gallery(subject: Subject, room: int) -> Gallery:
+    """The mistakes of a run's network, as many as there is room for.
+
+    Args:
+        subject: the run.
+        room: characters.
+    """
     scores = subject.scores
     images, kept, size = subject.dataset.test.images, [], 0
     ordered = chosen(scores.mistakes, MOST)
@@ -108,10 +116,10 @@ def gallery(subject: Subject) -> Gallery:
         maps = [None] * len(part) if seer.layer is None else _maps(seer, pixels, part)
         for mistake, image, both in zip(part, pixels, maps, strict=True):
             content = _uris(image, both)
-            size += sum(map(len, content))
-            if size <= BYTES:
+            size += sum(map(len, content)) + _WORDS
+            if size <= room:
                 kept.append((mistake, content))
-        if size > BYTES:
+        if size > room:
             break
     kept.sort(key=lambda one: _rank(scores, one[0]))
     seen: set[Pair] = set()

@@ -38,6 +38,9 @@ HEADINGS = {
 IN_GALLERY = ("misclassified", "gradcam", "confusion")
 """Figures that the page does not show, for its gallery says the same and more."""
 
+PAGE, GALLERY = 4_600_000, 3_000_000
+"""Characters of all images of the page, and of its gallery: with its words the page stays below 5 MB."""
+
 CLASSES_SHOWN = 20
 """The most classes that have a row in the tables of a page: the weakest."""
 
@@ -107,7 +110,8 @@ def _page(subject: Subject, drawn: Mapping[str, bytes]) -> dict[str, Any]:
     """What the page shows beyond that: figures where it has no better, the gallery, the script that filters it."""
     uris = {name: data_uri(png) for name, png in drawn.items() if name not in IN_GALLERY}
     script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
-    return {"uris": uris, "gallery": gallery(subject), "script": script, "script_hash": script_hash(script)}
+    room = min(PAGE - sum(map(len, uris.values())), GALLERY)
+    return {"uris": uris, "gallery": gallery(subject, room), "script": script, "script_hash": script_hash(script)}
 
 
 def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
