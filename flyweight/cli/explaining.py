@@ -114,8 +114,9 @@ class Maps:
         whole = _whole(image, prediction.path)
         said = f"{short(prediction.classes[0], 40)} {share(100 * prediction.probabilities[0])}"
         title = f"none of my classes (the likeliest: {said})" if prediction.known is False else said
-        seen = "; dark: cropped away, not seen" if self._card.resize == "crop" and _cut(whole.size, heat.shape) else ""
-        about = f"{'what spoke for it' if heat.any() else 'nothing spoke for it'}{seen}"
+        cropped = self._card.resize == "crop" and _cut(whole.size, heat.shape)
+        spoke = "what spoke for it, little to much" if heat.any() else "nothing spoke for it"
+        about = f"dark: cropped away; {spoke}" if cropped else spoke
         buffer = io.BytesIO()
         overlay.captioned(overlay.laid_over(whole, heat, self._card.resize), title, about).save(buffer, "PNG")
         return buffer.getvalue()

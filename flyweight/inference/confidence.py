@@ -7,8 +7,8 @@ import numpy as np
 ACCEPTED = 0.9
 """Share of the images of a network's classes whose highest probability is not below its threshold.
 
-With 0.95 a network that is right nine times in ten notices a quarter of the blends of two training images, which are of
-no class, with 0.9 two fifths; and half of the answers that it gives up for that were wrong: docs/results.md.
+With 0.95 hardly any image of something else is noticed, and half of the answers that are given up with 0.9 were wrong:
+docs/results.md.
 """
 
 _PRIOR = 0.5
