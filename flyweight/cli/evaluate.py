@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -77,7 +77,7 @@ def evaluate(
         _make(out)
         evaluation.write(scores, out)
     if as_json:
-        extra = {"damaged": [result.as_json() for result in results]} if damaged else {}
+        extra: dict[str, Any] = {"damaged": [result.as_json() for result in results]} if damaged else {}
         extra |= {} if noticed is None else {"against": noticed.as_json()}
         answer_json(scores.as_json() | extra)
     else:

@@ -17,7 +17,7 @@ from flyweight.evaluation import overlay
 from flyweight.evaluation.explain import Explainer
 from flyweight.files import reason, write_bytes
 from flyweight.images import decode
-from flyweight.inference.predict import Picture, Prediction
+from flyweight.inference.predict import Prediction
 from flyweight.runs.card import Trained
 from flyweight.text import printable, share, short
 
@@ -72,9 +72,9 @@ class Maps:
                 f"--explain: {printable(trained.card.network)} has no map of more than one place to look at"
             )
         _make(folder, force)
-        self._waiting: list[tuple[Prediction, Picture, str]] = []
+        self._waiting: list[tuple[Prediction, Path | bytes, str]] = []
 
-    def add(self, prediction: Prediction, image: Picture) -> Prediction:
+    def add(self, prediction: Prediction, image: Path | bytes) -> Prediction:
         """Draw one, now or with the next ones.
 
         Args:
@@ -109,7 +109,7 @@ class Maps:
         for (prediction, image, name), heat in zip(waiting, self._explain(taken, targets), strict=True):
             write_bytes(self._folder / name, self._drawn(prediction, image, heat))
 
-    def _drawn(self, prediction: Prediction, image: Picture, heat: np.ndarray) -> bytes:
+    def _drawn(self, prediction: Prediction, image: Path | bytes, heat: np.ndarray) -> bytes:
         """A PNG file."""
         whole = _whole(image, prediction.path)
         said = f"{short(prediction.classes[0], 40)} {share(100 * prediction.probabilities[0])}"
@@ -122,13 +122,12 @@ class Maps:
         return buffer.getvalue()
 
 
-def _whole(image: Picture, path: Path | None) -> Image.Image:
+def _whole(image: Path | bytes, path: Path | None) -> Image.Image:
     """An image at its own size; a JPEG that is too large for that at a fraction of it.
 
     Raises:
         DataError: it cannot be read any more.
     """
-    assert isinstance(image, (Path, bytes))
     try:
         try:
             return decode.upright(image)

@@ -143,9 +143,11 @@ def _told(evaluation: Evaluation) -> list[str]:
             f" temperature, {evaluation.temperature:g}"
         )
     if unknown is not None:
+        wrong = evaluation.unknown_wrong
+        mistaken = "" if wrong is None else f"; {wrong:.1f} % of them are mistakes"
         lines.append(
-            f"  refused      {unknown:.2f} % of these images, as none of its classes: their confidence is below its"
-            f" card's threshold, {100 * (evaluation.threshold or 0):.1f} %"
+            f"  refused      {unknown:.2f} %, as none of its classes: their confidence is below its card's threshold,"
+            f" {100 * (evaluation.threshold or 0):.1f} %{mistaken}"
         )
     return lines
 

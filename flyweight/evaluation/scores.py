@@ -90,6 +90,7 @@ class Evaluation:
         temperature: what the logits are divided by before they become probabilities.
         threshold: the confidence below which an image is of none of the classes; none: there is no such thing.
         unknown: share of the images below the threshold; None without one.
+        unknown_wrong: share of those that were not recognised; None without any.
         confidence: (N,) highest probability of each image, in 0 to 1, with the temperature.
         mistakes: the most confident first.
         names: what each image of the split is called; none: they have no names.
@@ -115,6 +116,7 @@ class Evaluation:
     temperature: float
     threshold: float | None
     unknown: float | None
+    unknown_wrong: float | None
     confidence: np.ndarray
     mistakes: tuple[Mistake, ...]
     names: Sequence[str] | None = None
@@ -184,6 +186,7 @@ def score(
     predicted = logits.argmax(1)
     confidence, of_true, ranks = _of_each_image(logits, labels, predicted)
     told, told_of_true, _ = _of_each_image(logits, labels, predicted, temperature)
+    refused = told < (threshold or 0)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     confusion.setflags(write=False)
@@ -209,7 +212,8 @@ def score(
         scaled=calibrate(told, predicted == labels),
         temperature=temperature,
         threshold=threshold,
-        unknown=None if threshold is None else 100 * float((told < threshold).mean()),
+        unknown=None if threshold is None else percent(refused.sum(), len(labels)),
+        unknown_wrong=percent((refused & (predicted != labels)).sum(), refused.sum()),
         confidence=told,
         mistakes=_mistakes(labels, predicted, told, told_of_true, ranks),
         names=names,

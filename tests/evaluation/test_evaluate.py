@@ -212,7 +212,11 @@ def test_the_temperature_changes_what_is_told_and_neither_accuracy_nor_loss(tmp_
     assert "confidence" not in content
     text = evaluate.render(result)
     assert f"as told      off by {result.scaled.error:.2f} points" in text
-    assert f"refused      {result.unknown:.2f} % of these images, as none of its classes" in text
+    assert f"refused      {result.unknown:.2f} %, as none of its classes" in text
+    # of the three below 45 %, by hand: the square roots leave the second image, right, and both mistakes
+    assert result.unknown_wrong == pytest.approx(
+        100 * np.mean(np.isin(np.flatnonzero(result.confidence < 0.45), [3, 4]))
+    )
     assert "as told" not in evaluate.render(plain)
 
 
