@@ -19,7 +19,8 @@ def pixels(path, looks):
         image.load()
         turn = image.getexif().get(0x0112, 1)
         if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.array(image) >> 8).astype(np.uint8))
+            grey, clear = np.array(image).astype(np.uint16), image.info.get("transparency")
+            image = Image.fromarray(np.where(grey == clear, 255, grey >> 8).astype(np.uint8))
         elif image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         image = image if image.mode == "L" else image.convert("RGB")

@@ -91,7 +91,7 @@ def find(name: str) -> Graph | None:
     if path.suffix.lower() == ".onnx":
         return Graph(path)
     record = path / RECORD
-    if not decode.is_kind(record, Path.exists):
+    if not files.answers(record, Path.exists):
         return None
     listed = _listed(record)
     for file in FILES:

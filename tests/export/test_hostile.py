@@ -185,6 +185,17 @@ def test_weights_in_another_file_are_refused(sprint_export, ends, place, words, 
     assert "it holds weights that lie in another file, and is not opened" in line
 
 
+@pytest.mark.parametrize("content", [b"Soft\xffax", b"Softmix"])
+def test_what_onnxruntime_refuses_is_one_line_too(sprint_export, ends, content):
+    """It would print of its own, and try again."""
+    model = graph_of(sprint_export / "model_pixels.onnx")
+    words(graph_sha256=None)(model)
+    Path("given.onnx").write_bytes(model.SerializeToString().replace(b"Softmax", content))
+    code, line = ends("given.onnx")
+    assert code == 4
+    assert "onnxruntime cannot open given.onnx: " in line
+
+
 def test_a_second_graph_behind_the_first_is_seen(sprint_export, ends):
     """A parser that expects one graph merges both; one that takes the last would look at the harmless one."""
     content = (sprint_export / "model_pixels.onnx").read_bytes()
