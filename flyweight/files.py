@@ -45,6 +45,14 @@ def read_bytes(path: Path, most: int) -> bytes:
         return file.read(status.st_size)
 
 
+def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
+    """What a path answers, such as to ``Path.exists``; one that no file system could have (too long, a NUL) says no."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, as :func:`write_bytes` does."""
     write_bytes(path, text.encode("utf-8"))

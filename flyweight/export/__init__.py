@@ -4,7 +4,8 @@
 of them share: the network, its test images, what PyTorch says of those, and the network as an ONNX graph, made once.
 `graph` makes that graph, `around` puts normalisation before it and probabilities behind it, `session` runs it.
 `choices` is what formats in 8 bits choose by. Nothing is written that `gate` has not held against PyTorch on all test
-images; `write` lets the folder appear whole.
+images; `write` lets the folder appear whole, with `alone` in it, a program that needs neither PyTorch nor flyweight.
+What is read again of an export, and how, stands in `flyweight.inference.exported`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from flyweight.errors import DataError
+from flyweight.files import answers
 from flyweight.images.sizing import resized
 from flyweight.images.spec import Resize
 from flyweight.text import one_line, printable
@@ -86,26 +87,18 @@ def find(places: Iterable[Path]) -> Found:
     found: list[Path] = []
     others: list[Path] = []
     for place in places:
-        if is_kind(place, Path.is_dir):
+        if answers(place, Path.is_dir):
             inside = sorted(path for path in place.rglob("*") if not path.is_dir())
             images = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
             if not images:
                 raise DataError(f"{printable(str(place))} holds no images ({', '.join(sorted(SUFFIXES))})")
             found += images
             others += sorted(set(inside) - set(images))
-        elif is_kind(place, Path.exists):
+        elif answers(place, Path.exists):
             found.append(place)
         else:
             raise DataError(f"{printable(str(place))} does not exist: name image files or folders of them")
     return Found(tuple(found), tuple(others))
-
-
-def is_kind(place: Path, asked: Callable[[Path], bool]) -> bool:
-    """What a path answers; one that no file system could have (too long, a NUL in it) answers no."""
-    try:
-        return asked(place)
-    except (OSError, ValueError):
-        return False
 
 
 def read(source: Source, shape: tuple[int, int, int], resize: Resize = "crop", name: str | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 
 from flyweight import files
-from flyweight.errors import RunError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.files import reason
 from flyweight.images import decode
 from flyweight.images.spec import Preprocessing, Resize, Spec
@@ -91,7 +91,7 @@ def find(name: str) -> Graph | None:
     if path.suffix.lower() == ".onnx":
         return Graph(path)
     record = path / RECORD
-    if not decode.is_kind(record, Path.exists):
+    if not files.answers(record, Path.exists):
         return None
     listed = _listed(record)
     for file in FILES:
@@ -153,7 +153,10 @@ class Exported(Predictor):
         self.name = printable(looked.words.get("network", ""))[:80] or "the network"
         self.spec, self.temperature, self.threshold = described(looked.words, shown)
         self._shown = shown
-        self._session = runtime.open_graph(content, shown)
+        try:
+            self._session = runtime.open_graph(content, shown)
+        except FlyweightError as error:
+            raise RunError(str(error)) from error
         self._port, self._alone = self._checked()
 
     def logits(self, images: np.ndarray) -> np.ndarray:

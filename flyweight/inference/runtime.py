@@ -37,8 +37,11 @@ def open_graph(content: bytes, name: str, threads: int = 0) -> onnxruntime.Infer
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what it logs is in the error, too
+    # what it logs is in the error, too; its second try would print, and a model is not to set how it is run
+    options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
+    plain = {"enable_fallback": 0, "read_config_from_model": 0}
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], **plain)
     except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
         raise FlyweightError(f"onnxruntime cannot open {name}: {one_line(error)}") from error

@@ -131,16 +131,16 @@ def find_trained(name: str) -> Path:
     if name in shipped:
         return ZOO / name
     folder = Path(name)
-    if (folder / WEIGHTS).is_file():
+    if schema.is_file(folder / WEIGHTS):
         return folder
-    if (folder / "config.yaml").is_file():
+    if schema.is_file(folder / "config.yaml"):
         raise RunError(
             f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
         )
     if name in builtin.NETWORKS:
         raise RunError(f"no weights of {name} are shipped; train it: flyweight train {name}")
     raise RunError(
-        f"{name!r} is neither a run folder nor a shipped network{schema.suggestion(name, shipped)}"
+        f"{short(name, 200)!r} is neither a run folder nor a shipped network{schema.suggestion(name, shipped)}"
         f" (shipped: {', '.join(shipped) or 'none'})"
     )
 
@@ -161,6 +161,8 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
     channels = card.input_shape[0]
+    if not card.classes:
+        raise RunError(f"{folder / CARD} is damaged: classes: there are none")
     numbers = all(len(values) == channels and all(map(math.isfinite, values)) for values in (card.mean, card.std))
     if min(card.input_shape) < 1 or math.prod(card.input_shape) > MOST_PIXELS or not numbers or min(card.std) <= 0:
         raise RunError(
