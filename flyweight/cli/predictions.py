@@ -96,6 +96,9 @@ class Table:
             self._rows = io.StringIO()
 
 
+Told = Text | Json | Table
+
+
 def table_or_raise(to: str) -> None:
     """Refuse a table that could take the place of a user's file.
 
