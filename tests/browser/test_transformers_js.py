@@ -55,7 +55,7 @@ def in_a_browser(visit, subject, folder, count, settings):
 
 
 def held(visit, subject, folder, count):
-    """Hold both graphs of `web/` in the browser against PyTorch: that of floats, and that of 8 bits in Python as well."""
+    """Hold both graphs of `web/` in the browser against PyTorch; that of 8 bits against onnxruntime in Python."""
     expected = subject.probabilities[:count]
     # of a browser without a GPU the default is 8 bits
     floats, quantised = in_a_browser(visit, subject, folder, count, ({"dtype": "fp32"}, {}))
