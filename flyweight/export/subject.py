@@ -22,6 +22,7 @@ from flyweight.export.session import BATCH, Session
 from flyweight.files import write_bytes
 from flyweight.images.preprocess import normalize
 from flyweight.inference.classifier import Classifier
+from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
 from flyweight.text import one_line
@@ -108,6 +109,11 @@ class Subject:
     def name(self) -> str:
         """Of the network."""
         return around.network(self.card)
+
+    @property
+    def own_class(self) -> bool:
+        """Whether the network is a class of the user's own, whose file is in no export."""
+        return self.card.table is None and self.card.network not in NETWORKS
 
     @cached_property
     def facts(self) -> analysis.Facts | None:
