@@ -18,6 +18,7 @@ from flyweight.errors import FlyweightError
 from flyweight.export.formats import FORMATS, Format, chosen
 
 if TYPE_CHECKING:
+    from flyweight.export.subject import Subject
     from flyweight.export.write import Export
 
 HUB = "huggingface"
@@ -52,7 +53,9 @@ def export(
         str | None,
         Parameter(help="Of the weights, for a model card: mit, cc-by-4.0. By default mit of what ships, else unknown."),
     ] = None,
-    force: Annotated[bool, Parameter(negative="", help="Replace an export that is there already.")] = False,
+    force: Annotated[
+        bool, Parameter(negative="", help="Replace an export that is there already; of --push, add a commit.")
+    ] = False,
     push: Annotated[
         str | None,
         Parameter(
@@ -72,6 +75,39 @@ def export(
     """
     formats = chosen(format)
     _fit_or_raise(formats, licence, push, public)
+    from flyweight.export import write as writing
+
+    subject, done = _written(network, to, formats, data, licence, force, push)
+    for name, error in done.refused.items():
+        say(f"flyweight: {name}: {error}")
+    address = None if push is None else _pushed(push, done, public)
+    if as_json:
+        refused = {name: str(error) for name, error in done.refused.items()}
+        found = {"folder": str(done.folder), "refused": refused, "pushed": address}
+        answer_json(writing.record(subject, done.artefacts) | found)
+    else:
+        answer(f"{done.folder}\n{address}" if address else str(done.folder))
+    return next((error.exit_code for error in done.refused.values()), 0)
+
+
+def _fit_or_raise(formats: Sequence[Format], licence: str | None, push: str | None, public: bool) -> None:
+    if licence is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
+        raise FlyweightError(f"--licence {licence}: write it as the Hugging Face hub does, such as mit or cc-by-4.0")
+    if push is not None and HUB not in {one.name for one in formats}:
+        raise FlyweightError(f"--push {push} puts the format {HUB} onto the hub: add --format {HUB}")
+    if public and push is None:
+        raise FlyweightError("--public goes with --push OWNER/NAME")
+
+
+def _written(
+    network: str,
+    to: Path,
+    formats: Sequence[Format],
+    data: str | None,
+    licence: str | None,
+    force: bool,
+    push: str | None,
+) -> tuple[Subject, Export]:
     from flyweight.export import push as pushing
     from flyweight.export import write as writing
     from flyweight.export.session import require
@@ -90,25 +126,7 @@ def export(
         dataset = job.load_tested(trained, data)
         subject = Subject(trained, dataset, licence or ("mit" if ships(source) else "unknown"))
         done = writing.write(subject, folder, formats, say)
-    for name, error in done.refused.items():
-        say(f"flyweight: {name}: {error}")
-    address = None if push is None else _pushed(push, done, public)
-    if as_json:
-        refused = {name: str(error) for name, error in done.refused.items()}
-        found = {"folder": str(folder), "refused": refused, "pushed": address}
-        answer_json(writing.record(subject, done.artefacts) | found)
-    else:
-        answer(f"{folder}\n{address}" if address else str(folder))
-    return next((error.exit_code for error in done.refused.values()), 0)
-
-
-def _fit_or_raise(formats: Sequence[Format], licence: str | None, push: str | None, public: bool) -> None:
-    if licence is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
-        raise FlyweightError(f"--licence {licence}: write it as the Hugging Face hub does, such as mit or cc-by-4.0")
-    if push is not None and HUB not in {one.name for one in formats}:
-        raise FlyweightError(f"--push {push} puts the format {HUB} onto the hub: add --format {HUB}")
-    if public and push is None:
-        raise FlyweightError("--public goes with --push OWNER/NAME")
+    return subject, done
 
 
 def _pushed(push: str, done: Export, public: bool) -> str | None:

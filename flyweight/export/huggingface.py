@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flyweight.errors import FlyweightError
-from flyweight.export import around, gate, model_card, onnx_float, onnx_int8, preprocessor
+from flyweight.export import around, for_timm, gate, model_card, onnx_float, onnx_int8, preprocessor
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
@@ -55,6 +55,7 @@ def weights(subject: Subject, folder: Path) -> list[Artefact]:
     ours = json.loads((folder / CARD).read_text(encoding="utf-8"))
     hub = {"model_type": "flyweight", "library_name": "flyweight", **_labels(card)}
     hub |= {"num_channels": card.input_shape[0], "image_size": list(card.input_shape[1:])}
+    hub |= for_timm.config(card, subject.trained.model)
     # nobody's code is published unasked
     note = f"without the class {subject.name}, which reads them: add its file yourself" if subject.own_class else None
     return [saved(folder, WEIGHTS, (folder / WEIGHTS).read_bytes(), note=note), _json(folder, CARD, hub | ours)]
