@@ -21,7 +21,7 @@ from flyweight.export.subject import Subject
 from flyweight.runs.card import ZOO, load_trained
 
 # the pair that lies on the disk of the machine that this was written on; any pair that fits together does
-PACKAGES = ("torch==2.14.1", "torchvision==0.29.1", "timm==1.0.28")
+PACKAGES = ("torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31")
 
 
 def test_the_card_says_what_timm_looks_for(tmp_path):
