@@ -15,7 +15,7 @@ from flyweight import data
 from flyweight.bench import DATA, sides
 from flyweight.bench.comparisons import Tell
 from flyweight.bench.latency import EAGER, FLOAT, INT8, OURS, WAYS, C, c_program
-from flyweight.data import Dataset
+from flyweight.data import Dataset, Split
 from flyweight.errors import FlyweightError
 from flyweight.export import c, onnx_float, onnx_int8
 from flyweight.export.c.compiled import code_size, library
@@ -106,18 +106,23 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in ZOO.glob(f"*/{WEIGHTS}"))
 
 
-def run(networks: Sequence[str], images: int, tell: Tell) -> Exports:
+def run(networks: Sequence[str], images: int, test_images: int | None, tell: Tell) -> Exports:
     """Export networks, ask every export, and time them all at the end.
 
     Args:
         networks: those that ship, or run folders; all were trained on CIFAR-10.
         images: that are timed, at most.
+        test_images: that are answered, spread over all of them; none: all.
         tell: called with a line before each measurement.
 
     Raises:
         FlyweightError: there is no such network, or no data.
     """
     dataset = data.load(DATA)
+    if test_images is not None:
+        places = spread(len(dataset.test), test_images)
+        test = Split(np.array(dataset.test.images[places]), np.array(dataset.test.labels[places]))
+        dataset = replace(dataset, test=test)
     trained = {name: load_trained(find_trained(name)) for name in networks}
     with tempfile.TemporaryDirectory() as temporary:
         made = {}
@@ -130,6 +135,11 @@ def run(networks: Sequence[str], images: int, tell: Tell) -> Exports:
             tell(f"timing {name}")
             found += timed(ways, one, folder, images)
     return Exports(environment.describe(), tuple(found))
+
+
+def spread(count: int, some: int) -> np.ndarray:
+    """So many places of all, evenly: images may lie class by class."""
+    return np.linspace(0, count - 1, min(count, some)).astype(int)
 
 
 def asked(name: str, trained: Trained, dataset: Dataset, folder: Path, c_macs: float = C_MACS) -> list[Way]:
@@ -173,8 +183,7 @@ def _in_c(name: str, subject: Subject, files: Pair, constants: int, folder: Path
     if made is None:
         return replace(found, refused="there is no gcc, or it did not compile it")
     ask = c_program(made, files.prefix, len(subject.card.classes))
-    # spread over all of them, for test images may lie class by class
-    places = np.linspace(0, len(subject.labels) - 1, images).astype(int)
+    places = spread(len(subject.labels), images)
     said = np.array([ask(np.array(subject.dataset.test.images[place])).argmax() for place in places])
     true = subject.labels[places]
     accuracy = 100 * float((said == true).mean())

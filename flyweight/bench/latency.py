@@ -1,4 +1,4 @@
-"""How long one image takes, in a process of its own: ``python -m flyweight.bench.latency FOLDER EXPORTS PREFIX IMAGES``.
+"""How long one image takes: ``python -m flyweight.bench.latency FOLDER EXPORTS PREFIX IMAGES``, a process of its own.
 
 FOLDER holds a trained network, EXPORTS what was made of it. Every way begins with an image in bytes and ends with
 logits, on one thread, and the ways take turns image by image, so that what else the machine does meets all of them.

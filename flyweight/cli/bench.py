@@ -65,6 +65,9 @@ def bench(
 def export(
     *networks: str,
     images: Annotated[int, Parameter(help="Images that are timed, at most; each side is asked all of them.")] = 300,
+    test_images: Annotated[
+        int | None, Parameter(help="Test images that every way answers, C at most; all of them unless named.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """What networks come to elsewhere: accuracy, bytes, memory and time an image of every export, beside PyTorch.
@@ -78,10 +81,10 @@ def export(
     from flyweight.bench import exports
     from flyweight.export.session import require
 
-    if images < 1:
-        raise FlyweightError("--images must be at least 1")
+    if min(images, 1 if test_images is None else test_images) < 1:
+        raise FlyweightError("--images and --test-images must be at least 1")
     require()
-    result = exports.run(networks or exports.shipped(), images, say)
+    result = exports.run(networks or exports.shipped(), images, test_images, say)
     if as_json:
         answer_json(result.as_json())
     else:
