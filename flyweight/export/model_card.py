@@ -130,7 +130,7 @@ def _body(subject: Subject, artefacts: Sequence[Artefact]) -> str:
         + (f" With the hub's libraries {other}." if other else ""),
         f"- **Licence**: {'not stated' if subject.licence == UNKNOWN else subject.licence}.",
         "",
-        *_use(card),
+        *_use(subject),
         "",
         "## Files",
         "",
@@ -162,8 +162,9 @@ def _plain(name: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#$&~" else letter for letter in printable(name))
 
 
-def _use(card: Card) -> list[str]:
+def _use(subject: Subject) -> list[str]:
     """Programs that ask the files."""
+    card = subject.card
     channels, height, width = card.input_shape
     size = f"({width}, {height})"
     fit = {
@@ -202,6 +203,9 @@ def _use(card: Card) -> list[str]:
         "print(classes[str(logits[0].argmax())])",
         "```",
         "",
-        "With flyweight: `flyweight predict FOLDER image.png`. In a browser, by transformers.js:",
+        f"The weights are of a class of its author's own, {_plain(subject.name)}, which is not here: without it only"
+        " the ONNX files run. In a browser, by transformers.js:"
+        if subject.own_class
+        else "With flyweight: `flyweight predict FOLDER image.png`. In a browser, by transformers.js:",
         "`pipeline('image-classification', ...)` on the folder `web/`.",
     ]

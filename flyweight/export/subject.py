@@ -23,6 +23,7 @@ from flyweight.files import write_bytes
 from flyweight.images.preprocess import normalize
 from flyweight.inference import confidence
 from flyweight.inference.classifier import Classifier
+from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
 from flyweight.text import one_line
@@ -109,6 +110,11 @@ class Subject:
     def name(self) -> str:
         """Of the network."""
         return around.network(self.card)
+
+    @property
+    def own_class(self) -> bool:
+        """Whether the network is a class of the user's own, whose file is in no export."""
+        return self.card.table is None and self.card.network not in NETWORKS
 
     @cached_property
     def facts(self) -> analysis.Facts | None:

@@ -33,8 +33,8 @@ PIXELS, FLOATS, INT8, ULTRALYTICS = "model_pixels.onnx", "model.onnx", "model_in
 FILES = (PIXELS, FLOATS, INT8, ULTRALYTICS)
 """Of a folder the first one that is there is asked."""
 
-CARDS = ("model.safetensors",)
-"""What makes a folder one of weights, for PyTorch, where it has no such file."""
+WEIGHTS = "model.safetensors"
+"""What makes a folder one for PyTorch where it has no such file."""
 
 MOST_RECORD = 16 * 1024**2
 MOST_SIDE = 16_384
@@ -97,7 +97,7 @@ def find(name: str) -> Graph | None:
     for file in FILES:
         if file in listed:
             return Graph(path / file, listed[file])
-    if any(card in listed for card in CARDS):
+    if WEIGHTS in listed:
         return None
     raise RunError(
         f"{printable(name)} holds no file that can be asked ({some(list(listed)) or 'its record lists none'}): export"
@@ -111,33 +111,31 @@ def _listed(record: Path) -> dict[str, str]:
     try:
         content = json.loads(files.read_bytes(record, MOST_RECORD))
         listed = {entry["file"]: entry["sha256"] for entry in content["files"]}
+        if not all(isinstance(part, str) for entry in listed.items() for part in entry):
+            raise TypeError("a name or a hash is no text")
     except OSError as error:
         raise RunError(f"{shown}: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        listed = {0: 0}
-    if not all(isinstance(part, str) for entry in listed.items() for part in entry):
-        raise RunError(f"{shown} is damaged: export the network again, or name an .onnx file")
+        raise RunError(f"{shown} is damaged: export the network again, or name an .onnx file") from None
     return listed
 
 
 class Exported(Predictor):
     """A network that flyweight has exported as ONNX.
 
+    Args:
+        graph: the file.
+
     Attributes:
         path: of the file.
         words: its metadata.
+
+    Raises:
+        RunError: it is damaged, foreign or does not fit its metadata.
+        FlyweightError: onnxruntime is missing.
     """
 
     def __init__(self, graph: Graph) -> None:
-        """Open a file.
-
-        Args:
-            graph: the file.
-
-        Raises:
-            RunError: it is damaged, foreign or does not fit its metadata.
-            FlyweightError: onnxruntime is missing.
-        """
         runtime.require()
         self.path, shown = graph.path, printable(str(graph.path))
         try:
@@ -169,13 +167,12 @@ class Exported(Predictor):
         parts = [inputs[place : place + 1] for place in range(len(inputs))] if self._alone else [inputs]
         (entry,) = self._session.get_inputs()
         try:
-            found = [self._session.run([self._port.output], {entry.name: part})[0] for part in parts]
+            said = np.concatenate([self._session.run([self._port.output], {entry.name: part})[0] for part in parts])
         except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
             raise RunError(f"onnxruntime cannot run {self._shown}: {one_line(error)}") from None
-        said = np.concatenate(found) if all(isinstance(part, np.ndarray) and part.ndim for part in found) else None
         wanted = (len(images), len(self.spec.classes))
-        if said is None or said.shape != wanted:
-            gives = "no array" if said is None else "x".join(map(str, said.shape))
+        if said.shape != wanted:
+            gives = "x".join(map(str, said.shape))
             raise RunError(f"{self._shown} gives {gives} where {wanted[0]}x{wanted[1]} numbers are due: it is damaged")
         if self._port.probabilities:
             if (said < 0).any() or np.abs(said.sum(1) - 1).max() > 1e-3:
@@ -189,9 +186,9 @@ class Exported(Predictor):
         if self._port.last:
             return images
         looks = self.spec.preprocessing
-        mean, std = (
-            (np.zeros(1), np.ones(1)) if self._port.probabilities else (np.array(looks.mean), np.array(looks.std))
-        )
+        # a graph that gives probabilities normalises by itself
+        plain = self._port.probabilities
+        mean, std = np.array(0.0 if plain else looks.mean), np.array(1.0 if plain else looks.std)
         scaled = images.astype(np.float32) * np.float32(1 / (255 * std)) - np.float32(mean / std)
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 

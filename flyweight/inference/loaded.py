@@ -17,6 +17,11 @@ from flyweight.runs.card import Trained
 class Loaded(nn.Module, Predictor):
     """A trained network with its card: asked about images by ``predict``, and an ``nn.Module`` of normalised tensors.
 
+    Args:
+        trained: the network with its card.
+        precision: ``auto``: bfloat16 for large batches where the processor multiplies it natively; then an image's
+            probabilities depend a little on how many others there are.
+
     Attributes:
         model: the network itself.
         card: what travels with its weights.
@@ -24,13 +29,6 @@ class Loaded(nn.Module, Predictor):
     """
 
     def __init__(self, trained: Trained, precision: Literal["float32", "auto"] = "float32") -> None:
-        """Of a trained network.
-
-        Args:
-            trained: the network with its card.
-            precision: ``auto``: bfloat16 for large batches where the processor multiplies it natively; then an image's
-                probabilities depend a little on how many others there are.
-        """
         super().__init__()
         self.trained = trained
         self.model, self.card, self._precision = trained.model, trained.card, precision

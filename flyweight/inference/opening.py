@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flyweight.errors import FlyweightError
 from flyweight.inference import exported
 from flyweight.inference.predict import Predictor
 
@@ -15,9 +16,12 @@ def opened(name: str, fast: bool = False) -> Predictor:
 
     Raises:
         RunError: there is no such network, or its files are damaged or do not fit.
+        FlyweightError: `fast` is asked of an export, or what runs it is not installed.
     """
     graph = exported.find(name)
     if graph is not None:
+        if fast:
+            raise FlyweightError("--fast is bfloat16 of PyTorch's, and an export is asked as it is: leave --fast out")
         return exported.Exported(graph)
     from flyweight.inference.loaded import Loaded
     from flyweight.runs.card import find_trained, load_trained

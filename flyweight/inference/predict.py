@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flyweight.errors import DataError, RunError
+from flyweight.errors import DataError, FlyweightError, RunError
 from flyweight.images import decode
 from flyweight.images.spec import Spec
 from flyweight.inference import confidence
@@ -115,6 +115,7 @@ class Predictor:
 
         Raises:
             RunError: the network does not run.
+            FlyweightError: `top` is less than 1.
         """
         return list(predicted(self, listed(images), top))
 
@@ -149,7 +150,10 @@ def predicted(
 
     Raises:
         RunError: the network does not run.
+        FlyweightError: `top` is less than 1.
     """
+    if top < 1:
+        raise FlyweightError("top must be at least 1")
     spec = predictor.spec
     for start in range(0, len(images), batch_size):
         batch = [Path(image) if isinstance(image, str) else image for image in images[start : start + batch_size]]

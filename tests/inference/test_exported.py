@@ -3,12 +3,10 @@
 import csv
 import io
 import json
-import os
 import runpy
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from flyweight.export import alone
 from flyweight.images import decode
 from flyweight.inference.predict import Predictor
 
-ROOT = Path(flyweight.__file__).parents[1]
 FILES = ("", "model_pixels.onnx", "model.onnx", "model_ultralytics.onnx")
 
 
@@ -260,6 +257,13 @@ def test_an_onnx_of_somebody_elses_is_refused_by_what_it_lacks(tmp_path):
     assert error.value.exit_code == 4
 
 
+def test_what_an_export_cannot_do_is_said(sprint_export, photos, capsys):
+    assert run_command(["predict", str(sprint_export), str(photos), "--fast"]) == 2
+    assert "an export is asked as it is: leave --fast out" in capsys.readouterr().err
+    with pytest.raises(FlyweightError, match="top must be at least 1"):
+        flyweight.load(sprint_export).predict(photos / "exact.png", top=0)
+
+
 # the command
 
 
@@ -309,37 +313,3 @@ def test_one_image_comes_by_standard_input(sprint_export, photos, monkeypatch, c
     assert run_command(["predict", str(sprint_export), "-", "-"]) == 3
     assert run_command(["predict", str(sprint_export), "x.png", "--tpo", "1"]) == 2
     assert "there is no option --tpo" in capsys.readouterr().err
-
-
-# a bare environment
-
-
-@pytest.mark.long
-def test_a_bare_environment_predicts(sprint_export, torchs, tmp_path):
-    """numpy, Pillow and onnxruntime, the wheel with --no-deps; then cyclopts, for the command line."""
-    place, python = tmp_path / "bare", tmp_path / "bare" / "bin" / "python"
-    venv.create(place, with_pip=True)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-
-    def run(*call):
-        done = subprocess.run(
-            list(map(str, call)), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "flyweight", source / "flyweight", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, source)
-    run(python, "-m", "pip", "install", "-q", "numpy", "pillow", "onnxruntime")
-    run(python, "-m", "pip", "install", "-q", "--no-deps", *tmp_path.glob("*.whl"))
-    paths, expected = [one.path for one in torchs], [one.classes[0] for one in torchs]
-    script = run(python, sprint_export / "predict.py", *paths).splitlines()
-    assert [name in line for name, line in zip(expected, script, strict=True)] == [True] * len(paths)
-    say = "import sys, flyweight; print(*[one.classes[0] for one in flyweight.load(sys.argv[1]).predict(sys.argv[2:])])"
-    assert run(python, "-c", say, sprint_export, *paths).split() == expected
-    run(python, "-m", "pip", "install", "-q", "cyclopts")
-    told = json.loads(run(place / "bin" / "flyweight", "predict", sprint_export, *paths, "--json"))
-    assert [one["predictions"][0]["class"] for one in told] == expected
