@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,10 +14,15 @@ from flyweight.cli.console import say
 from flyweight.cli.options import JsonOption, command
 from flyweight.errors import DataError, FlyweightError
 
+if TYPE_CHECKING:
+    from flyweight.cli.explaining import Maps
+    from flyweight.inference.predict import Predictor
+
 app = command(
     "predict",
     "predict sprint cat.png",
     "predict runs/mine photos/ --top 1 --csv photos.csv",
+    "predict dilated cat.png --explain maps/    (where it looked)",
     "predict exported/model_int8.onnx - < cat.png    (an export needs no PyTorch)",
 )
 
@@ -39,6 +44,16 @@ def predict(
             help="Write a table, a row an image, into this file; - for standard output. By default none.",
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        Parameter(
+            help="Write into this folder, of each image, a PNG with the map of what spoke for its class over it."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        Parameter(negative="", help="With --explain: into a folder that holds files, replacing what has its names."),
+    ] = False,
     fast: Annotated[
         bool, Parameter(negative="", help="Twice the speed for many images: bfloat16, less exact.")
     ] = False,
@@ -65,6 +80,7 @@ def predict(
     paths = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         predictor = opened(network, fast)
+    maps = None if explain is None else _maps(predictor, explain, paths, force)
     told: predictions.Text | predictions.Json | predictions.Table = predictions.Text(paths)
     if csv is not None:
         told = predictions.Table(csv, predictor, top)
@@ -72,13 +88,30 @@ def predict(
         told = predictions.Json()
     images = [_standard_input() if path == STDIN else path for path in paths]
     failed = False
-    for prediction in predicted(predictor, images, top, paths=paths):
+    for number, prediction in enumerate(predicted(predictor, images, top, paths=paths)):
         if prediction.error is not None:
             failed = True
             say(f"flyweight: {prediction.error}")
-        told.add(prediction)
+        told.add(prediction if maps is None else maps.add(prediction, images[number]))
+    if maps is not None:
+        maps.end()
+        say(f"maps of {maps.count} image{'s' * (maps.count != 1)} in {explain}")
     told.end()
     return 3 if failed else 0
+
+
+def _maps(predictor: Predictor, folder: Path, paths: Sequence[Path], force: bool) -> Maps:
+    """Who draws what --explain asks for.
+
+    Raises:
+        FlyweightError: the network is an export, has no map, or the folder is taken.
+    """
+    from flyweight.cli.explaining import Maps
+    from flyweight.inference.loaded import Loaded
+
+    if not isinstance(predictor, Loaded):
+        raise FlyweightError("--explain needs the network itself: name a run folder or a network that ships, no export")
+    return Maps(predictor.trained, folder, paths, force)
 
 
 def _gathered(places: Sequence[Path]) -> list[Path]:

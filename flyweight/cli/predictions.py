@@ -68,7 +68,7 @@ class Table:
         for place in range(2, self._top + 1):
             head += [f"class_{place}", f"probability_{place}"]
         self._rows = io.StringIO()
-        self._write([*head, *(["known"] if self._known else []), "error"])
+        self._write([*head, *(["none_of_my_classes"] if self._known else []), "error"])
 
     def add(self, prediction: Prediction) -> None:
         """Add one."""
@@ -76,7 +76,7 @@ class Table:
         for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
             row += [cell(name), f"{probability:.6f}"]
         row += [""] * (1 + 2 * self._top - len(row))
-        row += [{True: "yes", False: "no", None: ""}[prediction.known]] if self._known else []
+        row += [{True: "no", False: "yes", None: ""}[prediction.known]] if self._known else []
         self._write([*row, cell(prediction.error or "")])
 
     def end(self) -> None:

@@ -78,6 +78,8 @@ def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["t
         fingerprint=dataset.fingerprint,
         weights=trained.card.sha256,
         names=part.names,
+        temperature=trained.card.temperature,
+        threshold=trained.card.threshold,
     )
 
 
@@ -126,8 +128,28 @@ def _totals(evaluation: Evaluation) -> list[str]:
         f"  loss         {evaluation.loss:.4f} nats an image",
         f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
         f" mean confidence {calibration.confidence:.2f} %",
+        *_told(evaluation),
         f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
     ]
+
+
+def _told(evaluation: Evaluation) -> list[str]:
+    """What the temperature and the threshold of the network's card make of it."""
+    told, unknown = evaluation.scaled, evaluation.unknown
+    lines = []
+    if evaluation.temperature != 1:
+        lines.append(
+            f"  as told      off by {told.error:.2f} points; mean confidence {told.confidence:.2f} %: with its card's"
+            f" temperature, {evaluation.temperature:g}"
+        )
+    if unknown is not None:
+        wrong = evaluation.unknown_wrong
+        mistaken = "" if wrong is None else f"; {wrong:.1f} % of them are mistakes"
+        lines.append(
+            f"  refused      {unknown:.2f} %, as none of its classes: their confidence is below its card's threshold,"
+            f" {100 * (evaluation.threshold or 0):.1f} %{mistaken}"
+        )
+    return lines
 
 
 def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:

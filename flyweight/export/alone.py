@@ -40,8 +40,8 @@ if __name__ == "__main__":
         if file != "model_pixels.onnx":
             images = ((images / 255 - looks["mean"]) / looks["std"]).astype(np.float32).transpose(0, 3, 1, 2)
         (numbers,) = session.run(None, {session.get_inputs()[0].name: images})[0].astype(float)
-        logits = np.log(numbers + 1e-38) if file == "model_pixels.onnx" else numbers
-        shares = np.exp((logits - logits.max()) / about["temperature"])
+        scaled = np.log(numbers + 1e-38) if file == "model_pixels.onnx" else numbers / about["temperature"]
+        shares = np.exp(scaled - scaled.max())
         shares /= shares.sum()
         told = ", ".join(f"{classes[place]} {100 * shares[place]:.2f} %" for place in np.argsort(-shares)[:3])
-        print(path, f"none of its classes ({told})" if shares.max() < (about["threshold"] or 0) else told, sep="  ")
+        print(path, f"none of my classes ({told})" if shares.max() < (about["threshold"] or 0) else told, sep="  ")

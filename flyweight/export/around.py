@@ -75,16 +75,22 @@ def normalised(model: onnx.ModelProto, card: Card, takes: Literal["pixels", "sha
 
 
 def with_probabilities(model: onnx.ModelProto, card: Card, name: str) -> None:
-    """Let a graph give probabilities in place of logits.
+    """Let a graph give probabilities in place of logits: those that `predict` tells, with the network's temperature.
 
     Args:
         model: gives logits; it is changed.
         card: of the network.
         name: of the new output.
     """
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
-    model.graph.node.append(helper.make_node("Softmax", [OUTPUT], [name], name="softmax", axis=-1))
+    scaled = OUTPUT
+    if card.temperature != 1:
+        scaled = "scaled"
+        by = numpy_helper.from_array(np.asarray(card.temperature, np.float32), "temperature")
+        model.graph.initializer.append(by)
+        model.graph.node.append(helper.make_node("Div", [OUTPUT, by.name], [scaled], name=scaled))
+    model.graph.node.append(helper.make_node("Softmax", [scaled], [name], name="softmax", axis=-1))
     del model.graph.output[:]
     shape: list[str | int | None] = ["batch", len(card.classes)]
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))

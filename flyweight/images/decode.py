@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flyweight.errors import DataError
 from flyweight.files import answers
+from flyweight.images.sizing import resized
 from flyweight.images.spec import Resize
 from flyweight.text import one_line, printable
 
@@ -33,9 +34,6 @@ _MEGAPIXELS = MOST_PIXELS // 10**6
 
 Source = Path | bytes | Image.Image | np.ndarray
 """An image: a file, its bytes, one that Pillow has opened, or its pixels."""
-
-GREY = 128
-"""Around an image that is padded."""
 
 _ORIENTATION = 0x0112
 # what EXIF's orientations 2 to 8 ask for
@@ -178,19 +176,33 @@ def decode(source: Path | bytes | Image.Image, shape: tuple[int, int, int], resi
         ValueError: why it cannot be read, in a few words.
     """
     channels, height, width = shape
+    image = resized(upright(source, 2 * max(width, height)), (width, height), resize)
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(height, width, channels)
+
+
+def upright(source: Path | bytes | Image.Image, enough: int | None = None) -> Image.Image:
+    """An image as a person sees it: of 8 bits, on white where it was transparent, turned as its camera was held.
+
+    Args:
+        source: a file, its bytes, or an image that Pillow has opened, which stays as it is.
+        enough: pixels a side; a JPEG may come at a fraction of its size that has as many. None: at its own size.
+
+    Returns:
+        RGB or grey.
+
+    Raises:
+        ValueError: why it cannot be read, in a few words.
+    """
     with _opened(source) as opened:
-        if opened is not source:
-            opened.draft(None, (2 * max(width, height),) * 2)
+        if opened is not source and enough is not None:
+            opened.draft(None, (enough, enough))
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
         image = _eight_bit(opened)
-    if orientation > 1:
-        image = image.transpose(_TURNS[orientation - 2])
-    image = _resized(image, (width, height), resize)
-    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(height, width, channels)
+    return image.transpose(_TURNS[orientation - 2]) if orientation > 1 else image
 
 
 def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -198,7 +210,7 @@ def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> n
     channels, height, width = shape
     grey = pixels.ndim == 2 or pixels.shape[2] == 1
     image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels)
-    image = _resized(_eight_bit(image), (width, height), resize).convert("L" if channels == 1 else "RGB")
+    image = resized(_eight_bit(image), (width, height), resize).convert("L" if channels == 1 else "RGB")
     return np.array(image).reshape(height, width, channels)
 
 
@@ -238,26 +250,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF raises anything; the pixels are sound all the same
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
-    if image.size == size:
-        return image
-    if resize == "crop":
-        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
-    if resize == "pad":
-        return _padded(image, size)
-    return image.resize(size, Image.Resampling.BICUBIC)
-
-
-def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """As `ImageOps.pad`, but that a line of pixels stays a line where that would make nothing of it."""
-    scale = min(size[0] / image.width, size[1] / image.height)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    whole = Image.new(image.mode, size, GREY if image.mode == "L" else (GREY,) * 3)
-    inner = image.resize((width, height), Image.Resampling.BICUBIC)
-    whole.paste(inner, (round((size[0] - width) / 2), round((size[1] - height) / 2)))
-    return whole
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -177,7 +177,8 @@ class Exported(Predictor):
         if self._port.probabilities:
             if (said < 0).any() or np.abs(said.sum(1) - 1).max() > 1e-3:
                 raise RunError(f"{self._shown} gives numbers that are no probabilities: it is damaged")
-            return np.log(np.maximum(said, np.finfo(np.float32).tiny))
+            # with the temperature in the graph, which whoever divides by it must not do twice
+            return np.log(np.maximum(said, np.finfo(np.float32).tiny)) * np.float32(self.temperature)
         return said
 
     def _inputs(self, images: np.ndarray) -> np.ndarray:

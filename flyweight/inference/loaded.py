@@ -25,10 +25,12 @@ class Loaded(nn.Module, Predictor):
     Attributes:
         model: the network itself.
         card: what travels with its weights.
+        trained: both, as they were loaded.
     """
 
     def __init__(self, trained: Trained, precision: Literal["float32", "auto"] = "float32") -> None:
         super().__init__()
+        self.trained = trained
         self.model, self.card, self._precision = trained.model, trained.card, precision
         self.name, self.spec = trained.card.network, trained.card.spec
         self.temperature, self.threshold = trained.card.temperature, trained.card.threshold

@@ -14,6 +14,7 @@ from PIL import Image
 from flyweight.errors import DataError, FlyweightError, RunError
 from flyweight.images import decode
 from flyweight.images.spec import Spec
+from flyweight.inference import confidence
 from flyweight.text import printable, some
 
 Picture = decode.Source | str
@@ -33,6 +34,7 @@ class Prediction:
         probabilities: theirs, in 0 to 1.
         known: whether it seems to be of one of the network's classes; None where the network has no threshold.
         error: why nothing was said; the others are empty then.
+        explanation: a file that shows where on the image the network looked; None: nobody asked.
     """
 
     path: Path | None
@@ -40,6 +42,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     known: bool | None = None
     error: str | None = None
+    explanation: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Everything in it."""
@@ -50,7 +53,9 @@ class Prediction:
             {"class": name, "probability": round(probability, 6)}
             for name, probability in zip(self.classes, self.probabilities, strict=True)
         ]
-        return path | {"predictions": ranking} | ({} if self.known is None else {"known": self.known})
+        known = {} if self.known is None else {"none_of_my_classes": not self.known}
+        shown = {} if self.explanation is None else {"explanation": str(self.explanation)}
+        return path | {"predictions": ranking} | known | shown
 
     def line(self, width: int) -> str:
         """One line of text, the path padded to a width."""
@@ -58,7 +63,7 @@ class Prediction:
             f"{printable(name)} {100 * probability:.1f} %"
             for name, probability in zip(self.classes, self.probabilities, strict=True)
         )
-        told = f"none of its classes ({ranking})" if self.known is False else ranking
+        told = f"none of my classes ({ranking})" if self.known is False else ranking
         return f"{printable(str(self.path or 'image')):{width}}  {told}"
 
 
@@ -95,10 +100,7 @@ class Predictor:
         Raises:
             RunError: the network does not run, or gives no numbers.
         """
-        scaled = self.logits(images).astype(np.float64) / self.temperature
-        with np.errstate(invalid="ignore"):
-            shares = np.exp(scaled - scaled.max(1, keepdims=True))
-            shares /= shares.sum(1, keepdims=True)
+        shares = confidence.probabilities(self.logits(images), self.temperature)
         if not np.isfinite(shares).all():
             raise RunError(f"{printable(self.name)} gives numbers that are not finite: its weights are no good")
         return shares

@@ -107,9 +107,13 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
         {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
     )
     write_bytes(folder / WEIGHTS, content)
+    save_card(folder, replace(card, sha256=hashlib.sha256(content).hexdigest()))
+
+
+def save_card(folder: Path, card: Card) -> None:
+    """Write ``config.json`` alone, beside weights that stay as they are."""
     rows = None if card.table is None else card.table.model_dump(mode="json")
-    fields = {**asdict(replace(card, table=None)), "table": rows, "sha256": hashlib.sha256(content).hexdigest()}
-    write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
+    write_text(folder / CARD, json.dumps({**asdict(replace(card, table=None)), "table": rows}, indent=2) + "\n")
 
 
 def ships(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
-from flyweight.images import decode
+from flyweight.images import decode, sizing
 
 SHAPE = (3, 32, 32)
 
@@ -221,7 +221,7 @@ def test_the_three_ways_to_one_size(size):
     expected = {
         "squash": image.resize((24, 32), bicubic),
         "crop": ImageOps.fit(image, (24, 32), bicubic),
-        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(decode.GREY,) * 3),
+        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(sizing.GREY,) * 3),
     }
     for resize, wanted in expected.items():
         assert (decode.decode(raw.getvalue(), (3, 32, 24), resize) == np.array(wanted)).all(), resize

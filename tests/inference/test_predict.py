@@ -28,7 +28,8 @@ def files(tmp_path):
 
 def test_predictions_are_the_networks_softmax_best_first(sprint, files):
     images = np.stack([np.array(Image.open(path)) for path in files])
-    shares = logits(sprint.model, images, sprint.card.mean, sprint.card.std).softmax(1)
+    shares = logits(sprint.model, images, sprint.card.mean, sprint.card.std)
+    shares = (shares / sprint.card.temperature).softmax(1)
     for answer, expected in zip(predicted(Loaded(sprint), files, top=10, batch_size=2), shares, strict=True):
         assert answer.error is None
         assert list(answer.probabilities) == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-5)
