@@ -74,19 +74,12 @@ def predict(
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
-    if csv is not None:
-        if as_json:
-            raise FlyweightError("--csv and --json: choose one")
-        predictions.table_or_raise(csv)
+    predictions.table_or_raise(csv, as_json)
     paths = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         predictor = opened(network, fast)
     maps = None if explain is None else _maps(predictor, explain, paths, force)
-    told: predictions.Told = predictions.Text(paths)
-    if csv is not None:
-        told = predictions.Table(csv, predictor, top)
-    elif as_json:
-        told = predictions.Json()
+    told = predictions.teller(csv, as_json, predictor, paths, top)
     images = [_standard_input() if path == STDIN else path for path in paths]
     return _tell(zip(predicted(predictor, images, top, paths=paths), images, strict=True), told, maps)
 
