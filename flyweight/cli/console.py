@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from types import TracebackType
 from typing import Self
@@ -21,13 +22,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# messages go to standard error, so that what a command computes can be piped
-err = Console(stderr=True, emoji=False)
+from flyweight.machine import launched
+
+# messages go to standard error, so that what a command computes can be piped; of several processes the first one speaks
+err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
 
 
 def answer(text: str) -> None:
     """Print what a command was asked for to standard output."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    if launched.rank() == 0:
+        sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def answer_json(content: object) -> None:
@@ -38,6 +42,19 @@ def answer_json(content: object) -> None:
 def say(message: str) -> None:
     """Print a line for a person; whatever it holds is text and no markup."""
     err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Say why this process ends, where no other one of its job has said so before."""
+    if launched.world() > 1:
+        from flyweight.machine.together import first_to_tell
+
+        if not first_to_tell():
+            return
+        err.quiet = False
+        if launched.rank() > 0:
+            message = f"{message} (process {launched.rank() + 1} of {launched.world()}, on {platform.node()})"
+    say(f"flyweight: {message}")
 
 
 def banner(note: str) -> None:

@@ -59,7 +59,6 @@ def train(
         recipe: A built-in recipe or a YAML file of yours; with --data alone: images.
     """
     from flyweight import recipes
-    from flyweight.runs.folder import Run
 
     if recipe is None and resume is None and data is not None:
         recipe = recipes.FOR_IMAGES
@@ -76,14 +75,15 @@ def train(
     if changes or epochs is not None or seed is not None or out is not None:
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
     assert resume is not None
-    folder = Run.open(resume)
-    plan = job.with_data(folder.recipe(), data)
+    folder, plan = job.open_run(resume)
+    plan = job.with_data(plan, data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
 
 
 def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
+    from flyweight.machine.together import from_first
     from flyweight.recipes.sections import DataConfig
     from flyweight.runs.card import find_trained
     from flyweight.training import start
@@ -98,7 +98,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     dataset, note = job.load_data(plan.data, fallback)
     if note is not None:
         plan = plan.model_copy(update={"data": DataConfig(name=fallback)})
-    plan = plan.model_copy(update={"train": settle(plan.train, len(dataset.train))})
+    plan = plan.model_copy(update={"train": from_first(settle(plan.train, len(dataset.train)))})
     found = dataset.spec
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)
@@ -111,13 +111,12 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
 def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
 
-    from flyweight.machine.device import processes
+    from flyweight.machine.together import processes
     from flyweight.networks.build import build
     from flyweight.training import loop as training
     from flyweight.training.interrupt import Terminated
 
     main = processes().is_main_process
-    err.quiet = not main
     torch.manual_seed(plan.train.seed)
     network = build(plan.model, dataset.spec)
     how = f"{plan.train.epochs} epochs, {plan.train.batch_size} images a step, seed {plan.train.seed}"

@@ -1,17 +1,11 @@
-"""What the machine offers: processes, and the precision and workers that it gains from."""
+"""The precision and the workers that the machine gains from, and the batches that the data does."""
 
 from __future__ import annotations
 
 import torch
-from accelerate import PartialState
 
+from flyweight.machine.together import processes
 from flyweight.recipes.sections import TrainConfig
-
-
-def processes() -> PartialState:
-    """The processes of this training: one, or those that torchrun started, with gloo where there is no accelerator."""
-    # without being told so, accelerate takes processes on a machine without an accelerator for unrelated ones
-    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def settle(config: TrainConfig, images: int) -> TrainConfig:

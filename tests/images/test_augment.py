@@ -10,6 +10,7 @@ import torch
 from flyweight.errors import FlyweightError
 from flyweight.images import augment
 from flyweight.images.augment import Augmenter
+from flyweight.machine.together import Share
 from flyweight.recipes.sections import AugmentConfig
 from flyweight.training.batches import Batches
 
@@ -100,7 +101,7 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
     """Trap 2: workers emit the same stream, and every epoch repeats the first."""
 
     def batches(count):
-        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)
+        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32), 0)
         positions = [(epoch, step) for epoch in range(2) for step in range(6)]
         loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=positions, num_workers=count)
         return [(images.clone(), labels.clone()) for images, labels in loader]
@@ -116,14 +117,16 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
 
 def test_an_epoch_shows_each_image_once_and_processes_share_it(striped):
     def labels(rank, world):
-        batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, world)
+        batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32, rank, world), 0)
         for step in range(6):
             batches[0, step]
         return batches._drawn.indices
 
     assert sorted(labels(0, 1)) == list(range(192))
-    whole = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)[0, 0][0]
-    halves = [Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, 2)[0, 0][0] for rank in (0, 1)]
+    whole = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32), 0)[0, 0][0]
+    halves = [
+        Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32, rank, 2), 0)[0, 0][0] for rank in (0, 1)
+    ]
     assert torch.equal(whole[0::2], halves[0])
     assert torch.equal(whole[1::2], halves[1])
 
