@@ -21,7 +21,7 @@ from torch import Tensor
 
 from flyweight.errors import FlyweightError, PeerError
 from flyweight.machine import launched
-from flyweight.text import one_line
+from flyweight.text import one_line, short
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def my_share(size: int) -> Share:
     if (size + 1) // 2 < state.num_processes:
         raise FlyweightError(
             f"train.batch_size: {size} images are too few for {state.num_processes} processes, each of which takes a"
-            f" pair at least: choose {2 * state.num_processes} or more, or fewer processes"
+            f" pair at least: choose {2 * state.num_processes - 1} or more, or fewer processes"
         )
     return Share(size, state.process_index, state.num_processes)
 
@@ -137,7 +137,8 @@ def _met() -> Iterator[None]:
     except RuntimeError as error:
         if launched.world() == 1:
             raise
-        reason = one_line(error)
+        # of what gloo says, without its source's line and its guesses
+        reason = short(one_line(error).rpartition("] ")[2].partition(". ")[0].removeprefix("]: "), 100)
         raise PeerError(
             f"another process of this job has ended, and this one with it ({reason}); the last checkpoint is whole:"
             " start all of them again with --resume and the run folder"

@@ -184,7 +184,12 @@ class Dropout(nn.Dropout):
 
 
 # the integer type as wide as a floating one, to build numbers from their bits
-_BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+_BITS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+}
 
 
 def _dense(x: Tensor) -> bool:
