@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from types import TracebackType
 from typing import Self
@@ -45,16 +44,16 @@ def say(message: str) -> None:
 
 
 def complain(message: str) -> None:
-    """Say why this process ends, where no other one of its job has said so before."""
-    if launched.world() > 1:
-        from flyweight.machine.together import first_to_tell
+    """Say why this process ends, where no other one of its job on this machine has said so before."""
+    if launched.world() == 1:
+        say(f"flyweight: {message}")
+        return
+    from flyweight.machine.together import to_be_told
 
-        if not first_to_tell():
-            return
+    told = to_be_told(message)
+    if told is not None:
         err.quiet = False
-        if launched.rank() > 0:
-            message = f"{message} (process {launched.rank() + 1} of {launched.world()}, on {platform.node()})"
-    say(f"flyweight: {message}")
+        say(f"flyweight: {told}")
 
 
 def banner(note: str) -> None:

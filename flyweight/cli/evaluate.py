@@ -13,6 +13,7 @@ from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command
 from flyweight.errors import FlyweightError
+from flyweight.machine import launched
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -52,6 +53,7 @@ def evaluate(
     from flyweight.evaluation import evaluate as evaluation
     from flyweight.evaluation import robustness
     from flyweight.machine.allocator import keep_freed_memory
+    from flyweight.machine.together import agree_on
     from flyweight.runs.card import find_trained, load_trained, ships
 
     keep_freed_memory()
@@ -59,12 +61,14 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = load_trained(source)
         dataset = job.load_tested(trained, data)
-        scores = evaluation.evaluate(trained, dataset)
-        results = _on_damaged(trained, dataset) if damaged else []
+        agree_on({"the network's SHA-256": trained.card.sha256, "the data's fingerprint": dataset.fingerprint})
+        scores = evaluation.evaluate(trained, dataset, together=True)
+        # the damages follow from one another, image by image: one process alone can tell
+        results = _on_damaged(trained, dataset) if damaged and launched.rank() == 0 else []
     # what a run's report speaks of stays; what ships is not ours to write beside
     if out is None and data is None and not ships(source):
         out = source
-    if out is not None:
+    if out is not None and launched.rank() == 0:
         _make(out)
         evaluation.write(scores, out)
     if as_json:

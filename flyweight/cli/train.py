@@ -83,11 +83,12 @@ def train(
 def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
-    from flyweight.machine.together import from_first
+    from flyweight.machine.together import agree_on
     from flyweight.recipes.sections import DataConfig
     from flyweight.runs.card import find_trained
     from flyweight.training import start
     from flyweight.training.checks import check_trainable
+    from flyweight.training.resume import facts
 
     # before the data where that is possible: a typo should not cost a download
     for trained in (plan.train.start, plan.train.teacher):
@@ -98,13 +99,14 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     dataset, note = job.load_data(plan.data, fallback)
     if note is not None:
         plan = plan.model_copy(update={"data": DataConfig(name=fallback)})
-    plan = plan.model_copy(update={"train": from_first(settle(plan.train, len(dataset.train)))})
+    plan = plan.model_copy(update={"train": settle(plan.train, len(dataset.train))})
     found = dataset.spec
     if network is None or spec is None or (spec.shape, len(spec.classes)) != (found.shape, len(found.classes)):
         network = job.check_rules(plan, found)
     check_trainable(network, dataset, plan)
     if plan.train.start is not None:
         start.find(plan.train.start, network, found.classes)
+    agree_on(facts(plan, dataset))
     return job.create_run(out, plan), plan, dataset, note
 
 

@@ -6,7 +6,8 @@ With one process all of it does nothing. A process that is gone is a `PeerError`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,19 +115,50 @@ def of_all(value: T) -> list[T]:
     return told
 
 
-def first_to_tell() -> bool:
-    """Whether no other process of this job has told its error yet: one that ends takes all others with it."""
-    if launched.world() == 1:
-        return True
+def agree_on(facts: Mapping[str, Any]) -> None:
+    """Go on only where all processes are about to do the same.
+
+    Args:
+        facts: what must be equal, by what a person calls it.
+
+    Raises:
+        FlyweightError: one is another in two of them; all raise it.
+    """
+    first, *others = of_all(dict(facts))
+    for number, other in enumerate(others, start=2):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise FlyweightError(
+                    f"{name} is {short(repr(value), 80)} in the first process and {short(repr(other.get(name)), 80)} in"
+                    f" process {number}: give all machines the same call and the same data"
+                )
+
+
+def to_be_told(message: str) -> str | None:
+    """What this process should say where it ends by an error: one that does takes all others of its job with it.
+
+    The reason is the message of the first one that fails. One process of each machine tells it.
+
+    Args:
+        message: why this one ends.
+
+    Returns:
+        what to print; none: another process of this machine does.
+    """
+    if launched.rank() > 0:
+        message = f"{message} (process {launched.rank() + 1} of {launched.world()}, on {platform.node()})"
     try:
         # torchrun's own store, which outlives the processes
         store = dist.TCPStore(
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5),
             wait_for_workers=False,
         )  # fmt: skip
-        return store.add(f"flyweight/told/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        why, machine = f"flyweight/{attempt}/why", f"flyweight/{attempt}/{os.environ.get('GROUP_RANK', '0')}"
+        reason = store.compare_set(why, "", message).decode()
+        return reason if store.add(machine, 1) == 1 else None
     except (KeyError, ValueError, RuntimeError):
-        return True
+        return message
 
 
 @contextmanager

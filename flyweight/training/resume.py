@@ -21,6 +21,11 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, values in settings.items() for key, value in values.items()}
 
 
+def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What all processes of a training must have alike, by what a person calls it."""
+    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
+
+
 def check_resumable(
     run: Run, recipe: Recipe, dataset: Dataset, teacher: str | None, content: Mapping[str, Any] | None
 ) -> None:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flyweight.data import Dataset
-from flyweight.errors import DivergedError, FlyweightError
+from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
 from flyweight.machine.device import batch_size
-from flyweight.machine.together import from_first, my_share, processes, summed
+from flyweight.machine.together import agree_on, from_first, my_share, processes, summed
 from flyweight.networks.build import table
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import Recipe
@@ -35,7 +35,7 @@ from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
-from flyweight.training.resume import check_resumable, decisive
+from flyweight.training.resume import check_resumable, decisive, facts
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
 
@@ -233,7 +233,7 @@ class Trainer:
             FlyweightError: none of that network's weights fits.
         """
         content = from_first(self._found() if self.main else None)
-        self._agree_on_the_job()
+        agree_on(facts(self.recipe, self.dataset))
         if content is None:
             self._begin()
             pooled.agree([self.state.network], random=True)
@@ -256,13 +256,3 @@ class Trainer:
             self.observer.note(message)
         check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
         return content
-
-    def _agree_on_the_job(self) -> None:
-        """Refuse to train together on other data, or by another recipe."""
-        own = decisive(self.recipe) | {"the data's fingerprint": self.dataset.fingerprint}
-        for key, value in from_first(own).items():
-            if own.get(key) != value:
-                raise FlyweightError(
-                    f"{key} is {own.get(key)!r} here and {value!r} in the first process: give all machines the same"
-                    " call and the same data"
-                )

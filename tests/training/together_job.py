@@ -18,12 +18,15 @@ from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
 from flyweight.machine.together import my_share, processes
 from flyweight.networks.build import build
+from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import ZOO, load_trained
 from flyweight.runs.folder import Run
 from flyweight.training import loop, pooled
 
 # an odd batch, so that the shares are not equal
+ROWS = ({"width": 8, "stride": 2}, {"width": 8}, {"width": 8, "dilation": 2}, {"width": 8, "dilation": 4})
+TABLE = Network.model_validate({"blocks": [ROWS]})
 EXACT = (("sprint", None, 7), ("course", 0.1, 5), ("dilated", None, 4))
 
 
@@ -67,9 +70,9 @@ def recipe():
     changes = (
         "data.name=digits", "train.epochs=2", "train.batch_size=15", "train.learning_rate=0.02", "train.ema=0.9",
         "train.mixup=0.4", "train.precision=float32", "train.workers=0", "train.label_smoothing_end=0", "train.keep=9",
-        "model.dropout=0.1",
     )  # fmt: skip
-    return recipes.load("sprint", changes)
+    plan = recipes.load("sprint", changes)
+    return plan.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
 
 
 def fit(folder):
