@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
+from flyweight.machine import launched
 from flyweight.machine.together import Share
 
 
@@ -150,7 +151,8 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
 
 
 def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal, and torchrun sends SIGTERM to all; the workers must live until the
-    # main process has saved its state, and end when that does
+    # Ctrl-C reaches every process of the terminal; the workers must live until the main process has saved its state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if launched.world() > 1:
+        # torchrun sends SIGTERM to them, too, and kills what is left half a minute later
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))

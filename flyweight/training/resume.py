@@ -23,7 +23,7 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
 
 def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """What all processes of a training must have alike, by what a person calls it."""
-    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
+    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint[:12]}
 
 
 def check_resumable(
