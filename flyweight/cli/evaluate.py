@@ -61,9 +61,7 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = load_trained(source)
         dataset = job.load_tested(trained, data)
-        agree_on(
-            {"the network's SHA-256": trained.card.sha256[:12], "the data's fingerprint": dataset.fingerprint[:12]}
-        )
+        agree_on({"the network's SHA-256": trained.card.sha256, "the data's fingerprint": dataset.fingerprint})
         scores = evaluation.evaluate(trained, dataset, together=True)
         # the damages follow from one another, image by image: one process alone can tell
         results = _on_damaged(trained, dataset) if damaged and launched.rank() == 0 else []

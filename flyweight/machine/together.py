@@ -129,7 +129,7 @@ def agree_on(facts: Mapping[str, Any]) -> None:
         for name, value in first.items():
             if other.get(name) != value:
                 raise FlyweightError(
-                    f"{name} is {short(repr(value), 80)} in the first process and {short(repr(other.get(name)), 80)} in"
+                    f"{name} is {short(repr(value), 60)} in the first process and {short(repr(other.get(name)), 60)} in"
                     f" process {number}: give all machines the same call and the same data"
                 )
 

@@ -23,7 +23,7 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
 
 def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """What all processes of a training must have alike, by what a person calls it."""
-    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint[:12]}
+    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
 
 
 def check_resumable(
@@ -45,7 +45,7 @@ def check_resumable(
     if trained_on not in (None, dataset.fingerprint):
         raise RunError(
             f"{run.folder} was trained on other data: its fingerprint is {trained_on[:12]}, that of"
-            f" {dataset.source} is {dataset.fingerprint[:12]}"
+            f" {dataset.source} is {dataset.fingerprint}"
         )
     if content is None:
         if run.weights.is_file() or run.history_jsonl.is_file():

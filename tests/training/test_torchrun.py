@@ -127,16 +127,8 @@ def test_two_machines_of_which_one_has_the_run_folder(tmp_path, environment):
     """Loopback and static rendezvous: each machine has its folder and its cache."""
 
     def both(*call, second=()):
-        meeting = (
-            "--nnodes",
-            "2",
-            "--nproc-per-node",
-            "1",
-            "--master-addr",
-            "127.0.0.1",
-            "--master-port",
-            str(free_port()),
-        )
+        meeting = ("--nnodes", "2", "--nproc-per-node", "1")
+        meeting += ("--master-addr", "127.0.0.1", "--master-port", str(free_port()))
         machines = []
         for number in (0, 1):
             folder = tmp_path / f"machine{number}"
