@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from flyweight.errors import DataError
+from flyweight.errors import DataError, RunError
 from flyweight.images import decode
 from flyweight.inference.classifier import Classifier
 from flyweight.networks.custom import blamed
@@ -67,6 +67,9 @@ def predict(
 
     Yields:
         a prediction for each file, in their order.
+
+    Raises:
+        RunError: what the network says is not finite.
     """
     card = trained.card
     precision: Literal["auto", "float32"] = "auto" if fast else "float32"
@@ -84,7 +87,9 @@ def predict(
         said = {}
         if read:
             with blamed(card.model, f"on {some([str(path) for path in read], 1)}", "mend it"):
-                shares = torch.softmax(classify(np.stack(list(read.values()))), dim=1)
+                logits = classify(np.stack(list(read.values())))
+            _refuse_infinite(trained, list(read), logits)
+            shares = torch.softmax(logits, dim=1)
             best, places = shares.topk(min(top, len(card.classes)))
             said = dict(zip(read, zip(best.tolist(), places.tolist(), strict=True), strict=True))
         for path in batch:
@@ -93,3 +98,12 @@ def predict(
             else:
                 probabilities, order = said[path]
                 yield Prediction(path, tuple(card.classes[place] for place in order), tuple(probabilities))
+
+
+def _refuse_infinite(trained: Trained, paths: Sequence[Path], logits: torch.Tensor) -> None:
+    broken = [str(path) for path, whole in zip(paths, logits.isfinite().all(1).tolist(), strict=True) if not whole]
+    if broken:
+        raise RunError(
+            f"{trained.folder}: the network's output is not finite for {some(broken, 1)}: its weights are of a training"
+            " that failed; train again with a lower train.learning_rate"
+        )

@@ -45,13 +45,8 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         seed: int,
         sampling: Literal["shuffle", "balanced"] = "shuffle",
     ) -> None:
-        self.split, self.augmenter, self.share, self.seed, self.sampling = (
-            dataset.train,
-            augmenter,
-            share,
-            seed,
-            sampling,
-        )
+        self.split, self.augmenter, self.share = dataset.train, augmenter, share
+        self.seed, self.sampling = seed, sampling
         self._epoch, self._drawn = -1, Drawn(np.empty(0, np.int64))
 
     def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
