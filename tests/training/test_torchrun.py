@@ -152,8 +152,9 @@ def test_two_machines_of_which_one_has_the_run_folder(tmp_path, environment):
     results = both(*TRAIN, "--epochs", "2", "--out", "other", second=("--seed", "1"))
     for text, code in results:
         assert code
-        assert ours(text.splitlines()) == [
+        (told,) = ours(text.splitlines())
+        assert told.startswith(
             "flyweight: train.seed is 0 in the first process and 1 in process 2: give all machines the same call and"
             " the same data"
-        ]
+        )
     assert not (tmp_path / "machine0" / "other").exists()
