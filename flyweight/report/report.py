@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "processor": "processor",
     "cores": "processor cores",
     "threads": "threads",
+    "processes": "processes",
     "device": "device",
     "precision": "precision of the training",
     "platform": "platform",
