@@ -218,14 +218,29 @@ def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """RGB or grey in 8 bits a channel."""
     if image.mode.startswith("I;16"):
-        # `convert` would clip everything above 255 to white
-        return Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
+        # `convert` would clip everything above 255 to white, and forget which grey is transparent
+        values = np.array(image).astype(np.uint16)
+        eight = (values >> 8).astype(np.uint8)
+        clear = image.info.get("transparency")
+        return Image.fromarray(np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight)
     if image.mode in ("I", "F"):
         values = np.array(image).astype(np.float64)
-        # 16-bit greys in a wider type, shares of white, as scientific images have them, or a scale of their own
-        high = 65535.0 if values.max() > 255 else 1.0 if image.mode == "F" and values.max() <= 1 else 255.0
-        return Image.fromarray(np.clip(values * (255 / high), 0, 255).astype(np.uint8))
+        # what is no number is black, and the infinite white
+        levels = np.clip(values * (255 / _white(values, image.mode)), 0, 255)
+        return Image.fromarray(np.nan_to_num(levels, nan=0.0).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _white(values: np.ndarray, mode: str) -> float:
+    """Which of an image's numbers is white: the end of the narrowest scale that holds them all.
+
+    Args:
+        values: float64; those that are not finite do not count.
+        mode: ``I``, whose numbers have up to 32 bits, or ``F``, as scientific images have them: mostly shares of white.
+    """
+    scales = (255.0, 2.0**16 - 1, 2.0**31 - 1) if mode == "I" else (1.0, 255.0, 2.0**16 - 1)
+    brightest = float(values.max(initial=0, where=np.isfinite(values)))
+    return next((scale for scale in scales if brightest <= scale), brightest)

@@ -78,6 +78,31 @@ def test_greys_of_floating_point_are_shares_of_white(tmp_path):
     assert (decode.read(path, (1, 32, 32))[..., 0] == (ramp * 255).astype(np.uint8)).all()
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_one_pixel_that_is_no_number_changes_no_other(tmp_path, odd):
+    ramp = np.linspace(0, 1, 32, dtype=np.float32)[None].repeat(32, 0)
+    ramp[3, 5] = odd
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    expected = (np.nan_to_num(np.clip(ramp, 0, 1)) * 255).astype(np.uint8)
+    assert (decode.read(tmp_path / "a.tif", (1, 32, 32))[..., 0] == expected).all()
+
+
+@pytest.mark.parametrize("white", [255, 65535, 2**31 - 1])
+def test_greys_of_32_bits_have_the_narrowest_scale_that_holds_them(tmp_path, white):
+    ramp = np.linspace(0, white, 32).astype(np.int32)[None].repeat(32, 0)
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    seen = decode.read(tmp_path / "a.tif", (1, 32, 32))[0, :, 0].astype(int)
+    assert np.abs(seen - np.linspace(0, 255, 32)).max() <= 1
+
+
+def test_a_transparent_grey_of_16_bits_is_white(tmp_path):
+    grey = (np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=int(grey[4, 4]))
+    seen = decode.read(tmp_path / "a.png", (1, 32, 32))[..., 0]
+    assert seen[4, 4] == 255
+    assert (np.delete(seen.ravel(), 4 * 32 + 4) == np.delete((grey >> 8).ravel(), 4 * 32 + 4)).all()
+
+
 def test_a_network_of_grey_images_gets_grey(tmp_path):
     pixels = colours()
     grey = np.array(Image.fromarray(pixels).convert("L"))
