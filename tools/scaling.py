@@ -46,7 +46,7 @@ def main() -> None:
         say(f"round {number}: one {one:,.0f}, {options.processes} together {both:,.0f}, apart {apart:,.0f} images/s")
     threads = os.environ.get("OMP_NUM_THREADS", "as many as torch takes")
     say(
-        f"{options.recipe}, {options.images} images, threads a process: {threads}; medians of {options.rounds}, images/s"
+        f"{options.recipe}, {options.images} images, {threads} threads a process; images/s, medians of {options.rounds}"
     )
     base = median(speeds["one"])
     for name, what in (
