@@ -45,9 +45,7 @@ def main() -> None:
             speeds.setdefault(name, []).append(value)
         say(f"round {number}: one {one:,.0f}, {options.processes} together {both:,.0f}, apart {apart:,.0f} images/s")
     threads = os.environ.get("OMP_NUM_THREADS", "as many as torch takes")
-    say(
-        f"{options.recipe}, {options.images} images, {threads} threads a process; images/s, medians of {options.rounds}"
-    )
+    say(f"{options.recipe}, {options.images} images, {threads} threads each; images/s, medians of {options.rounds}")
     base = median(speeds["one"])
     for name, what in (
         ("one", "one process"),
