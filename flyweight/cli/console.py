@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from flyweight.machine import launched
+from flyweight.text import printable
 
 # messages go to standard error, so that what a command computes can be piped; of several processes the first one speaks
 err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
@@ -39,8 +40,9 @@ def answer_json(content: object) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line for a person; whatever it holds is text and no markup."""
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    """Print a line for a person; whatever it holds is text, no markup, and nothing that a terminal obeys."""
+    lines = [printable(line) for line in message.split("\n")]
+    err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:
