@@ -91,9 +91,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
         message, code = _told(error)
-        from flyweight.cli.console import say
+        from flyweight.cli.console import complain
 
-        say(f"flyweight: {message}")
+        complain(message)
         return code
 
 

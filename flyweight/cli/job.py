@@ -229,14 +229,19 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
 
 
 def create_run(folder: Path | None, plan: Recipe) -> Run:
-    """One run folder for all processes of a training that torchrun started."""
-    from accelerate.utils import broadcast_object_list
-
-    from flyweight.machine.device import processes
+    """One run folder for all processes of a training, made by the first one, on its machine."""
+    from flyweight.machine.together import from_first, processes
     from flyweight.runs.folder import Run
 
-    state = processes()
-    path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
-    if state.num_processes > 1:
-        broadcast_object_list(path)
-    return Run(Path(path[0]))
+    made = str(Run.create(folder, plan).folder) if processes().is_main_process else ""
+    return Run(Path(from_first(made)))
+
+
+def open_run(folder: Path) -> tuple[Run, Recipe]:
+    """A run folder that exists and its recipe, read by the first process: the others' machines may not have it."""
+    from flyweight.machine.together import from_first, processes
+    from flyweight.runs.folder import Run
+
+    recipe = from_first(Run.open(folder).recipe() if processes().is_main_process else None)
+    assert recipe is not None
+    return Run(folder), recipe
