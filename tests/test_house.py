@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation",
     "report",
     "export",
+    "search",
     "bench",
     "cli",
 )

@@ -143,7 +143,7 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
         for row in rows:
             size = (high.size, wide.size)
             live = [axis.through(row) for axis in axes]
-            if not all(live) or row.residual and (row.width != channels or size != (high.size, wide.size)):
+            if not all(live) or (row.residual and (row.width != channels or size != (high.size, wide.size))):
                 return None
             before, after = size[0] * size[1], high.size * wide.size
             cost = COSTS[row.kind](channels, row, before, after)

@@ -195,13 +195,13 @@ class Proposer:
         return Candidate(Network(blocks=tuple(fitted)), like.phases)
 
     def _possible(self, row: Row, inputs: int) -> Row:
-        changes: dict[str, object] = {}
+        space, changes = self.space, dict[str, object]()
         if row.kernel == 1:
             # of one tap nothing is dilated, padded or done to each channel alone
-            plain = {"dilation": 1, "padding": None, "kind": "dense"}
-            allowed = {"dilation": self.space.dilations, "kind": self.space.kinds}
-            changes = {key: value for key, value in plain.items() if value in allowed.get(key, (None,))}
-        fits = row.width == inputs and row.stride == 1 and (changes.get("padding", row.padding) is None)
+            plain = (("dilation", 1, space.dilations), ("kind", "dense", space.kinds))
+            changes = {key: value for key, value, allowed in plain if value in allowed}
+            changes |= {"padding": None} if "same" in space.paddings else {}
+        fits = row.width == inputs and row.stride == 1 and changes.get("padding", row.padding) is None
         if row.residual and not fits:
             changes["residual"] = False
         return row.model_copy(update=changes) if changes else row

@@ -64,7 +64,9 @@ class Space(Section):
         known = [kind for kind in KINDS if kind in COSTS]
         for kind in kinds:
             if kind not in known:
-                raise ValueError(f"there is no kind of layer {kind!r}{suggestion(kind, known)}, only {', '.join(known)}")
+                raise ValueError(
+                    f"there is no kind of layer {kind!r}{suggestion(kind, known)}, only {', '.join(known)}"
+                )
         return kinds
 
     @field_validator("*")
@@ -83,6 +85,21 @@ class Space(Section):
                 changes["blocks"] = tuple(n for n in self.blocks if n == len(blocks)) or self.blocks
                 changes["rows"] = tuple(n for n in self.rows if n == rule.count) or self.rows
         return self.model_copy(update=changes)
+
+    def choices(self, epochs: tuple[int, ...]) -> dict[str, tuple[Any, ...]]:
+        """What each number of a trial could have been, by its name without the row that it stands in."""
+        return {
+            "width": self.widths,
+            "kind": self.kinds,
+            "kernel": self.kernels,
+            "stride": self.strides,
+            "dilation": self.dilations,
+            "padding": self.paddings,
+            # where a way around a layer does not fit there is none, whatever the choices are
+            "residual": (True, False),
+            "phases": self.phases,
+            "epochs": epochs,
+        }
 
     def holds(self, network: Network) -> bool:
         """Whether the network could be drawn."""

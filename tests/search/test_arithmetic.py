@@ -14,15 +14,15 @@ from flyweight.search.arithmetic import facts
 from flyweight.search.legal import EXCESS, Judge
 from flyweight.search.space import Candidate, Space
 
-SHAPES = [(3, 32, 32), (1, 28, 28), (3, 24, 40)]
+SHAPES = [(3, 16, 16), (1, 14, 14), (3, 12, 20)]
 
 
 def a_table(rng: random.Random, channels: int) -> Network:
     """Any rows that can be built, rules or no rules; narrow, so that 200 of them take seconds."""
     blocks, width = [], channels
-    for _ in range(rng.randint(2, 5)):
+    for _ in range(rng.randint(2, 4)):
         rows = []
-        for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 3)):
             padding = rng.choice((None, None, None, 0, 1))
             row = Row(
                 width=rng.choice((width, rng.randint(1, 12))),
@@ -50,7 +50,7 @@ def tables(count: int):
             continue
         found += 1
         built = build(ModelConfig(network="drawn", table=network), Spec.unnamed(7, shape))
-        yield network, shape, by_hand, analysis.analyze(built, shape)
+        yield by_hand, analysis.analyze(built, shape)
 
 
 def ruleset(rng: random.Random) -> rules.RuleSet:
@@ -71,14 +71,15 @@ def ruleset(rng: random.Random) -> rules.RuleSet:
 
 def test_arithmetic_equals_the_analysis_on_200_random_tables():
     rng, judged = random.Random(1), {True: 0, False: 0}
-    for network, shape, by_hand, found in tables(200):
+    for by_hand, found in tables(200):
         field = found.receptive_field
         assert by_hand.parameters == found.parameters
         assert by_hand.macs == found.macs
         assert by_hand.field == (field.live or (field.height, field.width))
         layers = [layer for block in by_hand.blocks.values() for layer in block]
+        # the classifier, a convolution of one pixel, is no row
         assert [(layer.separable, layer.dilated, layer.strided) for layer in layers] == [
-            (layer.separable, layer.dilated, layer.strided) for layer in found.convolution_layers
+            (layer.separable, layer.dilated, layer.strided) for layer in found.convolution_layers[:-1]
         ]
         chosen = ruleset(rng)
         excess = {
