@@ -94,9 +94,10 @@ def search(
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is searched, whatever is minimised: rules and space, how it is trained, on what."""
+    """What is searched, whatever is minimised: rules and space, the recipe as asked for and as trials have it, data."""
 
     judge: Judge
+    asked: Recipe
     recipe: Recipe
     dataset: Dataset
     note: str | None
@@ -130,9 +131,8 @@ def _subject(plan: Recipe, space: Path | None, hold_out: int | None) -> _Subject
     dataset = job.part_of(whole, held)
     for sentence in set(dataset.notes) - set(whole.notes):
         say(f"note: {sentence}")
-    plan = plan.model_copy(update={"data": held})
     judge = Judge(ruleset, narrowed, dataset.spec, plan.augment)
-    return _Subject(judge, plan, dataset, note, _known(judge))
+    return _Subject(judge, plan, plan.model_copy(update={"data": held}), dataset, note, _known(judge))
 
 
 def _known(judge: Judge) -> tuple[tuple[str, Candidate], ...]:
@@ -168,6 +168,7 @@ def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None
     assert found.recipe.rules is not None
     return Plan(
         out=out,
+        recipe=found.asked,
         prefix=re.sub(r"[^\w.-]+", "_", Path(found.recipe.rules).stem),
         aim=aim,
         steps=rungs(found.recipe.train.epochs, lengths, FACTOR),
@@ -201,7 +202,7 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     trials = Trials(
         open_study(storage, folder, study or f"flyweight-{plan.out.name}", _definition(found, plan)), folder
     )
-    trainer = Trainer(recipe, found.dataset, folder / "trials", found.note)
+    trainer = Trainer(recipe, found.dataset, folder, found.note)
     worker = Worker(plan, trials, proposer, trainer, say, lambda: TrainingBar(err))
     say(_beginning(found, plan, trials))
     code = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flyweight import recipes
 from flyweight.files import write_bytes, write_text
 from flyweight.recipes.sections import Recipe
 from flyweight.report.figures import BLUE, GREY, INK, ORANGE, png, styled
@@ -80,7 +80,15 @@ def draw(results: Sequence[Result], aim: Aim, known: Sequence[str]) -> Figure:
 
 
 def write(out: Path, results: Sequence[Result], aim: Aim, known: Sequence[str], recipe: Recipe) -> list[Path]:
-    """Draw the picture and write the front as recipes; the paths of these, the most accurate network's first."""
+    """Draw the picture and write the front as recipes; the paths of these, the most accurate network's first.
+
+    Args:
+        out: the folder of the search.
+        results: finished trials.
+        aim: what is minimised.
+        known: names of networks that the picture names wherever they are.
+        recipe: how to train the winners: on all training images.
+    """
     write_bytes(out / PICTURE, png(draw(results, aim, known)))
     folder = out / WINNERS
     folder.mkdir(exist_ok=True)
@@ -92,7 +100,9 @@ def write(out: Path, results: Sequence[Result], aim: Aim, known: Sequence[str], 
             f" {cost_text(aim, result.cost)} {UNITS[aim] if aim != 'macs' else 'MACs'}"
         )
         path = folder / f"{result.name}.yaml"
-        write_text(path, recipes.write(plan.model_copy(update={"description": about})))
+        content = plan.model_copy(update={"description": about}).model_dump(mode="json", exclude_defaults=True)
+        # a row a line
+        write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None))
         written.append(path)
     # what the front has left behind
     of_ours = {f"{result.name}.yaml" for result in results}

@@ -45,13 +45,13 @@ class Trainer:
     Attributes:
         recipe: how, with nothing left ``auto``; its network and epochs are the trials' own.
         dataset: whose watched images are held out of the training images.
-        folder: that the run folders lie in.
+        out: the folder of the search, with the run folders in `trials`.
         note: what a reader of a run must know of the data.
     """
 
     recipe: Recipe
     dataset: Dataset
-    folder: Path
+    out: Path
     note: str | None
 
     def train(self, taken: Taken, observer: Observer) -> list[Epoch]:
@@ -62,9 +62,10 @@ class Trainer:
             DivergedError: the loss or the weights are no longer finite.
             KeyboardInterrupt: somebody asked to stop, and all is saved.
         """
-        folder = self.folder / taken.folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only(folder.with_name(f".{folder.name}.lock")):
+        folder, locks = self.out / "trials" / taken.folder, self.out / "workers"
+        for needed in (folder.parent, locks):
+            needed.mkdir(parents=True, exist_ok=True)
+        with _only(locks / f"{taken.folder}.lock"):
             try:
                 return self._fit(self._run(folder, taken), taken, observer)
             except RunError as error:

@@ -22,7 +22,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from flyweight.search.halving import Result
@@ -105,7 +105,9 @@ class Trials:
             attrs: more to keep with it.
         """
         values = {**one.choices(), "epochs": epochs}
-        possible = {key: CategoricalDistribution(choices[key.rpartition(".")[2]]) for key in values}
+        possible: dict[str, BaseDistribution] = {
+            key: CategoricalDistribution(choices[key.rpartition(".")[2]]) for key in values
+        }
         kept = {"name": name, "epochs": epochs, "network": one.as_json(), **attrs}
         waiting = TrialState.WAITING
         self.study.add_trial(optuna.create_trial(state=waiting, params=values, distributions=possible, user_attrs=kept))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight.errors import DivergedError
+from flyweight.recipes.sections import Recipe
 from flyweight.search import told
 from flyweight.search.halving import Aim, Result, best, promoted
 from flyweight.search.legal import Judge
@@ -29,6 +30,7 @@ class Plan:
 
     Attributes:
         out: the folder.
+        recipe: how to train the winners: as it was asked for, with no images held out.
         prefix: of the names of new networks.
         aim: what is minimised beside the errors.
         steps: epochs of each training of a network, the shortest first.
@@ -39,6 +41,7 @@ class Plan:
     """
 
     out: Path
+    recipe: Recipe
     prefix: str
     aim: Aim
     steps: tuple[int, ...]
@@ -223,4 +226,4 @@ class Worker:
     def write(self, results: Sequence[Result]) -> list[Path]:
         """Draw the picture and write the recipes of the front."""
         known = [name for name, _ in self.plan.known]
-        return told.write(self.plan.out, results, self.plan.aim, known, self.trainer.recipe) if results else []
+        return told.write(self.plan.out, results, self.plan.aim, known, self.plan.recipe) if results else []
