@@ -57,45 +57,44 @@ def begun_and_saved(folder, epochs):
     while time.monotonic() < until:
         time.sleep(0.02)
         runs = sorted((folder / "found" / "trials").glob("*"), key=lambda run: run.stat().st_ctime)
-        if len(runs) == 3 and len(Run(runs[-1]).history()) >= 3 and not Run(runs[-1]).weights.exists():
+        if len(runs) == 3 and len(Run(runs[-1]).history()) >= 2 and not Run(runs[-1]).weights.exists():
             break
     assert process.poll() is None, process.communicate()
     return process, Run(max(runs, key=lambda run: (not Run(run).weights.exists(), run.stat().st_ctime)))
 
 
 def test_a_killed_worker_loses_no_trial_and_the_next_goes_on_from_its_checkpoint(folder):
-    process, run = begun_and_saved(folder, 30)
+    process, run = begun_and_saved(folder, 12)
     process.kill()
     process.communicate()
     before, history = finished(study(folder / "found")), run.history()
     assert len(before) == 2
-    assert 3 <= len(history) < 30
-    code, _, err = ended(begun(folder, "--trials", 4, "--epochs", 30, "--lengths", 1, "--out", "found"))
+    assert 2 <= len(history) < 12
+    code, _, err = ended(begun(folder, "--trials", 4, "--epochs", 12, "--lengths", 1, "--out", "found"))
     assert code == 0
     assert "trial 2: its worker is gone, and it is taken up again" in err
     after = finished(study(folder / "found"))
     assert len(after) == 4
     assert before.items() <= after.items()
     # gone on with, not begun anew: the epochs before the kill are the same ones to the microsecond
-    assert len(run.history()) == 30
+    assert len(run.history()) == 12
     assert run.history()[: len(history)] == history
     assert len(run.read_environment()["resumed"]) == 1
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_worker_gives_its_trial_back(folder, sent, code):
-    process, run = begun_and_saved(folder, 30)
-    process.send_signal(sent)
-    got, _, err = ended(process)
-    assert got == code
+def test_an_interrupted_worker_gives_its_trial_back(folder):
+    process, run = begun_and_saved(folder, 12)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process)
+    assert code == 143
     assert "nothing is lost" in err
     states = [trial.state.name for trial in study(folder / "found").trials]
     assert states == ["COMPLETE", "COMPLETE", "WAITING"]
     epochs = len(run.history())
-    assert ended(begun(folder, "--trials", 3, "--epochs", 30, "--lengths", 1, "--out", "found"))[0] == 0
+    assert ended(begun(folder, "--trials", 3, "--epochs", 12, "--lengths", 1, "--out", "found"))[0] == 0
     assert len(finished(study(folder / "found"))) == 3
-    assert len(run.history()) == 30
-    assert epochs >= 3
+    assert len(run.history()) == 12
+    assert epochs >= 2
 
 
 def test_the_time_is_up_in_the_middle_of_a_training(folder):
