@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -77,8 +76,10 @@ def search(
     Args:
         rules: A built-in rule set or a YAML file of yours.
     """
-    from flyweight.search.storage import reached
+    from flyweight.search.storage import hidden, reached
 
+    if storage is not None:
+        hidden(storage)  # an address that is none is told before the data is read
     if trials is None and hours is None:
         raise FlyweightError("say how long to search: --trials 100, --hours 0.5, or both")
     counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
@@ -191,11 +192,9 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     from flyweight.training.checks import check_trainable
     from flyweight.training.interrupt import Terminated
 
-    # of several workers that were started alike each draws its own
-    proposer = Proposer(found.judge, seed + (0 if storage is None and not plan.out.exists() else os.getpid()))
     settled = settle(found.recipe.train, len(found.dataset.train))
     recipe = found.recipe.model_copy(update={"train": settled})
-    first = plan.known[0][1] if plan.known else proposer.propose((), ())
+    first = plan.known[0][1] if plan.known else Proposer(found.judge, seed).propose((), ())
     network = build(ModelConfig(network="drawn", table=first.network), found.dataset.spec)
     check_trainable(network, found.dataset, recipe)
     folder = _folder(plan.out)

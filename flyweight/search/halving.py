@@ -68,14 +68,18 @@ def front(results: Iterable[Result]) -> list[Result]:
     return kept
 
 
-def ranked(results: Iterable[Result]) -> list[Result]:
-    """The front, then the front of the others and so on; within a front the most accurate first."""
+def ranked(results: Iterable[Result], reference: str = "") -> list[Result]:
+    """The front, then the front of the others and so on; within a front the most accurate first.
+
+    What beats the network that all are compared with comes before all others: it is what is looked for.
+    """
     left, order = list(results), list[Result]()
+    compared_with = [result for result in left if result.name == reference]
     while left:
         best = front(left)
         order += best
         left = [result for result in left if result not in best]
-    return order
+    return sorted(order, key=lambda result: not any(result.beats(other) for other in compared_with))
 
 
 def longest(results: Iterable[Result]) -> list[Result]:
@@ -87,11 +91,11 @@ def longest(results: Iterable[Result]) -> list[Result]:
     return list(found.values())
 
 
-def best(results: Sequence[Result]) -> list[Result]:
+def best(results: Sequence[Result], reference: str = "") -> list[Result]:
     """One result a network, those trained longest first, and within them the ranks: what new ones are bred from."""
     of_each = longest(results)
     steps = sorted({result.epochs for result in of_each}, reverse=True)
-    return [one for epochs in steps for one in ranked(result for result in of_each if result.epochs == epochs)]
+    return [one for epochs in steps for one in ranked((one for one in of_each if one.epochs == epochs), reference)]
 
 
 def compared(results: Sequence[Result]) -> list[Result]:
@@ -119,7 +123,7 @@ def promoted(
     for place in reversed(range(len(steps) - 1)):
         here = [result for result in results if result.epochs == steps[place]]
         quota = len(here) // factor
-        chosen = ranked(here)[:quota]
+        chosen = ranked(here, reference)[:quota]
         chosen += [result for result in here if result.name == reference and quota]
         for result in chosen:
             if (result.name, steps[place + 1]) not in taken:

@@ -14,10 +14,16 @@ from flyweight.search.space import Candidate
 T = TypeVar("T")
 STEPS, STARTS = 400, 50
 """Small steps towards a legal network before another start, and starts before it is given up."""
-FRESH, CROSSED = 0.15, 0.25
+FRESH, CROSSED = 0.1, 0.25
 """Shares of networks drawn at random and bred from two; the others are one network changed a little."""
 
+SLOW = "a training step is fast enough on this machine"
+
 Blocks = list[list[Row]]
+
+
+class ExhaustedError(FlyweightError):
+    """There is no network left to try."""
 
 
 class Proposer:
@@ -26,10 +32,11 @@ class Proposer:
     Args:
         judge: who knows space and rules.
         seed: of all that is drawn.
+        fast: whether a step of the network's training is fast enough on this machine.
     """
 
-    def __init__(self, judge: Judge, seed: int) -> None:
-        self.judge, self.space = judge, judge.space
+    def __init__(self, judge: Judge, seed: int, fast: Callable[[Candidate], bool] = lambda one: True) -> None:
+        self.judge, self.space, self.fast = judge, judge.space, fast
         self.random = random.Random(seed)
 
     def propose(self, best: Sequence[Candidate], tried: Container[str]) -> Candidate:
@@ -40,18 +47,22 @@ class Proposer:
             tried: keys of networks that are not wanted again.
 
         Raises:
+            ExhaustedError: all have been tried.
             FlyweightError: none is found.
         """
         for start in range(STARTS):
             # where breeding only leads to what was tried already, others come in
             draft = self._draft(best if start < STARTS // 2 else ())
             legal = self._legal(draft, tried)
-            if legal is not None and self.judge.prove(legal).passed:
+            if legal is None or not self.judge.prove(legal).passed:
+                continue
+            if self.fast(legal):
                 return legal
+            self.judge.refused[SLOW] += 1
         reasons = self.judge.rejected + self.judge.refused
         told = ", ".join(f"{name}: {count:,}" for name, count in reasons.most_common(3))
         if not reasons:
-            raise FlyweightError("every network of the space has been tried: widen it with --space")
+            raise ExhaustedError("every network of the space has been tried: widen it with --space")
         raise FlyweightError(
             f"the space holds no legal network that was found: of {self.judge.drawn:,} drawn none obeys all rules"
             f" ({told}): widen it with --space, or relax the rules"

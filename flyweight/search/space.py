@@ -50,6 +50,12 @@ class Space(Section):
         description="most multiply-accumulates forwards of a training step, for each pixel of an image: what costs"
         " more would use up the time of many others; none: any",
     )
+    step_time: float | None = Field(
+        2.0,
+        gt=0,
+        description="most time of a training step, as a multiple of that of the network that all are compared with,"
+        " measured here: layers of equal arithmetic differ tenfold; none: any",
+    )
 
     @field_validator("blocks", "rows", "widths", "strides", "dilations")
     @classmethod

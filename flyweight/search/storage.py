@@ -51,14 +51,14 @@ class _Lock:
         self._lock.release()
 
 
-def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]) -> optuna.Study:
+def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any] | None) -> optuna.Study:
     """The study of a search, new or gone on with.
 
     Args:
         url: of a database; none: a journal in `out`.
         out: the folder of the search.
         name: of the study.
-        definition: what makes it this search: JSON. All workers must have the same.
+        definition: what makes it this search: JSON. All workers must have the same; none: whichever it is.
 
     Raises:
         FlyweightError: the database cannot be reached, or the study is another search's.
@@ -76,11 +76,12 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         study = optuna.create_study(
             storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True
         )
-        before = study.user_attrs.get(DEFINITION)
-        if before is None:
-            study.set_user_attr(DEFINITION, definition)
-    if before is not None and before != json.loads(json.dumps(definition)):
-        differing = [key for key in definition if before.get(key) != json.loads(json.dumps(definition[key]))]
+        mine = json.loads(json.dumps(definition))
+        before = study.user_attrs.get(DEFINITION, mine)
+        if DEFINITION not in study.user_attrs and mine is not None:
+            study.set_user_attr(DEFINITION, mine)
+    if mine is not None and before != mine:
+        differing = [key for key in mine if before.get(key) != mine[key]]
         where = f"{out / JOURNAL}" if url is None else f"the study {name!r} of {hidden(url)}"
         raise FlyweightError(
             f"{where} is that of another search ({', '.join(differing) or 'of another version'} differ): name another"

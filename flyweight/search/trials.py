@@ -68,6 +68,10 @@ class Trials:
         study: of the search.
         out: its folder on this machine.
         grace: seconds without a sign of life after which a worker is taken for dead.
+
+    Attributes:
+        worker: what this one is called: its machine, and its lock there.
+        alone: nobody has worked in the folder before.
     """
 
     def __init__(self, study: optuna.Study, out: Path, grace: float = GRACE) -> None:
@@ -79,6 +83,7 @@ class Trials:
         self._lock = FileLock(self._place)
         self._lock.acquire()
         self.worker = f"{socket.gethostname()}:{self._place.resolve()}"
+        self.alone = len(list(workers.iterdir())) == 1
         self._seen: dict[int, tuple[Any, float]] = {}
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from flyweight.recipes.sections import Recipe
 from flyweight.search import told
 from flyweight.search.halving import Aim, Result, best, promoted
 from flyweight.search.legal import Judge
-from flyweight.search.propose import Proposer
+from flyweight.search.propose import ExhaustedError, Proposer
 from flyweight.search.space import Candidate
 from flyweight.search.training import InUseError, Trainer, cost
 from flyweight.search.trials import Taken, Trials
@@ -142,7 +142,11 @@ class Worker:
                 waiting = False
                 self._work(taken, clock)
             elif self.plan.most is None or self.trials.counted() < self.plan.most:
-                self._propose()
+                try:
+                    self._propose()
+                except ExhaustedError as error:
+                    self.tell(str(error))
+                    return
             elif self.trials.running():
                 if not waiting:
                     self.tell("all trials are taken; waiting for those of other workers, should one of them die")
@@ -165,7 +169,7 @@ class Worker:
         elif first is not None:
             self._add(*first, plan.steps[0])
         else:
-            parents = [result.candidate for result in best(results)] or [one for _, one in plan.known]
+            parents = [result.candidate for result in best(results, plan.reference)] or [one for _, one in plan.known]
             tried = {name.removeprefix(f"{plan.prefix}-") for name in names} | {one.key for _, one in plan.known}
             one = self.proposer.propose(parents[: max(4, len(parents) // 3)], tried)
             self._add(f"{plan.prefix}-{one.key}", one, plan.steps[0])
