@@ -41,7 +41,7 @@ def main() -> None:
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--hold-out", options.hold_out, *options.more)
-        for name, source in chosen(out, options.reference).items():
+        for name, source in chosen(out, options.rules, options.reference).items():
             lines.append(f"| {number} | `{name}` | {row(out / 'trained', name, source, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -51,13 +51,13 @@ def flyweight(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "flyweight", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
-def chosen(out: Path, reference: str) -> dict[str, str]:
+def chosen(out: Path, rules: str, reference: str) -> dict[str, str]:
     """Name and recipe of the reference and of the networks that the search puts against it."""
     from flyweight.search.halving import compared
     from flyweight.search.storage import open_study
     from flyweight.search.trials import Trials
 
-    trials = Trials(open_study(None, out, f"flyweight-{out.name}", None), out)
+    trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
     results = compared(trials.results())
     trials.close()
     beaten = next((result for result in results if result.name == reference), None)

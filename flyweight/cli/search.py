@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     from flyweight.machine.device import settle
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
+    from flyweight.search.pace import Pace
     from flyweight.search.propose import Proposer
     from flyweight.search.storage import open_study
     from flyweight.search.training import Trainer
@@ -198,9 +200,12 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     network = build(ModelConfig(network="drawn", table=first.network), found.dataset.spec)
     check_trainable(network, found.dataset, recipe)
     folder = _folder(plan.out)
-    trials = Trials(
-        open_study(storage, folder, study or f"flyweight-{plan.out.name}", _definition(found, plan)), folder
-    )
+    kept = open_study(storage, folder, study or f"flyweight-{plan.prefix}", _definition(found, plan))
+    trials = Trials(kept, folder)
+    # of several workers that were started alike each draws its own
+    drawn = seed if storage is None and trials.alone else seed + os.getpid()
+    pace = Pace(plan.known[0][1] if plan.known else None, settled, found.judge)
+    proposer = Proposer(found.judge, drawn, pace.allows)
     trainer = Trainer(recipe, found.dataset, folder, found.note)
     worker = Worker(plan, trials, proposer, trainer, say, lambda: TrainingBar(err))
     say(_beginning(found, plan, trials))

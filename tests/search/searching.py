@@ -47,11 +47,11 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 250) -> tuple[int, 
     return process.returncode, out, err
 
 
-def study(out: Path, url: str | None = None, name: str | None = None) -> "optuna.Study":
+def study(out: Path, url: str | None = None, name: str = "flyweight-rules") -> "optuna.Study":
     """What a search has kept, read by Optuna alone."""
     backend = JournalFileBackend(str(out / "trials.journal"))
     storage = url or optuna.storages.JournalStorage(backend)
-    return optuna.load_study(study_name=name or f"flyweight-{out.name}", storage=storage)
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def finished(found: "optuna.Study") -> dict[tuple[str, int], tuple[int, list[float]]]:
