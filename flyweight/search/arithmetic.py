@@ -18,18 +18,20 @@ class Cost(NamedTuple):
 
     Attributes:
         weights: of its convolutions.
+        channels: that they put out.
         macs: for one image.
         values: largest sum of numbers that are alive at once inside it, its input and output included.
     """
 
     weights: int
+    channels: int
     macs: int
     values: int
 
 
 def _dense(inputs: int, row: Row, before: int, after: int) -> Cost:
     weights = row.kernel**2 * inputs * row.width
-    return Cost(weights, weights * after, inputs * before + row.width * after)
+    return Cost(weights, row.width, weights * after, inputs * before + row.width * after)
 
 
 def _separable(inputs: int, row: Row, before: int, after: int) -> Cost:
@@ -37,7 +39,7 @@ def _separable(inputs: int, row: Row, before: int, after: int) -> Cost:
     # a layer with a way around it keeps its input until that is added
     kept = inputs * before if row.residual else 0
     values = max(inputs * (before + after), kept + (inputs + row.width) * after)
-    return Cost(depthwise + pointwise, (depthwise + pointwise) * after, values)
+    return Cost(depthwise + pointwise, inputs + row.width, (depthwise + pointwise) * after, values)
 
 
 COSTS: dict[str, Callable[[int, Row, int, int], Cost]] = {"dense": _dense, "separable": _separable}
@@ -65,6 +67,8 @@ class TableFacts:
 
     Attributes:
         parameters: of all layers.
+        weights: of all convolutions, the classifier included.
+        channels: that all of these put out.
         macs: multiply-accumulates for one image.
         field: (height, width) of the receptive field before the global pooling, in pixels; kernels of which one tap
             alone sees more than padding count as one pixel, as the rules count them.
@@ -76,6 +80,8 @@ class TableFacts:
     """
 
     parameters: int
+    weights: int
+    channels: int
     macs: int
     field: tuple[int, int]
     blocks: dict[str, tuple[Layer, ...]]
@@ -135,7 +141,7 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
     # both axes of a square image fare alike
     axes = (high,) if shape[1] == shape[2] else (high, wide)
     wide = axes[-1]
-    parameters = macs = step_macs = peak = 0
+    parameters = weights = outputs = macs = step_macs = peak = 0
     blocks: dict[str, tuple[Layer, ...]] = {}
     parts = phases(network) if one_phase else None
     for name, rows in network.named():
@@ -148,6 +154,8 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
             before, after = size[0] * size[1], high.size * wide.size
             cost = COSTS[row.kind](channels, row, before, after)
             parameters += cost.weights + 2 * row.width
+            weights += cost.weights
+            outputs += cost.channels
             macs += cost.macs
             phase = next(parts) if parts else None
             step_macs += cost.macs // (phase.spacing * phase.stride) ** 2 if phase else cost.macs
@@ -159,6 +167,8 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
     head = channels * classes
     return TableFacts(
         parameters=parameters + head,
+        weights=weights + head,
+        channels=outputs + classes,
         macs=macs + head,
         field=(high.field, wide.field),
         blocks=blocks,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,52 +11,92 @@ from flyweight import analysis, rules
 from flyweight.images.spec import Spec
 from flyweight.networks.build import build
 from flyweight.recipes.sections import AugmentConfig, ModelConfig
-from flyweight.rules import kinds
-from flyweight.rules.rule import Judgement, Rule
+from flyweight.rules.rule import Judgement
 from flyweight.rules.ruleset import RuleSet
-from flyweight.search.arithmetic import TableFacts, facts
+from flyweight.search.arithmetic import Layer, TableFacts, facts
 from flyweight.search.space import Candidate, Space
 
-Excess = Callable[[Any, TableFacts, Sequence[str]], float]
+Excess = Callable[[Any, TableFacts, Any], float]
 
 
-def _per_block(rule: kinds.ConvolutionsPerBlock, found: TableFacts, blocks: Sequence[str]) -> float:
-    return sum(abs(rule.count - len(found.blocks.get(name, ()))) for name in rule.blocks or blocks)
+def _blocks(rule: Any, found: TableFacts, blocks: Any) -> list[tuple[Layer, ...]] | None:
+    """The layers of the blocks that a rule judges; none: they are named in a way that is left to the proof."""
+    whole = list(found.blocks) if blocks == "auto" else blocks
+    own = rule.blocks or whole
+    if not isinstance(own, list | tuple) or not isinstance(whole, list | tuple):
+        return None
+    # by their places among the rule set's, or by their names
+    names = [whole[place - 1] if isinstance(place, int) and place <= len(whole) else place for place in own]
+    return [found.blocks.get(name, ()) for name in names]
 
 
-def _ends(rule: kinds.BlocksEndStridedOrDilated, found: TableFacts, blocks: Sequence[str]) -> float:
-    last = [found.blocks[name][-1] if name in found.blocks else None for name in rule.blocks or blocks]
-    return sum(layer is None or not (layer.strided or layer.dilated) for layer in last)
+def _per_block(rule: Any, found: TableFacts, blocks: Any) -> float:
+    return sum(abs(rule.count - len(layers)) for layers in _blocks(rule, found, blocks) or ())
 
 
-def _field(rule: kinds.ReceptiveFieldAbove, found: TableFacts, blocks: Sequence[str]) -> float:
-    return max(0, rule.minimum + 1 - min(found.field)) / (rule.minimum + 1)
-
-
-def _count(what: str) -> Excess:
-    def excess(rule: kinds.LayersAtLeast, found: TableFacts, blocks: Sequence[str]) -> float:
-        layers = [layer for block in found.blocks.values() for layer in block]
-        return max(0, rule.at_least - sum(getattr(layer, what) for layer in layers))
+def _ends(*ways: str) -> Excess:
+    def excess(rule: Any, found: TableFacts, blocks: Any) -> float:
+        judged = _blocks(rule, found, blocks) or ()
+        return sum(not (layers and any(getattr(layers[-1], way) for way in ways)) for layers in judged)
 
     return excess
 
 
-def _strides(rule: kinds.NoDownSampling, found: TableFacts, blocks: Sequence[str]) -> float:
-    return sum(layer.strided for block in found.blocks.values() for layer in block)
+def _field(least: int, most: float, found: TableFacts) -> float:
+    return max(0.0, least - min(found.field), max(found.field) - most) / max(1, least)
 
 
-EXCESS: dict[type[Rule], Excess] = {
-    kinds.ConvolutionsPerBlock: _per_block,
-    kinds.BlocksEndStridedOrDilated: _ends,
-    kinds.ReceptiveFieldAbove: _field,
-    kinds.DepthwiseSeparableLayers: _count("separable"),
-    kinds.DilatedLayers: _count("dilated"),
-    kinds.ParametersBelow: lambda rule, found, _: max(0, found.parameters + 1 - rule.limit) / rule.limit,
-    kinds.MacsBelow: lambda rule, found, _: max(0, found.macs + 1 - rule.limit) / rule.limit,
-    kinds.NoDownSampling: _strides,
+def _layers(found: TableFacts) -> list[Layer]:
+    return [layer for block in found.blocks.values() for layer in block]
+
+
+def _at_least(sort: str) -> Excess:
+    return lambda rule, found, _: max(0, rule.at_least - sum(getattr(layer, sort) for layer in _layers(found)))
+
+
+def _layer_count(rule: Any, found: TableFacts, blocks: Any) -> float:
+    sort = {"depthwise_separable": "separable"}.get(rule.of, rule.of)
+    if sort not in ("separable", "dilated", "strided", "convolution"):
+        return 0
+    layers = _layers(found)
+    count = len(layers) if sort == "convolution" else sum(getattr(layer, sort) for layer in layers)
+    least, most = rule.bounds
+    return max(0, least - count, 0 if most is None else count - most)
+
+
+def _peak(rule: Any, found: TableFacts, blocks: Any) -> float:
+    usual = (rule.input, rule.add, rule.pointwise) == ("counted", "separate", "separate")
+    return _over(found.peak_bytes * rule.element_bytes, rule.limit) if usual else 0
+
+
+def _flash(rule: Any, found: TableFacts, blocks: Any) -> float:
+    used = found.weights * rule.weight_bytes + found.channels * rule.channel_bytes + rule.runtime_bytes
+    return _over(used, rule.limit)
+
+
+def _over(used: int, limit: int) -> float:
+    """By what share of a limit more is used than it allows."""
+    return max(0, used - limit) / limit
+
+
+EXCESS: dict[str, Excess] = {
+    "convolutions_per_block": _per_block,
+    "blocks_end_strided_or_dilated": _ends("strided", "dilated"),
+    "blocks_end_strided": _ends("strided"),
+    "receptive_field_above": lambda rule, found, _: _field(rule.minimum + 1, float("inf"), found),
+    "receptive_field_at_most": lambda rule, found, _: _field(0, rule.maximum, found),
+    "receptive_field_within": lambda rule, found, _: _field(rule.minimum, rule.maximum, found),
+    "depthwise_separable": _at_least("separable"),
+    "dilated": _at_least("dilated"),
+    "layer_count": _layer_count,
+    "parameters_below": lambda rule, found, _: _over(found.parameters + 1, rule.limit),
+    "macs_below": lambda rule, found, _: _over(found.macs + 1, rule.limit),
+    "peak_activation_bytes": _peak,
+    "flash_bytes": _flash,
+    "no_down_sampling": lambda rule, found, _: sum(layer.strided for layer in _layers(found)),
 }
-"""How far a table is from obeying a rule, 0 where it obeys; by kind of rule. What is not among them either holds for \
-every table (no max pooling, global average pooling) or is left to the proof."""
+"""How far a table is from obeying a rule, 0 where it obeys, by kind of rule: (the rule, facts, the rule set's blocks).
+What is not among them either holds for every table (no max pooling, global average pooling) or is left to the proof."""
 
 EMPTY, LONG = "a map of at least 2x2 is left", "a training step is short enough"
 """What a search asks for beside the rules."""
@@ -86,7 +126,7 @@ class Judge:
         self.drawn = self.proved = 0
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self._known = [(rule, EXCESS[type(rule)]) for rule in self.ruleset.rules if type(rule) in EXCESS]
+        self._known = [(rule, EXCESS[rule.kind]) for rule in self.ruleset.rules if rule.kind in EXCESS]
 
     def facts(self, candidate: Candidate) -> TableFacts | None:
         """By arithmetic; none: it cannot be built for such images."""

@@ -15,7 +15,6 @@ from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.layers import KINDS
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import Phases
-from flyweight.rules.kinds import ConvolutionsPerBlock
 from flyweight.rules.ruleset import RuleSet
 from flyweight.schema import Section, parse, read_yaml, suggestion
 from flyweight.search.arithmetic import COSTS
@@ -86,10 +85,10 @@ class Space(Section):
         """The space without what such rules forbid in any case: other numbers of blocks and rows than they name."""
         changes: dict[str, tuple[int, ...]] = {}
         for rule in ruleset.rules:
-            blocks = rule.blocks or ruleset.blocks if isinstance(rule, ConvolutionsPerBlock) else ()
-            if isinstance(rule, ConvolutionsPerBlock) and blocks == tuple(f"c{n + 1}" for n in range(len(blocks))):
-                changes["blocks"] = tuple(n for n in self.blocks if n == len(blocks)) or self.blocks
-                changes["rows"] = tuple(n for n in self.rows if n == rule.count) or self.rows
+            named = getattr(rule, "blocks", None) or ruleset.blocks
+            if rule.kind == "convolutions_per_block" and named == tuple(f"c{n + 1}" for n in range(len(named))):
+                changes["blocks"] = tuple(n for n in self.blocks if n == len(named)) or self.blocks
+                changes["rows"] = tuple(n for n in self.rows if n == getattr(rule, "count", n)) or self.rows
         return self.model_copy(update=changes)
 
     def choices(self, epochs: tuple[int, ...]) -> dict[str, tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ except ModuleNotFoundError as missing:  # pragma: no cover - told by the wheel's
 JOURNAL = "trials.journal"
 DEFINITION = "search"
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
 WAIT = 10
 """Seconds within which a server must answer."""
 
@@ -143,4 +145,6 @@ def reached(url: str | None) -> Iterator[None]:
             " goes on once the database answers"
         ) from None
     except OSError as error:
-        raise FlyweightError(f"cannot write the journal of the search: {error.strerror or one_line(error)}") from None
+        if error.errno not in UNWRITABLE:
+            raise
+        raise FlyweightError(f"cannot write in the folder of the search: {error.strerror}; nothing is lost") from None

@@ -66,13 +66,22 @@ class Trainer:
         for needed in (folder.parent, locks):
             needed.mkdir(parents=True, exist_ok=True)
         with _only(locks / f"{taken.folder}.lock"):
+            run = self._run(folder, taken)
             try:
-                return self._fit(self._run(folder, taken), taken, observer)
-            except RunError as error:
-                # nothing of a trial that cannot be gone on with is worth keeping
-                observer.note(f"{error}; the trial begins anew")
+                content, _ = run.load_checkpoint()
+                lost = content is None and (run.weights.is_file() or run.history_jsonl.is_file())
+            except RunError:
+                lost = True
+            if lost:
+                # all checkpoints are damaged or gone: nothing of the trial can be gone on with
+                observer.note(f"{folder} has no whole checkpoint; the trial begins anew")
                 shutil.rmtree(folder)
-                return self._fit(self._run(folder, taken), taken, observer)
+                run = self._run(folder, taken)
+            return self._fit(run, observer)
+
+    def clear(self, taken: Taken) -> None:
+        """Delete the checkpoints of a finished trial: 3 MB each, of which nothing is ever read again."""
+        shutil.rmtree(Run(self.out / "trials" / taken.folder).checkpoints, ignore_errors=True)
 
     def _run(self, folder: Path, taken: Taken) -> Run:
         if Run(folder).config.is_file():
@@ -82,15 +91,12 @@ class Trainer:
         plan = recipe_for(self.recipe, taken.name, taken.candidate)
         return Run.create(folder, plan.model_copy(update={"train": _trained_for(plan, taken.epochs)}))
 
-    def _fit(self, run: Run, taken: Taken, observer: Observer) -> list[Epoch]:
+    def _fit(self, run: Run, observer: Observer) -> list[Epoch]:
         # that of the folder: another machine may have chosen another precision
         plan = run.recipe()
         torch.manual_seed(plan.train.seed)
         network = build(plan.model, self.dataset.spec)
-        history = loop.fit(network, self.dataset, plan, run, observer, self.note).history
-        # 3 MB a trial of which nothing is ever read again
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-        return history
+        return loop.fit(network, self.dataset, plan, run, observer, self.note).history
 
 
 def recipe_for(recipe: Recipe, name: str, candidate: Candidate) -> Recipe:

@@ -210,6 +210,7 @@ class Worker:
             seconds=round(seconds, 2),
             folder=taken.folder,
         )
+        self.trainer.clear(taken)
         if ours:
             self.finished += 1
             self._tell(taken, history[-1].test_accuracy, spent, seconds)

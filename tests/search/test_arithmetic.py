@@ -83,7 +83,7 @@ def test_arithmetic_equals_the_analysis_on_200_random_tables():
         ]
         chosen = ruleset(rng)
         excess = {
-            rule.name: EXCESS[type(rule)](rule, by_hand, chosen.blocks) for rule in chosen.rules if type(rule) in EXCESS
+            rule.name: EXCESS[rule.kind](rule, by_hand, chosen.blocks) for rule in chosen.rules if rule.kind in EXCESS
         }
         proofs = {verdict.name: verdict.passed for verdict in rules.check(found, chosen).verdicts}
         assert {name: not value for name, value in excess.items()} == {name: proofs[name] for name in excess}
