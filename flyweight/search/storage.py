@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import FlyweightError
+from flyweight.files import write_text
 from flyweight.text import one_line, short
 
 try:
@@ -22,7 +23,8 @@ except ModuleNotFoundError as missing:  # pragma: no cover - told by the wheel's
     ) from None
 
 JOURNAL = "trials.journal"
-DEFINITION = "search"
+DEFINITION, RECORD = "search", "search.json"
+"""What makes it this search, as an attribute of the study and as a file in the folder."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
 WAIT = 10
@@ -67,6 +69,9 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    mine, record = json.loads(json.dumps(definition)), out / RECORD
+    if mine is not None and record.is_file():
+        _same(json.loads(record.read_bytes()), mine, f"the folder {out}", "folder with --out")
     with reached(url):
         storage: Any
         if url is None:
@@ -78,18 +83,28 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         study = optuna.create_study(
             storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True
         )
-        mine = json.loads(json.dumps(definition))
-        before = study.user_attrs.get(DEFINITION, mine)
-        if DEFINITION not in study.user_attrs and mine is not None:
+        before = study.user_attrs.get(DEFINITION)
+        if before is None and mine is not None:
             study.set_user_attr(DEFINITION, mine)
-    if mine is not None and before != mine:
-        differing = [key for key in mine if before.get(key) != mine[key]]
-        where = f"{out / JOURNAL}" if url is None else f"the study {name!r} of {hidden(url)}"
-        raise FlyweightError(
-            f"{where} is that of another search ({', '.join(differing) or 'of another version'} differ): name another"
-            f" {'folder with --out' if url is None else 'study with --study'}, or repeat the options that it began with"
-        )
+    if before is not None and mine is not None:
+        _same(before, mine, f"the study {name!r}", "study with --study")
+    if mine is not None and not record.is_file():
+        write_text(record, json.dumps(mine, indent=2) + "\n")
     return study
+
+
+def _same(before: dict[str, Any], mine: dict[str, Any], where: str, another: str) -> None:
+    """Refuse a folder or a study of another search.
+
+    Raises:
+        FlyweightError: what differs.
+    """
+    if before != mine:
+        differing = ", ".join(key for key in mine if before.get(key) != mine[key]) or "the version"
+        raise FlyweightError(
+            f"{where} is that of another search ({differing} differ): name another {another}, or repeat the options"
+            " that it began with"
+        )
 
 
 def _database(url: str) -> Any:

@@ -1,16 +1,9 @@
 """Calls that go wrong: one line each, the documented code, and nothing left behind."""
 
 import pytest
-from searching import CALL, begun, ended, place, study
+from searching import CALL
 
 from flyweight.cli import app
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(place(tmp_path))
-    return tmp_path
 
 
 def refused(capsys, code, *call):
@@ -69,14 +62,12 @@ def test_a_space_without_a_legal_network(folder, capsys, monkeypatch):
     assert not (folder / "found").exists()
 
 
-@pytest.mark.timeout(250)
 def test_the_folder_of_another_search(folder, capsys):
-    assert ended(begun(folder, "--trials", 1, "--epochs", 1, "--out", "found"))[0] == 0
+    assert app.run_command([*CALL, "--trials", "1", "--epochs", "1", "--out", "found"]) == 0
+    capsys.readouterr()
     kept = sorted(path for path in (folder / "found").rglob("*") if path.suffix != ".lock")
     before = (folder / "found" / "trials.journal").read_bytes()
     line = refused(capsys, 2, *CALL, "--trials", "1", "--epochs", "2", "--minimise", "memory", "--out", "found")
-    assert "found/trials.journal is that of another search (--minimise, lengths, recipe differ)" in line
+    assert "found is that of another search (--minimise, lengths, recipe differ)" in line
     assert sorted(path for path in (folder / "found").rglob("*") if path.suffix != ".lock") == kept
-    # Optuna notes that somebody has asked for the study
-    assert (folder / "found" / "trials.journal").read_bytes().startswith(before)
-    assert [trial.state.name for trial in study(folder / "found").trials] == ["COMPLETE"]
+    assert (folder / "found" / "trials.journal").read_bytes() == before

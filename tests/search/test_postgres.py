@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from postgres import server
-from searching import begun, ended, finished, place, study
+from searching import begun, ended, finished, study
 
 from flyweight import rules
 from flyweight.analysis import analyze
@@ -16,12 +16,6 @@ from flyweight.recipes.sections import ModelConfig
 from flyweight.search.space import candidate
 
 URL_OF_NOBODY = "postgresql://me:secret@127.0.0.1:9/flyweight"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
-    return place(tmp_path)
 
 
 @contextmanager
