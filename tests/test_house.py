@@ -29,6 +29,7 @@ ROOMS = (
     "report",
     "export",
     "search",
+    "timm",
     "bench",
     "cli",
 )
