@@ -22,6 +22,8 @@ from flyweight.training.history import Observer
 
 PAUSE = 0.5
 """Seconds between two looks, while all that is left is other workers'."""
+REDRAWN = 5.0
+"""Seconds between two pictures: small networks are trained faster than they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Worker:
         self.proposing = 0.0
         self.finished = 0
         self._front: list[str] = []
+        self._drawn = -REDRAWN
 
     def run(self) -> None:
         """Search until there are enough trials or the time is up.
@@ -222,7 +225,9 @@ class Worker:
             f"trial {taken.number}: {taken.name}, {epochs}: {accuracy:.2f} %, {told.cost_text(plan.aim, spent)}"
             f" {plan.aim}, {seconds:.1f} s"
         )
-        self.write(results)
+        if time.monotonic() >= self._drawn + REDRAWN:
+            self.write(results)
+            self._drawn = time.monotonic()
         lines = told.table(results, plan.aim, plan.reference)
         if lines != self._front:
             self._front = lines

@@ -101,11 +101,11 @@ def test_an_interrupted_worker_gives_its_trial_back(folder, capsys, sent, code):
 
     def interrupt():
         while not runs:
-            time.sleep(0.01)
-            runs.extend(filter(None, [saved(folder, 40)]))
+            time.sleep(0.002)
+            runs.extend(filter(None, [saved(folder, 15)]))
         os.kill(os.getpid(), sent)
 
-    call = ("--trials", 3, "--epochs", 40, "--lengths", 1)
+    call = ("--trials", 3, "--epochs", 15, "--lengths", 1)
     watch = threading.Thread(target=interrupt, daemon=True)
     watch.start()
     got, _, err = search(capsys, *call)
@@ -118,7 +118,7 @@ def test_an_interrupted_worker_gives_its_trial_back(folder, capsys, sent, code):
     assert search(capsys, *call)[0] == 0
     assert len(finished(study(folder / "found"))) == 3
     assert runs[0].history()[: len(before)] == before
-    assert len(runs[0].history()) == 40
+    assert len(runs[0].history()) == 15
 
 
 def test_the_time_is_up_in_the_middle_of_a_training(folder, capsys):
