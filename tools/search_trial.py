@@ -18,7 +18,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from flyweight import recipes
-from flyweight.recipes.sections import Recipe
+from flyweight.analysis import analyze
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
 
 
@@ -41,8 +43,8 @@ def main() -> None:
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--hold-out", options.hold_out, *options.more)
-        for name, source in chosen(out, options.rules, options.reference).items():
-            lines.append(f"| {number} | `{name}` | {row(out / 'trained', name, source, options)} |")
+        for name in chosen(out, options.rules, options.reference):
+            lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -51,8 +53,8 @@ def flyweight(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "flyweight", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
-def chosen(out: Path, rules: str, reference: str) -> dict[str, str]:
-    """Name and recipe of the reference and of the networks that the search puts against it."""
+def chosen(out: Path, rules: str, reference: str) -> list[str]:
+    """Names of the reference and of the networks that the search puts against it."""
     from flyweight.search.halving import compared
     from flyweight.search.storage import open_study
     from flyweight.search.trials import Trials
@@ -60,46 +62,51 @@ def chosen(out: Path, rules: str, reference: str) -> dict[str, str]:
     trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
     results = compared(trials.results())
     trials.close()
+    kept = [result for result in results if (out / "winners" / f"{result.name}.yaml").is_file()]
     beaten = next((result for result in results if result.name == reference), None)
-    if beaten is None:
-        raise SystemExit(f"{reference} was not trained to the end in {out}: search longer")
-    cheap = [result for result in results if result.cost <= beaten.cost and result is not beaten]
-    equal = [result for result in results if result.accuracy >= beaten.accuracy and result.cost < beaten.cost]
-    named = {reference: reference}
+    # a reference that the rules forbid is in no search: it has the most accurate network against it
+    cheap = [result for result in kept if beaten is None or result.cost <= beaten.cost]
+    equal = [result for result in kept if beaten and result.accuracy >= beaten.accuracy and result.cost < beaten.cost]
     best = max(cheap, key=lambda one: one.accuracy, default=None), min(equal, key=lambda one: one.cost, default=None)
-    for found in best:
-        if found is not None:
-            named[found.name] = str(out / "winners" / f"{found.name}.yaml")
-    return {name: source for name, source in named.items() if source == reference or Path(source).is_file()}
+    names = [reference, *(found.name for found in best if found is not None)]
+    return list(dict.fromkeys(names))
 
 
-def row(folder: Path, name: str, source: str, options: argparse.Namespace) -> str:
+def row(out: Path, name: str, options: argparse.Namespace) -> str:
     """Train a network with each seed for as long as the reference takes; the cells of its row."""
-    plan = recipes.load(source)
-    whole = recipes.load(options.reference).train.epochs
-    epochs = whole
+    epochs = recipes.load(source(out, name, options.reference)).train.epochs
     if name != options.reference:
-        theirs = seconds(once(folder, options.reference, options.reference, 100, 1, options))
-        ours = seconds(once(folder, name, source, 100, 1, options))
-        epochs = max(1, round(whole * theirs / ours))
-    runs = [once(folder, name, source, 101 + seed, epochs, options) for seed in range(options.seeds)]
+        theirs = seconds(once(out, options.reference, 100, 1, options))
+        epochs = max(1, round(epochs * theirs / seconds(once(out, name, 100, 1, options))))
+    runs = [once(out, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
     reached = [run.history()[-1]["test_accuracy"] for run in runs]
-    facts = figures(plan, options.rules)
     spread = f"{stdev(reached):.2f}" if len(reached) > 1 else "-"
     took = mean(seconds(run) for run in runs)
     each = ", ".join(f"{accuracy:.2f}" for accuracy in reached)
-    return f"{facts} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
+    return f"{figures(runs[0])} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
 
 
-def once(folder: Path, name: str, source: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
+def once(out: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
     """One training without the held-out images; where it is there already, that one."""
-    out = folder / f"{name}-{epochs}-seed-{seed}"
-    if not (out / "model.safetensors").is_file():
-        given = ["--resume", out] if (out / "config.yaml").is_file() else [source, "--out", out, "--seed", seed]
-        if given[0] == source:
-            given += ["--epochs", epochs, "--set", f"data.hold_out={options.hold_out}"]
+    folder = out / "trained" / f"{name}-{epochs}-seed-{seed}"
+    if not (folder / "model.safetensors").is_file():
+        given = ["--resume", folder]
+        if not (folder / "config.yaml").is_file():
+            given = [source(out, name, options.reference), "--out", folder, "--seed", seed, "--epochs", epochs]
+            given += ["--set", "rules=null", "--set", f"data.hold_out={options.hold_out}"]
         flyweight("train", *given, "--no-report")
-    return Run.open(out)
+    return Run.open(folder)
+
+
+def source(out: Path, name: str, reference: str) -> Path:
+    """The recipe of a network: that of the winners, whose settings the reference is trained with, too."""
+    winners = sorted((out / "winners").glob("*.yaml"))
+    if name != reference:
+        return out / "winners" / f"{name}.yaml"
+    plan = recipes.load(winners[0])
+    own = plan.model_copy(update={"name": name, "description": "", "model": ModelConfig(network=name)})
+    (out / "reference.yaml").write_text(recipes.write(own), encoding="utf-8")
+    return out / "reference.yaml"
 
 
 def seconds(run: Run) -> float:
@@ -107,15 +114,10 @@ def seconds(run: Run) -> float:
     return sum(row["seconds"] for row in run.history())
 
 
-def figures(plan: Recipe, rules: str) -> str:
-    """MACs and parameters, proved."""
-    from flyweight import analysis
-    from flyweight.cli.job import known_spec
-    from flyweight.networks.build import build
-
-    spec = known_spec(plan.data)
-    assert spec is not None
-    facts = analysis.analyze(build(plan.model, spec), spec.shape)
+def figures(run: Run) -> str:
+    """MACs and parameters of a run's network."""
+    trained = load_trained(run.folder)
+    facts = analyze(trained.model, trained.card.input_shape)
     return f"{(facts.macs or 0) / 1e6:.1f} M | {facts.parameters:,}"
 
 
