@@ -1,6 +1,7 @@
 """What half an hour of search is worth: searches with several seeds, and their best networks beside the one to beat.
 
     python tools/search_trial.py runs/searches --rules brief --hours 0.5 --searches 3 --seeds 3
+    python tools/search_trial.py runs/small --reference nano -- --epochs 12    (options of flyweight search after --)
 
 Each search chooses two networks of its front: the most accurate one that costs no more than the reference, and the
 cheapest one that was as accurate in the search. These and the reference are then trained anew with other seeds, on the
@@ -34,15 +35,16 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network afterwards")
     parser.add_argument("--hold-out", type=int, default=5000)
-    parser.add_argument("more", nargs="*", help="after --: more options of flyweight search")
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    options, more = parser.parse_args(given[:end]), given[end + 1 :]
     lines = ["| search | network | MACs | parameters | epochs | s, mean | held-out accuracy, each | mean | s.d. |"]
     lines.append("| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
     for number in range(options.searches):
         out = options.out / f"search-{number}"
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
-            flyweight(*call, "--hold-out", options.hold_out, *options.more)
+            flyweight(*call, "--hold-out", options.hold_out, *more)
         for name in chosen(out, options.rules, options.reference):
             lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")

@@ -1,9 +1,10 @@
-"""A real PostgreSQL server of one test, in a folder of its own, on a port that nobody uses."""
+"""A real PostgreSQL server of one test, with data of its own, on a port that nobody uses."""
 
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,18 +23,15 @@ def programs() -> Path:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """Its address, with a user and a database."""
+    """Its address, with a user and a database; its log goes into the folder."""
     bin_, root = programs(), os.geteuid() == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    data = folder / "pg"
-    data.mkdir()
-    if root:  # the server refuses root; whoever it is made for needs a way to its folder
+    # not below the test's own folder, which pytest opens to its owner alone: the server refuses root
+    data = Path(tempfile.mkdtemp(prefix="flyweight-postgres-"))
+    if root:
         shutil.chown(data, "postgres", "postgres")
-        for above in data.parents:
-            if above.stat().st_mode & 0o001 == 0:
-                above.chmod(above.stat().st_mode | 0o111)
 
     def run(program: str, *arguments: str) -> None:
         called = [str(bin_ / program), "-D", str(data), *arguments]
@@ -48,3 +46,4 @@ def server(folder: Path) -> Iterator[str]:
         yield f"postgresql://flyweight@127.0.0.1:{port}/postgres"
     finally:
         run("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(data)

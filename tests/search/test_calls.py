@@ -1,5 +1,7 @@
 """Calls that go wrong: one line each, the documented code, and nothing left behind."""
 
+import sys
+
 import pytest
 from searching import CALL
 
@@ -46,6 +48,13 @@ def test_a_wrong_call_is_told_in_a_line(folder, capsys, call, code, told):
     assert line.startswith("flyweight: ")
     assert told in line
     assert not (folder / "searches").exists()
+
+
+def test_without_optuna_it_says_what_to_install(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "flyweight.search.storage", raising=False)
+    line = refused(capsys, 2, *with_())
+    assert line == "flyweight: flyweight search needs optuna: pip install 'flyweight[search]'"
 
 
 def test_a_recipe_that_breaks_a_rule_whatever_the_network(folder, capsys):

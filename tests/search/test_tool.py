@@ -13,7 +13,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "search_trial.py"
 
 
 @pytest.mark.long
-def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capsys):
+def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd):
     spec = importlib.util.spec_from_file_location("search_trial", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
@@ -21,7 +21,7 @@ def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capsys
     more = [part for part in CALL[2:] if part not in ("--hold-out", "100")]
     monkeypatch.setattr(sys, "argv", ["tool", *call, "--", *more, "--trials", "3", "--epochs", "2", "--lengths", "1"])
     tool.main()
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[-1].count("|")
     assert lines[2].startswith("| 0 | `sprint` | 18.0 M | 170,720 | 2 | ")
     assert len(lines) == 4
