@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation",
     "report",
     "export",
+    "search",
     "timm",
     "bench",
     "cli",

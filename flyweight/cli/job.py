@@ -158,15 +158,25 @@ def load_data(
     if note is not None:
         banner(note)
         return dataset, note
+    dataset = part_of(dataset, plan)
+    for sentence in (*dataset.notes, *dataset.remarks):
+        say(f"note: {sentence}")
+    return dataset, note
+
+
+def part_of(dataset: Dataset, plan: DataConfig) -> Dataset:
+    """The images that are left where some are held out or only so many are used.
+
+    Raises:
+        FlyweightError: more are asked for than there are.
+    """
     if plan.hold_out:
         dataset = data.hold_out(dataset, plan.hold_out)
     if plan.train_images is not None or plan.test_images is not None:
         dataset = data.subset(
             dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
         )
-    for sentence in (*dataset.notes, *dataset.remarks):
-        say(f"note: {sentence}")
-    return dataset, note
+    return dataset
 
 
 def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
