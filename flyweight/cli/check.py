@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.console import answer, answer_json
+from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command, image_shape
 from flyweight.errors import FlyweightError
 
@@ -68,7 +68,7 @@ def check(
     ruleset = rule_sets.load_ruleset(source)
     spec = _spec(asked, classes, recipe, ruleset, source)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec)
+        built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec, say)
         facts = analysis.analyze(built, spec.shape)
     verdict = rule_sets.check(facts, ruleset)
     if as_json:

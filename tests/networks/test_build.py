@@ -176,12 +176,12 @@ def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
         ("{folder}/mine.py:Nett", "did you mean 'Net'"),
         ("{folder}/mine.py:Other", "no nn.Module named 'Other'"),
         ("{folder}/broken.py:Net", "importing it failed: ZeroDivisionError"),
-        ("{folder}/needy.py:Net", "cannot be built: missing a required argument"),
+        ("{folder}/needy.py:Net", "cannot be built: Net needs width, without default"),
     ],
 )
 def test_a_wrong_network_is_one_line(tmp_path, reference, words):
     (tmp_path / "mine.py").write_text(MINE.replace("from neighbour import WIDTH", "WIDTH = 5"))
-    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "broken.py").write_text("WIDTH = 1 / 0\nclass Net:\n    width = WIDTH\n")
     (tmp_path / "needy.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
     )
