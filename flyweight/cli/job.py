@@ -47,7 +47,7 @@ def absolute(plan: Recipe, folder: Path, *, pinned: bool = True) -> Recipe:
     """
     from flyweight.rules import known_rulesets
 
-    network = plan.model.network if plan.model.table is not None else _own_network(folder, plan.model.network)
+    network = plan.model.network if plan.model.table is not None else own_network(folder, plan.model.network)
     if network != plan.model.network:
         plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": network})})
     # a name that ships wins over a file or folder of that name, as where it is read
@@ -61,8 +61,16 @@ def absolute(plan: Recipe, folder: Path, *, pinned: bool = True) -> Recipe:
     return plan.model_copy(update={"train": plan.train.model_copy(update=trained)})
 
 
-def _own_network(folder: Path, text: str) -> str:
-    """A reference to a network of the user's own that holds from anywhere; a built-in one's name as it is."""
+def own_network(folder: Path, text: str) -> str:
+    """A reference to a network of the user's own that holds from anywhere; a built-in one's name as it is.
+
+    Args:
+        folder: that it lies in; it may lie here as well.
+        text: the reference.
+
+    Raises:
+        FlyweightError: it is none.
+    """
     if not reference.is_reference(text):
         return text
     own = reference.parse(text)

@@ -98,12 +98,11 @@ class Source:
             used = {statement.cell for statement in kept}
             numbers = [number for number, python in self.cells.items() if number not in used]
             if numbers:
-                tell(
-                    f"{self.shown}: cells {_ranges([(n, n) for n in numbers])} were left out: {names} needs none of them"
-                )
+                left = _ranges("cell", [(number, number) for number in numbers])
+                tell(f"{self.shown}: {left} left out: {names} does not need {_them(left)}")
         elif out:
-            lines = _ranges([statement.lines for statement in out])
-            tell(f"{self.shown}: lines {lines} were not run: {names} needs none of them")
+            lines = _ranges("line", [statement.lines for statement in out])
+            tell(f"{self.shown}: {lines} not run: {names} does not need {_them(lines)}")
 
 
 def read(reference: Reference) -> Source:
@@ -238,8 +237,12 @@ def _package(path: Path, program: list[Statement]) -> str:
     return ".".join(parts) if levels else ""
 
 
-def _ranges(lines: list[tuple[int, int]]) -> str:
-    """``3 to 5 and 9``."""
+def _them(ranges: str) -> str:
+    return "it" if ranges.endswith(" was") else "them"
+
+
+def _ranges(what: str, lines: list[tuple[int, int]]) -> str:
+    """``lines 3 to 5 and 9 were``, or ``line 3 was``."""
     joined: list[list[int]] = []
     for first, last in lines:
         if joined and first <= joined[-1][1] + 1:
@@ -249,4 +252,6 @@ def _ranges(lines: list[tuple[int, int]]) -> str:
     words = [str(first) if first == last else f"{first} to {last}" for first, last in joined]
     if len(words) > 6:
         words = [*words[:5], f"{len(words) - 5} more"]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    if len(words) == 1:
+        return f"{what} {words[0]} was" if words[0].isdigit() else f"{what}s {words[0]} were"
+    return f"{what}s {', '.join(words[:-1])} and {words[-1]} were"

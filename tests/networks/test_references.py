@@ -115,7 +115,7 @@ def test_a_script_that_trains_is_not_run(written, tmp_path, capfd):
     first, last = lines.index('print("starting", flush=True)') + 1, lines.index("os._exit(3)") + 1
     assert len(told) == 1
     assert f"lines {first} to {first + 5}" in told[0]
-    assert told[0].endswith(f"to {last} were not run: Net needs none of them")
+    assert told[0].endswith(f"to {last} were not run: Net does not need them")
 
 
 def test_an_instance_is_made_without_training_it(written, tmp_path, capfd):
@@ -150,7 +150,7 @@ def test_a_notebook_runs_the_cells_that_define(written, tmp_path):
     for text in ("work.ipynb", "work.ipynb:Net"):
         told = []
         assert parameters(text, told.append) == of(9)
-        assert told == ["work.ipynb: cells 1 and 4 to 6 were left out: Net needs none of them"]
+        assert told == ["work.ipynb: cells 1 and 4 to 6 were left out: Net does not need them"]
     assert parameters("work.ipynb:Net(width=2)") == of(2)
     assert not (tmp_path / "mark.txt").exists()
 
