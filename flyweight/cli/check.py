@@ -100,7 +100,11 @@ def _one(task: Task, claims: list[Claim], as_json: bool) -> int:
     from flyweight.marking import marks
     from flyweight.marking.task import answered
 
-    mark = marks.Mark.of(task, answered(task, lambda note: say(task.told(note))), 0.0)
+    try:
+        found = answered(task, lambda note: say(task.told(note)))
+    except FlyweightError as error:
+        raise type(error)(task.told(str(error))) from error
+    mark = marks.Mark.of(task, found, 0.0)
     if as_json:
         answer_json(marking.as_json(mark, claims))
     else:

@@ -1,67 +1,97 @@
-"""The process that one submission is judged in: ``python -m flyweight.marking.child``, started by `isolated`.
+"""The process that submissions are judged in: ``python -m flyweight.marking.child SOCKET``, started by `isolated`.
 
-It takes from standard input one line of JSON: the descriptor to answer to, limits and the task. It answers ``ready``
-when the submission's code is about to begin, and then one object: an answer, an ``error`` or a ``bug``.
+It imports what the judging needs, once, and says ``ready``. Then it takes one order after another from the socket: one
+object of JSON, with two descriptors, for the answer and for what is printed. For each it forks; the child fences itself
+in and judges. The answer is one object a line: ``pid`` of the group, ``apart`` when the submission's code is about to
+begin, then ``facts``, an ``error`` or a ``bug``; and ``code`` when that process has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+from flyweight import analysis, rules
+from flyweight.errors import FlyweightError
+from flyweight.marking import fence
+from flyweight.marking.task import Task, answered
+from flyweight.networks import build
+from flyweight.rules import summary
+from flyweight.text import one_line
+
+IMPORTED = (analysis, rules, build, summary)
+"""Before the fork, so that no submission waits for torch."""
+
 
 def main() -> None:
-    """Judge one task and end, whatever the submission's code has left to do at exit."""
-    order = json.loads(sys.stdin.readline())
-    folder = Path.cwd()
-    from flyweight.marking import fence
+    """Serve until the socket is closed."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    # its children are nobody's to wait for
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    connection.sendall(b"ready\n")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+        if not message:
+            return
+        if not os.fork():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            connection.close()
+            _serve(json.loads(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
-    apart = fence.namespaces(folder)
-    # what is imported before the limits does not count to the submission
-    from flyweight import analysis, rules
-    from flyweight.marking import task as tasks
-    from flyweight.networks import build
 
-    assert analysis
-    assert rules
-    assert build
-    task = tasks.Task.model_validate(order["task"])
+def _serve(order: dict[str, Any], answer: int, output: int) -> None:
+    """Judge one task and end, whatever its code has left to do at exit."""
+    os.setsid()
+    _say(answer, pid=os.getpid())
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+    folder = Path(order["folder"])
+    os.chdir(folder)
+    os.environ |= {name: str(folder) for name in ("HOME", "TMPDIR", "TEMP", "TMP")}
+    apart = fence.enter(folder, lambda code: _say(answer, code=code))
+    task = Task.model_validate(order["task"])
     sys.path.append(task.folder)
     sys.stdout = sys.stderr
-    answer = os.fdopen(order["answer"], "w", encoding="utf-8")
-    answer.write(json.dumps({"ready": True, "apart": apart}) + "\n")
-    answer.flush()
+    _say(answer, apart=apart)
     fence.limits(2 * order["seconds"] + 5, order["memory"])
     fence.refuse(folder, starting=apart)
-    answer.write(json.dumps(_judged(task, order["memory"])) + "\n")
-    answer.flush()
+    _say(answer, **_judged(task, order["memory"]))
     os._exit(0)
 
 
-def _judged(task: Any, memory: int) -> dict[str, Any]:
-    from flyweight.errors import FlyweightError
-    from flyweight.marking.task import answered
-    from flyweight.text import one_line
+def _say(descriptor: int, **content: Any) -> None:
+    line = (json.dumps(content) + "\n").encode()
+    # who no longer listens has no use for it
+    with contextlib.suppress(BrokenPipeError):
+        while line:
+            line = line[os.write(descriptor, line) :]
 
+
+def _judged(task: Task, memory: int) -> dict[str, Any]:
     notes: list[str] = []
     try:
         return {**answered(task, notes.append), "notes": notes}
-    except FlyweightError as error:
-        if _out_of_memory(error):
-            return {"error": f"it needs more memory than the limit of {memory / 2**30:g} GiB", "notes": notes}
-        return {"error": str(error), "notes": notes}
-    except MemoryError:
-        return {"error": f"it needs more memory than the limit of {memory / 2**30:g} GiB", "notes": notes}
     except BaseException as error:
-        # an interrupt is the submission's own here: the terminal's goes to its parent
-        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-            return {"error": f"its code raised {type(error).__name__}", "notes": notes}
         if _out_of_memory(error):
-            return {"error": f"it needs more memory than the limit of {memory / 2**30:g} GiB", "notes": notes}
-        return {"bug": f"{type(error).__name__}: {one_line(error)}", "notes": notes}
+            told = {"error": f"it needs more memory than the limit of {memory / 2**30:g} GiB"}
+        elif isinstance(error, FlyweightError):
+            told = {"error": str(error)}
+        elif isinstance(error, Exception):
+            told = {"bug": f"{type(error).__name__}: {one_line(error)}"}
+        else:  # an interrupt is the submission's own here: the terminal's goes to its parent
+            told = {"error": f"its code raised {type(error).__name__}"}
+        return {**told, "notes": notes}
 
 
 def _out_of_memory(error: BaseException | None) -> bool:

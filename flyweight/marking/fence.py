@@ -16,7 +16,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,35 +45,39 @@ class _MountAttributes(ctypes.Structure):
     )  # fmt: skip
 
 
-def namespaces(folder: Path) -> bool:
-    """Leave the network, the file system and the other processes behind; call it before anything starts a thread.
-
-    It returns in a grandchild of the process; the process itself waits for it, and ends as it ended.
+def enter(folder: Path, ended: Callable[[int], None]) -> bool:
+    """Go on in a child that is fenced in; the process itself, which must have one thread, waits for it.
 
     Args:
-        folder: that alone can still be written.
+        folder: that alone can still be written, where the system has namespaces.
+        ended: called in the process itself with the exit code of the child, a signal being 128 and its number; then
+            the process ends, with all of its group.
 
     Returns:
-        whether the system allowed it; else nothing has changed.
+        in the child: whether it has namespaces of its own.
     """
-    if sys.platform != "linux":
-        return False
     _end_with_parent()
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
     # tried in a child first, for half of a fence cannot be taken down again
+    apart = sys.platform == "linux" and _in_child(lambda: _unshare(libc, user, group) and _read_only(libc, folder))
+    if apart:
+        _unshare(libc, user, group)
+        _end_with_parent()  # new rights have undone it
+    _go_on_in_child(ended)  # the process itself stays outside of the new process namespace
+    _end_with_parent()
+    if apart:
+        _read_only(libc, folder)
+        # the first process of a namespace ignores signals; when it ends, all others in it do
+        _go_on_in_child(os._exit)
+    return apart
+
+
+def _in_child(what: Callable[[], bool]) -> bool:
     pid = os.fork()
     if not pid:
-        os._exit(0 if _unshare(libc, user, group) and _read_only(libc, folder) else 1)
-    if os.waitpid(pid, 0)[1] != 0:
-        return False
-    _unshare(libc, user, group)
-    _end_with_parent()  # new rights have undone it
-    _continue_in_child()  # the parent stays outside of the new process namespace
-    _end_with_parent()
-    _read_only(libc, folder)
-    _continue_in_child()  # the first process of a namespace ignores signals; when it ends, all in it do
-    return True
+        os._exit(0 if what() else 1)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _unshare(libc: Any, user: int, group: int) -> bool:
@@ -103,15 +107,15 @@ def _read_only(libc: Any, folder: Path) -> bool:
     return True
 
 
-def _continue_in_child() -> None:
-    """Go on in a child; the parent waits and ends as it does (a signal as 128 and its number)."""
+def _go_on_in_child(ended: Callable[[int], None]) -> None:
     pid = os.fork()
     if pid:
         while True:
-            ended, status = os.wait()
-            if ended == pid:
+            one, status = os.wait()
+            if one == pid:
                 code = os.waitstatus_to_exitcode(status)
-                os._exit(code if code >= 0 else 128 - code)
+                ended(code if code >= 0 else 128 - code)
+                os.killpg(0, _SIGKILL)
 
 
 def _end_with_parent() -> None:

@@ -31,6 +31,11 @@ class Claim:
         """The value as text."""
         return _size(self.value)
 
+    @property
+    def short(self) -> str:
+        """The fact in a word."""
+        return self.fact.removeprefix("receptive_").replace("macs", "MACs")
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -135,7 +140,7 @@ def counts(marks: Sequence[Mark]) -> str:
 
 def table(marks: Sequence[Mark], claims: Sequence[Claim] = ()) -> str:
     """A row a network for a terminal."""
-    head = ["name", "outcome", "parameters", "MACs", "field", *(f"claim {claim.said}" for claim in claims)]
+    head = ["name", "outcome", "parameters", "MACs", "field", *(f"{claim.short} {claim.said}?" for claim in claims)]
     rows = []
     for mark in marks:
         facts = mark.facts

@@ -36,9 +36,12 @@ def write(
         },
         "summary": counts(marks),
         "total": len(marks),
-        "rules": [{"name": printable(name), "short": _short(name)} for name in rules],
+        "rules": [
+            {"name": printable(name), "short": label, "rest": printable(name).removeprefix(_short(name)).strip()}
+            for name, label in zip(rules, _labels(rules), strict=True)
+        ],
         "failures": [sum(_passed(mark, name) is False for mark in marks) for name in rules],
-        "claims": [{"fact": claim.fact.replace("_", " "), "said": claim.said} for claim in claims],
+        "claims": [{"fact": claim.short, "said": claim.said} for claim in claims],
         "marks": [_row(number, mark, rules, claims) for number, mark in enumerate(marks, start=1)],
     }
     write_text(path, render("marks.html.jinja", content))
@@ -48,6 +51,15 @@ def _short(name: str) -> str:
     """What stands over a narrow column: the rule's number where its name begins with one."""
     first = name.split()[0] if name.split() else ""
     return printable(first) if any(letter.isdigit() for letter in first) and len(first) <= 4 else short(name, 14)
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """What stands over the columns; of several rules with one number each gets a letter besides: R1a, R1b."""
+    plain = [_short(name) for name in names]
+    return [
+        f"{label}{chr(ord('a') + plain[:position].count(label) % 26)}" if plain.count(label) > 1 else label
+        for position, label in enumerate(plain)
+    ]
 
 
 def _passed(mark: Mark, name: str) -> bool | None:
