@@ -1,4 +1,4 @@
-"""Forty submissions as a class might hand them in, made by mutation of the built-in networks, and what is right of each.
+"""Forty submissions as a class might hand them in: built-in networks written out and mutated, and what is right.
 
 A sound one is a built-in network's rows written out as a plain script; a faulty one has one row changed; a rude one
 does something besides, at import, while it is built or in its forward pass.
@@ -63,7 +63,13 @@ if __name__ == "__main__":
 """
 
 # what a rude one does, where, and how it ends: the words of its error, or the mark of the network as it stands
-FOREVER = "it takes more than"
+FOREVER, MEMORY = "it takes more than", "it needs more memory than"
+TRAIN = "net = Net()\nfor epoch in range(10**9):\n    net(torch.rand(1, 3, 32, 32))\n"
+SUMMARY = "import torchsummary\nfrom tqdm import tqdm\ntorchsummary.summary(Net().cuda(), (3, 32, 32))\n"
+ARGUMENTS = "import argparse\nargs = argparse.ArgumentParser().parse_args(['--no'])\n"
+DELETE = "        [os.remove(os.path.join(FOLDER, file)) for file in os.listdir(FOLDER)]\n"
+CONNECT = "        import socket; socket.create_connection(('1.1.1.1', 53), 2)\n"
+CHILD = "        import subprocess; subprocess.Popen(['sleep', '987654'], start_new_session=True)\n"
 RUDE = (
     ("loops at import", "ROWS_BELOW", "while True:\n    ROWS = {}\n", FOREVER),
     ("loops in its forward pass", "FORWARD", "        while True: pass\n", FOREVER),
@@ -71,48 +77,23 @@ RUDE = (
     ("leaves", "FORWARD", "        os._exit(0)\n", "ended the process with code 0"),
     ("leaves while it is built", "BUILT", "        os._exit(3)\n", "ended the process with code 3"),
     ("kills itself", "BUILT", "        os.kill(os.getpid(), 9)\n", "ended the process by signal 9"),
-    ("takes all memory", "BUILT", "        self.all = [bytearray(2**28) for _ in range(10**6)]\n", "more memory than"),
-    (
-        "takes all memory in torch",
-        "FORWARD",
-        "        y = [torch.ones(2**26) for _ in range(10**6)]\n",
-        "more memory than",
-    ),
+    ("takes all memory", "BUILT", "        self.all = [bytearray(2**28) for _ in range(10**6)]\n", MEMORY),
+    ("takes all memory in torch", "FORWARD", "        y = [torch.ones(2**26) for _ in range(10**6)]\n", MEMORY),
     ("prints megabytes", "BUILT", "        for _ in range(3000): print('x' * 1000, flush=True)\n", None),
     ("prints past Python", "FORWARD", "        os.write(1, b'y' * 10**6)\n", None),
-    (
-        "trains at import",
-        "AFTER",
-        TRAIN := "net = Net()\nfor epoch in range(10**9):\n    net(torch.rand(1, 3, 32, 32))\n",
-        None,
-    ),
-    ("parses arguments", "AFTER", "import argparse\nargs = argparse.ArgumentParser().parse_args(['--no'])\n", None),
+    ("trains at import", "AFTER", TRAIN, None),
+    ("parses arguments", "AFTER", ARGUMENTS, None),
     ("exits at import", "AFTER", "sys.exit(1)\n", None),
     ("exits while it is built", "BUILT", "        sys.exit(0)\n", "SystemExit"),
     ("raises at import", "ROWS_BELOW", "ROWS = ROWS[0]\n", "KeyError"),
     ("raises in its forward pass", "FORWARD", "        x.view(7, -1)\n", "is invalid for input of size"),
     ("has an error of syntax", "AFTER", "def broken(:\n", "no Python 3"),
-    (
-        "deletes its neighbours",
-        "BUILT",
-        "        [os.remove(os.path.join(FOLDER, f)) for f in os.listdir(FOLDER)]\n",
-        "Error",
-    ),
+    ("deletes its neighbours", "BUILT", DELETE, "Error"),
     ("writes beside it", "FORWARD", "        open(os.path.join(FOLDER, 'marks.csv'), 'w')\n", "Error"),
     ("writes and deletes where it is", "BUILT", "        open('a', 'w').close(); os.remove('a')\n", None),
-    ("asks the network", "BUILT", "        import socket; socket.create_connection(('1.1.1.1', 53), 2)\n", "Error"),
-    (
-        "leaves a child behind",
-        "BUILT",
-        "        import subprocess; subprocess.Popen(['sleep', '987654'], start_new_session=True)\n",
-        None,
-    ),
-    (
-        "needs a GPU and tools",
-        "AFTER",
-        "import torchsummary\nfrom tqdm import tqdm\ntorchsummary.summary(Net().cuda(), (3, 32, 32))\n",
-        None,
-    ),
+    ("asks the network", "BUILT", CONNECT, "Error"),
+    ("leaves a child behind", "BUILT", CHILD, None),
+    ("needs a GPU and tools", "AFTER", SUMMARY, None),
 )
 
 
@@ -132,7 +113,10 @@ class Submission:
     error: str = ""
 
 
-def script(network: Network, pool: str = "nn.AdaptiveAvgPool2d(1)", names: str = "c{}", **places: str) -> str:
+AVERAGE = "nn.AdaptiveAvgPool2d(1)"
+
+
+def script(network: Network, pool: str = AVERAGE, names: str = "c{}", **places: str) -> str:
     """A built-in network's rows as somebody would write them in a script."""
     rows = {
         names.format(number): [

@@ -27,6 +27,7 @@ from flyweight.text import ending, printable
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONHOME")
 """Of the environment: the rest, in which keys and passwords lie, does not reach a submission."""
 
+SERVER = ("-m", "flyweight.marking.child")
 _ANSWER_BYTES, _OUTPUT_BYTES = 1 << 24, 2000
 _START_SECONDS = 120
 """That a process may take to import torch, on a busy machine, before its own time begins."""
@@ -156,7 +157,7 @@ def _start(descriptor: int, folder: str) -> subprocess.Popen[bytes]:
         "PYTHONPATH": os.pathsep.join([code, *(str(Path(place).resolve()) for place in places if place)]),
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "flyweight.marking.child", str(descriptor)],
+        [sys.executable, "-P", *SERVER, str(descriptor)],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         pass_fds=(descriptor,), start_new_session=True,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,10 +160,11 @@ def table(marks: Sequence[Mark], claims: Sequence[Claim] = ()) -> str:
     )
 
 
-def why(mark: Mark) -> str:
-    """The rules that fail, or why it could not be judged; empty where it passes."""
+def why(mark: Mark, most: int = 200) -> str:
+    """The rules that fail, or why it could not be judged in so many characters; empty where it passes."""
     if mark.facts is None:
-        return short(mark.error, 200)
+        # its name stands beside it
+        return short(re.sub(rf"^{re.escape(mark.name)}(:\w+)?: ", "", mark.error), most)
     return "; ".join(rule["name"] for rule in mark.rules if rule["passed"] is False)
 
 

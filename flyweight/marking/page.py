@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.files import write_text
-from flyweight.marking.marks import Claim, Mark, counts, field_of
+from flyweight.marking.marks import Claim, Mark, counts, field_of, why
 from flyweight.report.pages import render
 from flyweight.text import ending, printable, short
 
@@ -78,7 +78,7 @@ def _row(number: int, mark: Mark, rules: Sequence[str], claims: Sequence[Claim])
         "field": field_of(mark),
         "checked": mark.facts is not None,
         "outcome": mark.outcome,
-        "error": short(mark.error, 400),
+        "error": "" if mark.facts else why(mark, 400),
         "rules": [
             {"passed": judged[name]["passed"] if name in judged else None, "detail": _detail(judged.get(name))}
             for name in rules
@@ -88,10 +88,8 @@ def _row(number: int, mark: Mark, rules: Sequence[str], claims: Sequence[Claim])
             for rule in mark.rules
             if rule["passed"] is False
         ],
-        "bonuses": [rule["name"] for rule in facts.get("bonuses", []) if rule["passed"]],
         "claims": [mark.holds(claim) for claim in claims],
         "notes": [short(note, 400) for note in mark.notes],
-        "seconds": f"{mark.seconds:.1f} s" if mark.seconds else "",
     }
 
 

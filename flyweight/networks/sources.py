@@ -24,7 +24,7 @@ from flyweight.networks.needed import Statement, needed, statements
 from flyweight.networks.notebooks import cells
 from flyweight.networks.reference import Reference
 from flyweight.networks.standins import forget, standing_in
-from flyweight.text import one_line, printable, some
+from flyweight.text import one_line, printable, short, some
 
 Tell = Callable[[str], None]
 
@@ -128,7 +128,7 @@ def read(reference: Reference) -> Source:
         return Source(path.resolve(), shown, statements(ast.parse(text, file), file))
     except SyntaxError as error:
         where = f"{shown}:{error.lineno}" if error.lineno else shown
-        raise FlyweightError(f"{reference.text}: this is no Python 3: {one_line(error, 120)} ({where})") from None
+        raise FlyweightError(f"{reference.text}: this is no Python 3: {short(error.msg, 120)} ({where})") from None
     except (ValueError, RecursionError, MemoryError) as error:
         kind = "notebook" if path.suffix.lower() == ".ipynb" else "Python file"
         raise FlyweightError(f"{reference.text}: this is no {kind}: {one_line(error, 120)}") from None
