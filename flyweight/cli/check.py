@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import JsonOption, command, image_shape
+from flyweight.cli.options import PLAIN, JsonOption, Marking, command, image_shape
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
@@ -44,21 +43,7 @@ def check(
         str | None, Parameter(help="A built-in rule set or a YAML file of yours; by default the recipe's, else brief.")
     ] = None,
     as_json: JsonOption = False,
-    claim: Annotated[
-        tuple[str, ...],
-        Parameter(negative="", help="What is said of it, told beside the proof: receptive_field=109. May be repeated."),
-    ] = (),
-    csv: Annotated[Path | None, Parameter(help="Also write a table with a row a network, such as marks.csv.")] = None,
-    html: Annotated[Path | None, Parameter(help="Also write a page with the same, such as marks.html.")] = None,
-    isolated: Annotated[
-        bool | None,
-        Parameter(
-            help="Each network in a process of its own, without network access and with limits; by default where there"
-            " are several.",
-        ),
-    ] = None,
-    seconds: Annotated[int, Parameter(help="That each may take there.")] = 60,
-    memory: Annotated[float, Parameter(help="That each may take there, in GiB.")] = 4,
+    marking: Marking = PLAIN,
 ) -> int:
     """Check networks against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
 
@@ -69,18 +54,14 @@ def check(
         networks: Built-in networks, recipes, or yours: net.py, net.py:Net, net.py:Net(width=8), net.py:make_model(),
             notebook.ipynb:Net, package.module:Net.
     """
-    from flyweight.cli import marking
+    from flyweight.cli import marking as marks
     from flyweight.marking.marks import parse_claim
 
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
     asked = None if shape is None else image_shape(shape, "--input")
-    claims = [parse_claim(text) for text in claim]
-    apart = (os.name == "posix" and len(networks) > 1) if isolated is None else isolated
-    if apart and os.name != "posix":
-        raise FlyweightError("--isolated needs Linux or macOS: leave it out, or check there")
-    where = marking.Where(csv, html, as_json, apart, seconds, memory)
-    where.check()
+    claims = [parse_claim(text) for text in marking.claim]
+    where = marks.where(marking, len(networks), as_json)
     tasks, broken = [], {}
     for network in dict.fromkeys(networks):
         try:
@@ -89,9 +70,9 @@ def check(
             if len(networks) == 1:
                 raise
             broken[network] = str(error)
-    if len(networks) == 1 and not (apart or csv or html):
+    if len(networks) == 1 and not (where.apart or where.csv or where.html):
         return _one(tasks[0], claims, as_json)
-    return marking.run(tasks, broken, claims, where)
+    return marks.run(tasks, broken, claims, where)
 
 
 def _one(task: Task, claims: list[Claim], as_json: bool) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight.cli.console import MarkingBar, answer, answer_json, err, say
+from flyweight.cli.options import Marking
 from flyweight.errors import FlyweightError
 from flyweight.files import write_text
 from flyweight.marking import isolated, marks, page
@@ -54,6 +56,20 @@ class Where:
             _writable(self.html, "--html", (".html", ".htm"), MARK)
 
 
+def where(options: Marking, networks: int, as_json: bool) -> Where:
+    """From what was asked for, for so many networks.
+
+    Raises:
+        FlyweightError: it cannot be.
+    """
+    apart = (os.name == "posix" and networks > 1) if options.isolated is None else options.isolated
+    if apart and os.name != "posix":
+        raise FlyweightError("--isolated needs Linux or macOS: leave it out, or check there")
+    found = Where(options.csv, options.html, as_json, apart, options.seconds, options.memory)
+    found.check()
+    return found
+
+
 def _writable(path: Path, option: str, suffixes: tuple[str, ...], mark: bytes) -> None:
     if path.suffix.lower() not in suffixes:
         raise FlyweightError(f"{option} {path}: its name must end in {suffixes[0]}")
@@ -63,14 +79,14 @@ def _writable(path: Path, option: str, suffixes: tuple[str, ...], mark: bytes) -
         raise FlyweightError(f"{option} {path}: there is no folder {path.parent}")
 
 
-def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], where: Where) -> int:
+def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], to: Where) -> int:
     """Judge networks and tell what came out; Ctrl-C tells what there is so far.
 
     Args:
         tasks: one a network.
         broken: names of those for which there is no task, and why.
         claims: told beside what was found.
-        where: and how.
+        to: and how.
 
     Returns:
         the exit code: 130 interrupted, 70 a bug of ours, 2 some could not be judged, 1 some fail a rule, 0 all pass.
@@ -79,7 +95,7 @@ def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], 
     interrupted = False
     with MarkingBar(err, len(tasks)) as bar:
         try:
-            with closing(_marks(tasks, where, bar)) as judged:
+            with closing(_marks(tasks, to, bar)) as judged:
                 for mark in judged:
                     found[mark.name] = mark
                     bar.done(mark.name, mark.outcome)
@@ -88,7 +104,7 @@ def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], 
     for task in tasks:
         found.setdefault(task.name, Mark(task.name, error="not checked: it was interrupted"))
     rows = sorted(found.values(), key=lambda mark: mark.name)
-    _tell(rows, tasks, claims, where)
+    _tell(rows, tasks, claims, to)
     if interrupted:
         say(f"interrupted: {sum(mark.outcome != 'not checked' for mark in rows)} of {len(rows)} were judged")
         return 130
@@ -102,10 +118,10 @@ def _code(rows: Sequence[Mark]) -> int:
     return 2 if "not checked" in outcomes else 1 if "fail" in outcomes else 0
 
 
-def _marks(tasks: Sequence[Task], where: Where, bar: MarkingBar) -> Generator[Mark]:
+def _marks(tasks: Sequence[Task], to: Where, bar: MarkingBar) -> Generator[Mark]:
     """A mark a task, in the order in which they end."""
-    if where.apart:
-        yield from isolated.mark(tasks, where.seconds, int(where.memory * 2**30), bar.start)
+    if to.apart:
+        yield from isolated.mark(tasks, to.seconds, int(to.memory * 2**30), bar.start)
         return
     for task in tasks:
         bar.start(task.name)
@@ -118,20 +134,20 @@ def _marks(tasks: Sequence[Task], where: Where, bar: MarkingBar) -> Generator[Ma
             yield Mark.of(task, {"bug": f"{type(error).__name__}: {one_line(error)}", "notes": notes}, 0.0)
 
 
-def _tell(rows: Sequence[Mark], tasks: Sequence[Task], claims: Sequence[Claim], where: Where) -> None:
+def _tell(rows: Sequence[Mark], tasks: Sequence[Task], claims: Sequence[Claim], to: Where) -> None:
     rules: list[str] = []
     titles: list[str] = []
     for source in dict.fromkeys(task.rules for task in tasks):
         ruleset = load_ruleset(source)
         titles.append(ruleset.title)
         rules += [name for name in _judged(ruleset, rows) if name not in rules]
-    if where.csv is not None:
-        write_text(where.csv, marks.as_csv(rows, rules, claims))
-        say(f"table {where.csv}")
-    if where.html is not None:
-        page.write(rows, " and ".join(titles) or "no rules", rules, claims, where.html, _about(tasks, where))
-        say(f"page {where.html}")
-    if where.as_json:
+    if to.csv is not None:
+        write_text(to.csv, marks.as_csv(rows, rules, claims))
+        say(f"table {to.csv}")
+    if to.html is not None:
+        page.write(rows, " and ".join(titles) or "no rules", rules, claims, to.html, _about(tasks, to))
+        say(f"page {to.html}")
+    if to.as_json:
         told = [as_json(mark, claims) for mark in rows]
         answer_json(told[0] if len(told) == 1 else told)
     elif len(rows) == 1 and rows[0].facts is not None:
@@ -157,9 +173,7 @@ def as_json(mark: Mark, claims: Sequence[Claim]) -> dict[str, object]:
     return {"name": printable(mark.name), **facts, "notes": list(mark.notes), **told}
 
 
-def _about(tasks: Sequence[Task], where: Where) -> str:
+def _about(tasks: Sequence[Task], to: Where) -> str:
     sizes = list(dict.fromkeys(f"{t.channels}x{t.height}x{t.width}, {t.classes} classes" for t in tasks))
-    apart = (
-        f"each in a process of its own with at most {where.seconds} s and {where.memory:g} GiB" if where.apart else ""
-    )
+    apart = f"each in a process of its own with at most {to.seconds} s and {to.memory:g} GiB" if to.apart else ""
     return "; ".join(part for part in (f"On {' and '.join(sizes)}" if sizes else "", apart) if part) + "."
