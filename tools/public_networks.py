@@ -91,14 +91,14 @@ class Linear(TorchFunctionMode):
         return result
 
     def _pools(self, name: str, args: Any, kwargs: Any) -> bool:
-        """Whether it averages a whole map."""
+        """Whether it pools a whole map; on an enlarged image, a window of fixed size no longer does."""
         x = args[0] if args and isinstance(args[0], Tensor) else kwargs.get("input")
         if not isinstance(x, Tensor) or x.dim() != 4 or max(x.shape[2:]) == 1:
             return False
         if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
             size = args[1] if len(args) > 1 else kwargs.get("output_size")
             return tuple(size if isinstance(size, tuple | list) else (size, size)) == (1, 1)
-        if name == "avg_pool2d" and self.target is None:
+        if name in ("avg_pool2d", "max_pool2d", "max_pool2d_with_indices") and self.target is None:
             kernel = args[1] if len(args) > 1 else kwargs["kernel_size"]
             kernel = tuple(kernel) if isinstance(kernel, tuple | list) else (kernel, kernel)
             return all(side == size for side, size in zip(kernel, x.shape[2:], strict=True))
@@ -117,11 +117,12 @@ class Linear(TorchFunctionMode):
         if name in CONVOLUTIONS:
             x, weight, *rest = args if len(args) > 1 else (args[0], kwargs.pop("weight"))
             kwargs.pop("bias", None)
-            even = torch.full_like(weight, 1 / weight[0].numel())
+            # paths at the border of the field are few and those in its middle many: the root keeps both in range
+            even = torch.full_like(weight, 1 / (weight.shape[1] * weight[0, 0].numel() ** 0.5))
             return func(x, even, None, *rest[1:], **kwargs)
         if name in IDENTITIES and args and isinstance(args[0], Tensor):
             return args[0] * 1
-        if name in ("max_pool2d", "max_pool2d_with_indices", "boolean_dispatch"):
+        if name in ("max_pool2d", "max_pool2d_with_indices"):
             options = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), args[1:], strict=False))
             options |= {key: value for key, value in kwargs.items() if key != "return_indices"}
             if options.pop("dilation", 1) not in (1, (1, 1)):
@@ -141,11 +142,12 @@ def oracle(network: nn.Module, shape: tuple[int, int, int], field: tuple[int, in
     Raises:
         RuntimeError: there is no last map, or the gradient reaches the border.
     """
-    network = network.double().eval()
+    deep = sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 60
+    network = network.to(torch.float64 if deep else torch.float32).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     seeker = Linear()
-    image = torch.ones(1, *shape, dtype=torch.float64)  # outside, where it is no call of the network's
+    image = torch.ones(1, *shape, dtype=_kind(network))  # outside, where it is no call of the network's
     with torch.no_grad(), seeker:
         network(image)
     pooled = seeker.last_pool is not None
@@ -157,8 +159,8 @@ def oracle(network: nn.Module, shape: tuple[int, int, int], field: tuple[int, in
 
 def _extent(network: nn.Module, shape: tuple[int, ...], target: int, pooled: bool, axis: int, field: int) -> int:
     sizes = list(shape)
-    sizes[axis] += (2 * field // 64 + 2) * 64  # whole steps of every stride
-    image = torch.ones(1, *sizes, dtype=torch.float64, requires_grad=True)
+    sizes[axis] += (field // 64 + 2) * 64  # whole steps of every stride
+    image = torch.ones(1, *sizes, dtype=_kind(network), requires_grad=True)
     mode = Linear(target, pooled)
     try:
         with mode:
@@ -178,6 +180,10 @@ def _extent(network: nn.Module, shape: tuple[int, ...], target: int, pooled: boo
             raise RuntimeError("the gradient reaches the border")
         largest = max(largest, last - first + 1)
     return largest
+
+
+def _kind(network: nn.Module) -> torch.dtype:
+    return next(parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
 
 
 @dataclass(frozen=True)

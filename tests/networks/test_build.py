@@ -150,6 +150,20 @@ def test_dropout_of_the_recipe_replaces_the_networks_own():
     assert probabilities(0.0) == {0.0}
 
 
+def test_a_reference_with_arguments_travels_with_its_weights(tmp_path):
+    text = "from torch import nn\ndef make(width, num_classes):\n    return nn.Sequential(nn.Conv2d(3, width, 3),"
+    (tmp_path / "net.py").write_text(f"{text} nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))\n")
+    network = f"{tmp_path}/net.py:make(width=5)"
+    built = builder.build(ModelConfig(network=network), SPEC)
+    card = Card(
+        network=network, dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    save_model(tmp_path, built, card)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_trained(tmp_path).model(x), built.eval()(x))
+
+
 MINE = """
 from torch import nn
 from neighbour import WIDTH
