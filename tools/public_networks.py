@@ -35,11 +35,12 @@ from flyweight.errors import FlyweightError
 from flyweight.networks.custom import instance
 
 LIST = Path(__file__).with_suffix(".txt")
+GATES = {"hardsigmoid", "hardsigmoid_", "sigmoid", "sigmoid_"}
 CONVOLUTIONS = {"conv1d", "conv2d", "conv_transpose2d"}
 IDENTITIES = {
-    "alpha_dropout", "batch_norm", "celu", "dropout", "dropout2d", "elu", "gelu", "group_norm", "hardsigmoid",
-    "hardswish", "hardtanh", "instance_norm", "layer_norm", "leaky_relu", "mish", "prelu", "relu", "relu6", "relu_",
-    "selu", "sigmoid", "silu", "softplus", "tanh", "clamp", "clamp_", "hardtanh_", "sigmoid_", "native_batch_norm",
+    "alpha_dropout", "batch_norm", "celu", "clamp", "clamp_", "dropout", "dropout2d", "elu", "gelu", "group_norm",
+    "hardswish", "hardtanh", "hardtanh_", "instance_norm", "layer_norm", "leaky_relu", "mish", "prelu", "relu", "relu6",
+    "relu_", "selu", "silu", "softplus", "tanh",
 }  # fmt: skip
 
 
@@ -115,11 +116,14 @@ class Linear(TorchFunctionMode):
 
     def _linear(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         if name in CONVOLUTIONS:
-            x, weight, *rest = args if len(args) > 1 else (args[0], kwargs.pop("weight"))
-            kwargs.pop("bias", None)
+            given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+            x, weight = given.pop("input"), given.pop("weight")
+            kwargs = {key: value for key, value in given.items() if key != "bias"}
             # paths at the border of the field are few and those in its middle many: the root keeps both in range
             even = torch.full_like(weight, 1 / (weight.shape[1] * weight[0, 0].numel() ** 0.5))
-            return func(x, even, None, *rest[1:], **kwargs)
+            return func(x, even, None, *args[3:], **kwargs)
+        if name in GATES and args and isinstance(args[0], Tensor):
+            return args[0] / args[0].detach()  # 1 everywhere, with a gradient: x * sigmoid(x) must not become x * x
         if name in IDENTITIES and args and isinstance(args[0], Tensor):
             return args[0] * 1
         if name in ("max_pool2d", "max_pool2d_with_indices"):
@@ -171,8 +175,8 @@ def _extent(network: nn.Module, shape: tuple[int, ...], target: int, pooled: boo
     assert found is not None
     largest = 0
     # a map that was enlarged inside repeats every few places
-    for step in range(min(8 if mode.enlarges else 1, found.shape[1 + axis])):
-        place = min(found.shape[1 + axis] // 2 + step, found.shape[1 + axis] - 1)
+    count = found.shape[1 + axis]
+    for place in range(max(0, count // 2 - 4), min(count, count // 2 + 4)) if mode.enlarges else [count // 2]:
         (gradient,) = torch.autograd.grad(found.select(1 + axis, place).sum(), image, retain_graph=True)
         reached = (gradient[0].abs().sum([0, 3 - axis]) > 0).nonzero().flatten()
         first, last = int(reached.min()), int(reached.max())

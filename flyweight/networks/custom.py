@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -53,11 +54,11 @@ def instance(text: str, classes: int, tell: Callable[[str], None] = unheard) -> 
     reference = parse(text)
     with redirect_stdout(sys.stderr):
         if not reference.is_file:
-            with sources.opened(None, [], reference.source, tell):
+            with sources.opened([Path.cwd()], [], reference.source, tell):
                 return _built(reference, _imported(reference), classes)
         source = sources.read(reference)
         files = list({statement.file for statement in source.program})
-        with sources.opened(sources.folder_of(source), files, source.shown, tell):
+        with sources.opened(sources.folders_of(source), files, source.shown, tell):
             if not reference.name:
                 reference, module = _only(reference, source, tell)
             else:

@@ -146,33 +146,33 @@ def _notebook(path: Path, shown: str, content: bytes) -> Source:
 
 
 @contextmanager
-def opened(root: Path | None, files: list[str], shown: str, tell: Tell) -> Iterator[None]:
+def opened(folders: list[Path], files: list[str], shown: str, tell: Tell) -> Iterator[None]:
     """While user code is imported and built: its neighbours can be imported, and what is not here is stood in for.
 
     Args:
-        root: folder of the user's file; None: of a module, which lies here or is installed.
+        folders: that neighbours are imported from, the first one first.
         files: names of the user's own code in tracebacks.
         shown: the source as the user wrote it.
         tell: of what is stood in for, and of a GPU that is asked for in vain.
     """
     missing: list[str] = []
-    folder = root or Path.cwd()
     path, argv = list(sys.path), sys.argv
     with ExitStack() as stack:
         stack.callback(_tell_stood_in, shown, missing, tell)
         stack.callback(forget)
-        stack.enter_context(standing_in(folder, files, missing.append))
+        stack.enter_context(standing_in(folders, files, missing.append))
         stack.enter_context(_no_gpu())
         _drop_neighbours()
         before = set(sys.modules)
-        sys.path.insert(0, str(folder))
+        sys.path[:0] = map(str, folders)
         # what parses arguments takes its defaults
         sys.argv = [shown]
         try:
             yield
         finally:
             sys.path[:], sys.argv = path, argv
-            _NEIGHBOURS.extend(name for name in set(sys.modules) - before if _lies_in(sys.modules.get(name), folder))
+            new = set(sys.modules) - before
+            _NEIGHBOURS.extend(name for name in new if any(_lies_in(sys.modules.get(name), place) for place in folders))
 
 
 _NEIGHBOURS: list[str] = []
@@ -215,10 +215,16 @@ def _no_gpu() -> Iterator[None]:
             kind.cuda = method
 
 
-def folder_of(source: Source) -> Path:
-    """Where its neighbours are imported from: its folder, or the one that its package lies in."""
+def folders_of(source: Source) -> list[Path]:
+    """Where its neighbours are imported from: its folder, and the one that its package lies in."""
+    found = [source.path.parent]
     package = _package(source.path, source.program)
-    return source.path.parents[package.count(".") + 1] if package else source.path.parent
+    if package:
+        found.insert(0, source.path.parents[package.count(".") + 1])
+    elif (source.path.parent / "__init__.py").is_file():  # it may import its own package by its whole name
+        top = next(folder for folder in source.path.parents if not (folder / "__init__.py").is_file())
+        found.append(top)
+    return found
 
 
 def _package(path: Path, program: list[Statement]) -> str:

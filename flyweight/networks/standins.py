@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import linecache
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -110,8 +111,8 @@ def _works(value: Any) -> bool:
 class _Finder(MetaPathFinder, Loader):
     """Asked last of all, for what nobody else has found."""
 
-    def __init__(self, root: Path, files: Sequence[str], tell: Callable[[str], None]) -> None:
-        self.root, self.files, self.told = str(root), set(files), tell
+    def __init__(self, folders: Sequence[Path], files: Sequence[str], tell: Callable[[str], None]) -> None:
+        self.folders, self.files, self.told = tuple(f"{folder}{os.sep}" for folder in folders), set(files), tell
         self.stood_in: list[str] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -141,7 +142,7 @@ class _Finder(MetaPathFinder, Loader):
         file = frame.f_code.co_filename
         if file in self.files:
             return not _tried(file, frame.f_lineno)
-        own = file.startswith(self.root) and "site-packages" not in file[len(self.root) :]
+        own = any(file.startswith(place) and "site-packages" not in file[len(place) :] for place in self.folders)
         return own and not _tried(file, frame.f_lineno)
 
 
@@ -164,16 +165,16 @@ def _catches(handler: ast.ExceptHandler) -> bool:
 
 
 @contextmanager
-def standing_in(root: Path, files: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
+def standing_in(folders: Sequence[Path], files: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
     """While user code is imported and built, a module that it names and that is not here is stood in for.
 
     Args:
-        root: folder of the user's files.
+        folders: of the user's files.
         files: names that the user's own code has in tracebacks besides, such as a notebook's cells.
         tell: called with the name of each module that is stood in for.
     """
     forget()
-    finder = _Finder(root, files, tell)
+    finder = _Finder(folders, files, tell)
     sys.meta_path.append(finder)
     try:
         yield

@@ -175,6 +175,9 @@ def test_a_package_with_relative_imports(written, tmp_path, monkeypatch):
     written("plain/width.py", "WIDTH = 6\n")
     written("plain/net.py", f"from .width import WIDTH\n{HEAD}{NET.replace('width=4', 'width=WIDTH')}")
     assert parameters("plain/net.py:Net") == of(6)
+    # and where a file of the package imports it by its whole name
+    written("mine/nets/whole.py", f"from mine.parts.width import WIDTH\n{HEAD}{NET.replace('width=4', 'width=WIDTH')}")
+    assert parameters("mine/nets/whole.py:Net") == of(5)
 
 
 def test_neighbours_of_the_same_name_are_told_apart(written):
