@@ -15,6 +15,10 @@ BUILDING = frozenset(
     {"add", "add_argument", "add_module", "append", "extend", "insert", "pop", "register_buffer", "register_module"}
     | {"register_parameter", "remove", "set_defaults", "setdefault", "update"}
 )
+# functions of this kind of name are called for what they do, and not for what they register
+_DOING = frozenset({"evaluate", "fit", "main", "run", "test", "train"})
+# who reads these may look up any name at all
+_ALL_NAMES = frozenset({"__name__", "eval", "exec", "globals", "locals", "vars"})
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -65,11 +69,17 @@ def statements(tree: ast.Module, file: str, cell: int = 0) -> list[Statement]:
 def needed(program: Sequence[Statement], names: set[str]) -> list[Statement]:
     """The statements that the names need, in their order."""
     names, kept = set(names), set()
+    registering = _registering(program)
     grows = True
     while grows:
         grows = False
         for position, statement in enumerate(program):
-            if position in kept or not (_always(statement.node) or names & (statement.binds | statement.changes)):
+            if position in kept:
+                continue
+            touched = statement.binds | statement.changes
+            touched |= {name for called in _called(statement.node) for name in registering.get(called, ())}
+            looked_up = bool(names & _ALL_NAMES) and not statement.acts and bool(statement.binds)
+            if not (_always(statement.node) or looked_up or names & touched):
                 continue
             kept.add(position)
             names |= statement.reads
@@ -80,6 +90,25 @@ def needed(program: Sequence[Statement], names: set[str]) -> list[Statement]:
 def uses(node: ast.AST) -> set[str]:
     """Names that are read anywhere in it."""
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+
+
+def _registering(program: Sequence[Statement]) -> dict[str, set[str]]:
+    """Functions that change names of the file where they are called, such as a table of classes."""
+    found = {}
+    for statement in program:
+        node = statement.node
+        if isinstance(node, ast.FunctionDef) and node.name not in _DOING:
+            found[node.name] = {name for part in ast.walk(node) for name in _touched(part)}
+    return found
+
+
+def _called(node: ast.stmt) -> Iterator[str]:
+    """What a definition is decorated with, or what a bare call calls."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        for decorator in node.decorator_list:
+            yield from _root(decorator)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield from _root(node.value.func)
 
 
 def _statement(node: ast.stmt, file: str, cell: int) -> Statement:
@@ -129,14 +158,22 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 def _changed(statement: ast.stmt) -> Iterator[str]:
     for part in _here(statement):
-        if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
-            yield from _root(part)
-        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            call = part.value
-            if isinstance(call.func, ast.Attribute) and call.func.attr in BUILDING:
-                yield from _root(call.func)
-            elif isinstance(call.func, ast.Name) and call.func.id in ("setattr", "delattr") and call.args:
-                yield from _root(call.args[0])
+        yield from _touched(part)
+    # @REGISTRY.register()
+    for decorator in getattr(statement, "decorator_list", []):
+        yield from _root(decorator)
+
+
+def _touched(part: ast.AST) -> Iterator[str]:
+    """Names whose value this part of a statement changes."""
+    if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
+        yield from _root(part)
+    elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+        call = part.value
+        if isinstance(call.func, ast.Attribute) and call.func.attr in BUILDING:
+            yield from _root(call.func)
+        elif isinstance(call.func, ast.Name) and call.func.id in ("setattr", "delattr") and call.args:
+            yield from _root(call.args[0])
 
 
 def _root(node: ast.expr) -> Iterator[str]:

@@ -126,6 +126,29 @@ def test_an_instance_is_made_without_training_it(written, tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+TABLE = """
+BLOCKS = {}
+def register(name):
+    def keep(block):
+        BLOCKS[name] = block
+        return block
+    return keep
+@register("first")
+class First(nn.Conv2d): pass
+class Second(nn.Conv2d): pass
+def add(name, block):
+    BLOCKS[name] = block
+add("second", Second)
+"""
+
+
+@pytest.mark.parametrize("made", ["BLOCKS['first'](3", "BLOCKS['second'](3", "globals()['Second'](3"])
+def test_what_is_registered_or_looked_up_by_name_is_there(written, made):
+    main = "def main():\n    BLOCKS['x'] = 1\n    raise ValueError\nmain()\n"
+    text = HEAD + TABLE + NET.replace("nn.Conv2d(3", made) + main
+    assert parameters(f"{written('net.py', text)}:Net") == of(4)
+
+
 def test_what_is_printed_while_it_is_built_goes_to_standard_error(written, capsys):
     written("net.py", f"{HEAD}{NET}        print('made')\n")
     instance("net.py:Net", 10)
