@@ -15,6 +15,7 @@ it comes from; FOLDER holds a checkout of each under its repository's name, and 
 """
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -53,11 +54,14 @@ class Linear(TorchFunctionMode):
 
     Args:
         target: number of the call whose input (a global pooling) or output is the last map; None: look for it.
+        pooled: whether it is the input.
+        averages: numbers of calls that average the whole map with a window as large as it, at the real size.
     """
 
-    def __init__(self, target: int | None = None, pooled: bool = False) -> None:
+    def __init__(self, target: int | None = None, pooled: bool = False, averages: frozenset[int] = frozenset()) -> None:
         super().__init__()
-        self.target, self.pooled = target, pooled
+        self.target, self.pooled, self.averages = target, pooled, averages
+        self.averaged: set[int] = set()
         self.calls = 0
         self.last_pool: int | None = None
         self.last_map: int | None = None
@@ -70,9 +74,10 @@ class Linear(TorchFunctionMode):
         if name in ("__get__", "__set__", "size", "dim", "__len__"):
             return func(*args, **kwargs)
         number, self.calls = self.calls, self.calls + 1
-        pools = self._pools(name, args, kwargs)
+        pools = self._pools(name, args, kwargs) or number in self.averages
         if pools and self.target is None:
             self.last_pool = number
+            self.averaged |= {number} if name == "avg_pool2d" else set()
         if self.target == number and self.pooled:
             self.map = args[0]
             raise Reached
@@ -158,14 +163,14 @@ def oracle(network: nn.Module, shape: tuple[int, int, int], field: tuple[int, in
     target = seeker.last_pool if pooled else seeker.last_map
     if target is None:
         raise RuntimeError("there is no last map")
-    return _extent(network, shape, target, pooled, 1, field[0]), _extent(network, shape, target, pooled, 2, field[1])
+    mode = functools.partial(Linear, target, pooled, frozenset(seeker.averaged - {target}))
+    return _extent(network, shape, mode(), 1, field[0]), _extent(network, shape, mode(), 2, field[1])
 
 
-def _extent(network: nn.Module, shape: tuple[int, ...], target: int, pooled: bool, axis: int, field: int) -> int:
+def _extent(network: nn.Module, shape: tuple[int, ...], mode: Linear, axis: int, field: int) -> int:
     sizes = list(shape)
     sizes[axis] += (field // 64 + 2) * 64  # whole steps of every stride
     image = torch.ones(1, *sizes, dtype=_kind(network), requires_grad=True)
-    mode = Linear(target, pooled)
     try:
         with mode:
             network(image)
