@@ -36,11 +36,11 @@ from flyweight.errors import FlyweightError
 from flyweight.networks.custom import instance
 
 LIST = Path(__file__).with_suffix(".txt")
-GATES = {"hardsigmoid", "hardsigmoid_", "sigmoid", "sigmoid_"}
+GATES = {"hardsigmoid", "hardsigmoid_", "relu6", "sigmoid", "sigmoid_"}
 CONVOLUTIONS = {"conv1d", "conv2d", "conv_transpose2d"}
 IDENTITIES = {
     "alpha_dropout", "batch_norm", "celu", "clamp", "clamp_", "dropout", "dropout2d", "elu", "gelu", "group_norm",
-    "hardswish", "hardtanh", "hardtanh_", "instance_norm", "layer_norm", "leaky_relu", "mish", "prelu", "relu", "relu6",
+    "hardswish", "hardtanh", "hardtanh_", "instance_norm", "layer_norm", "leaky_relu", "mish", "prelu", "relu",
     "relu_", "selu", "silu", "softplus", "tanh",
 }  # fmt: skip
 
@@ -169,7 +169,7 @@ def oracle(network: nn.Module, shape: tuple[int, int, int], field: tuple[int, in
 
 def _extent(network: nn.Module, shape: tuple[int, ...], mode: Linear, axis: int, field: int) -> int:
     sizes = list(shape)
-    sizes[axis] += (field // 64 + 2) * 64  # whole steps of every stride
+    sizes[axis] += (field // 64 + 3) * 64  # whole steps of every stride
     image = torch.ones(1, *sizes, dtype=_kind(network), requires_grad=True)
     try:
         with mode:
