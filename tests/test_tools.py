@@ -135,3 +135,16 @@ def test_a_field_that_is_not_the_gradients_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(public, "oracle", lambda network, shape, field: (7, 16))
     row = public.examined(f"{tmp_path}/net.py", (3, 32, 32))
     assert row.agrees == "field: the gradient reaches 7x16"
+
+
+def test_a_run_of_before_temperatures_is_calibrated_as_its_training_would_have(tmp_path, monkeypatch, capsys):
+    run = trained(tmp_path / "run", "data.hold_out=300")
+    fields, weights = json.loads(run.card.read_text()), run.weights.read_bytes()
+    assert fields["temperature"] != 1
+    old = {key: value for key, value in fields.items() if key not in {"temperature", "threshold"}}
+    run.card.write_text(json.dumps(old))
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", str(run.folder)])
+    tool("calibrate").main()
+    assert json.loads(run.card.read_text()) == fields
+    assert run.weights.read_bytes() == weights
+    assert f"temperature {fields['temperature']:g}" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Hold what `flyweight check` says of public networks against three others that use nothing of flyweight's analysis.
 
-    python tools/public_networks.py --sources FOLDER            # prints the table; CONTRIBUTING.md of the data: below
+    python tools/public_networks.py --sources FOLDER            # prints the table in docs/public-networks.md
 
 Parameters against the sum over `Module.parameters()`, MACs against `torch.utils.flop_counter`, the receptive field,
 which the analysis has from a formula and from a NaN probe, against the extent of a gradient: the network is made linear
@@ -275,7 +275,8 @@ def main() -> None:
         if options.only in name:
             row = examined(reference, shape)
             rows.append(row)
-            cells = (row.parameters, row.macs, row.field, row.agrees, f"{row.seconds:.1f}")
+            agrees = row.agrees.replace(f"{options.sources}/", "").replace("|", "/")
+            cells = (row.parameters, row.macs, row.field, agrees, f"{row.seconds:.1f}")
             say(f"| `{name}` | {' | '.join(cells)} |\n")
             sys.stdout.flush()
     agree = sum(row.agrees == "yes" for row in rows)

@@ -116,7 +116,8 @@ def read(reference: Reference) -> Source:
         content = path.resolve().read_bytes()
     except (OSError, ValueError):
         raise FlyweightError(
-            f"{reference.text}: there is no file {reference.source!r}; write path/to/file.py:ClassName"
+            f"{short(reference.text, 200)}: there is no file {short(reference.source, 200)!r}; write"
+            " path/to/file.py:ClassName"
         ) from None
     shown = printable(reference.source)
     try:
