@@ -49,6 +49,29 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
     return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
 
 
+def places(trained: Trained, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where on its last map a network looks for what is at each pixel of an image, as :func:`gradcam` lays it out.
+
+    Args:
+        trained: the network and its card.
+        size: (h, w) of the last map.
+
+    Returns:
+        (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of both.
+        None where the network has no map with more than one place.
+    """
+    shape = trained.card.input_shape
+    device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
+    with evaluating(trained.model) as network:
+        layer = last_map(network, torch.zeros(1, *shape, device=device))
+    if layer is None:
+        return None
+    # what is linear says of a ramp where it reads
+    ramps = np.indices(size, np.float32)[:, None]
+    found = _laid_out(torch.from_numpy(ramps), shape[1:], analysis.centres(trained.model, shape, layer)).squeeze(1)
+    return found[0, :, 0].numpy(), found[1, 0].numpy()
+
+
 def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:
     """(N, 1, h, w) maps as (N, 1, H, W) images, each place at its centre."""
     if centres is None or not all((np.diff(axis) > 0).all() for axis in centres):

@@ -20,8 +20,10 @@ struct step {
     int32_t height, width, channels, room; /* of the first source */
     int32_t rows, columns, outputs, outroom; /* of the target */
     int32_t kernel_rows, kernel_columns, down, right, spread_rows, spread_columns, above, left;
-    int32_t groups, weight, bias, bounds, scale, shift;
+    int32_t groups, weight, bias, scale, shift;
     int32_t aside, option; /* room for a padded source; what a kind makes of it stands with the kind */
+    int32_t bounded; /* whether a number is kept between the two bounds */
+    float low, high;
 };
 
 INLINE vector load(const float *from) { return wasm_v128_load(from); }
@@ -32,25 +34,21 @@ INLINE vector mul(vector a, vector b) { return wasm_f32x4_mul(a, b); }
 
 /* What follows a sum of products: bounds, as ReLU has them, then factor and summand of each channel. */
 struct behind {
-    const float *bounds, *scale, *shift;
+    int bounded;
+    vector low, high;
+    const float *scale, *shift;
 };
 
 static struct behind behind(const struct step *step, const float *weights)
 {
-    struct behind found = {0, 0, 0};
-    if (step->bounds >= 0) found.bounds = weights + step->bounds;
+    struct behind found = {step->bounded, wasm_f32x4_splat(step->low), wasm_f32x4_splat(step->high), 0, 0};
     if (step->scale >= 0) found.scale = weights + step->scale, found.shift = weights + step->shift;
     return found;
 }
 
-INLINE vector clamp(vector what, const float *bounds)
-{
-    return wasm_f32x4_pmin(wasm_f32x4_pmax(what, splat(bounds)), splat(bounds + 1));
-}
-
 INLINE vector finish(vector what, const struct behind *behind, int at)
 {
-    if (behind->bounds) what = clamp(what, behind->bounds);
+    if (behind->bounded) what = wasm_f32x4_pmin(wasm_f32x4_pmax(what, behind->low), behind->high);
     if (behind->scale) what = add(mul(what, load(behind->scale + at)), load(behind->shift + at));
     return what;
 }
@@ -288,12 +286,11 @@ EXPORT("run") void run(const struct step *steps, int count, const float *weights
     }
 }
 
-/* Floats whose last bytes were left out: of each the upper `bytes` ones, the lowest first. */
-EXPORT("unpack") void unpack(const uint8_t *packed, int count, int bytes, uint32_t *weights)
+/* Whole numbers of three bytes, the lowest first, times a power of two: exact in a float. */
+EXPORT("unpack") void unpack(const uint8_t *packed, int count, float scale, float *weights)
 {
-    for (int i = 0; i < count; i++, packed += bytes) {
-        uint32_t found = 0;
-        for (int b = 0; b < bytes; b++) found |= (uint32_t)packed[b] << 8 * (4 - bytes + b);
-        weights[i] = found;
+    for (int i = 0; i < count; i++, packed += 3) {
+        uint32_t bits = packed[0] | packed[1] << 8 | packed[2] << 16;
+        weights[i] = (float)((int32_t)(bits << 8) >> 8) * scale;
     }
 }
