@@ -10,7 +10,10 @@ PROBE      = import os, threading, urllib.request; \
              timer = threading.Timer(5, os._exit, [1]); timer.daemon = True; timer.start(); \
              urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
-.PHONY: train test test-long wheel lint setup help
+# what some tests run beside Python: a browser, a compiler, packages of the browser's own registry
+PROGRAMS = chromium gcc npm
+
+.PHONY: train test test-long wheel lint setup programs help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -19,10 +22,10 @@ train: setup     ## the main job: CIFAR-10 to 85 % with the report
 	$(BIN)/flyweight train sprint --fallback digits
 
 # a process a core; threads of several processes that wait for each other would take many times as long
-test: lint       ## all checks: style, types, tests
+test: lint programs  ## all checks: style, types, tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
-test-long: setup ## the tests that take minutes
+test-long: setup programs ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel
@@ -36,6 +39,16 @@ lint: setup      ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# only root of a Debian machine can; elsewhere the tests that need them are skipped and say so
+programs:        ## what some tests need of the machine: Chromium, gcc, npm (as root of a Debian machine)
+	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing libc6-dev >/dev/null && exit 0; \
+	fi; \
+	echo "WARNING: this machine has no$$missing: the tests that need them are SKIPPED" >&2
 
 setup: $(VENV)/.ready
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -46,6 +47,9 @@ class Card:
         table: rows of a network of the recipe's own; none: a built-in one or a class of the user's.
         resize: what becomes of images of other proportions.
         start: network or run folder whose weights it began with; none: with fresh ones.
+        temperature: probabilities are ``softmax(logits / temperature)``; 1: those of the network as it is.
+        threshold: where the highest of these probabilities, in 0 to 1, is below it, the image is of none of the
+            classes; none: it was not calibrated, and every image gets a class.
     """
 
     network: str
@@ -62,6 +66,8 @@ class Card:
     table: Network | None = None
     resize: Resize = "crop"
     start: str | None = None
+    temperature: float = 1.0
+    threshold: float | None = None
 
     @property
     def spec(self) -> Spec:
@@ -152,6 +158,8 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
             f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std {channels} numbers"
             " each, std above 0"
         )
+    if not 0 < card.temperature < math.inf or not 0 <= (card.threshold or 0) <= 1:
+        raise RunError(f"{folder / CARD} is damaged: temperature must be above 0, threshold 0 to 1 or null")
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
