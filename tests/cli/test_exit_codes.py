@@ -21,6 +21,7 @@ CALLS = {
     "report": ["report", "runs/mine"],
     "predict": ["predict", "nano", "cat.png"],
     "export": ["export", "nano", "--to", "shipped"],
+    "demo": ["demo", "nano"],
     "bench": ["bench"],
 }
 # all that a command does after its options were read; the error is raised in the command's own process

@@ -201,12 +201,12 @@ function grain(context) {
   context.drawImage(small, 0, 0, context.canvas.width, context.canvas.height);
 }
 
-/* Dark where nothing speaks for the class, warm where much does. */
+/* Dark where nothing speaks for the class, as it is where much does. */
 function glow(context, heat) {
   const { width, height } = network.size;
   const small = canvasOf(width, height);
   const data = new ImageData(width, height);
-  heat.forEach((one, p) => data.data.set([255 * Math.min(1, 2 * one), 170 * one * one, 40 * (1 - one), 165 - 75 * one], 4 * p));
+  heat.forEach((one, p) => data.data.set([8, 12, 28, 190 * (1 - one) ** 1.5], 4 * p));
   small.getContext("2d").putImageData(data, 0, 0);
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
@@ -267,7 +267,10 @@ function speed(engine) {
 
 async function start() {
   try {
-    return await Engine.open(network);
+    const engine = await Engine.open(network);
+    // the browser compiles what runs often once more, and better
+    for (let pass = 0; pass < 3; pass++) engine.logits(new Uint8Array(network.size.channels * network.size.height * network.size.width));
+    return engine;
   } catch (error) {
     problem(`This browser cannot run it: WebAssembly with SIMD is needed, which Chrome 91, Firefox 89 and Safari 16.4 have. (${error.message})`);
     throw error;
@@ -285,7 +288,8 @@ window.flyweight = {
     return { ...asked(engine, pixels), pixels };
   },
 };
-if (!network.map) $("heat-option").hidden = true;
+$("heat-option").hidden = !network.map;
+$("camera-option").hidden = navigator.maxTouchPoints === 0;
 listen();
 ready.then(async (engine) => {
   if (network.samples.length) await pick(0);

@@ -23,7 +23,7 @@ from flyweight.export.demo.steps import Floats
 from flyweight.export.gate import Agreement
 from flyweight.export.subject import Subject
 from flyweight.report.pages import render
-from flyweight.text import printable
+from flyweight.text import printable, some
 
 PARTS = Path(__file__).parent
 SCRIPTS = ("resize.js", "engine.js", "demo.js")
@@ -59,7 +59,7 @@ def page(subject: Subject, network: Floats, memory: Packed, heat: Heat | None, a
         agreed: of the engine's probabilities with PyTorch's.
     """
     card = subject.card
-    chosen = samples(subject)
+    chosen, judged = samples(subject), verdicts(subject)
     content = json.dumps(_network(subject, network, memory, heat, chosen), ensure_ascii=True, allow_nan=False)
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     style = (PARTS / "style.css").read_text(encoding="utf-8")
@@ -69,12 +69,13 @@ def page(subject: Subject, network: Floats, memory: Packed, heat: Heat | None, a
         {
             "policy": _policy(script, style),
             "title": model_card.title(subject),
-            "lede": f"A small network that tells {len(card.classes)} kinds of images apart.",
+            "lede": f"A small network that tells {len(card.classes)} kinds of images apart: {some(card.classes, 12)}.",
             "size": f"{width} \N{MULTIPLICATION SIGN} {height} pixels",
             "samples": [{"image": one.image, "label": printable(card.classes[one.label])} for one in chosen],
             "tested": subject.dataset.tested.capitalize(),
             "facts": facts(subject),
-            "rules": verdicts(subject),
+            "rules": judged,
+            "met": f"{sum(one['mark'] == 'pass' for one in judged)} of {len(judged)} rules met",
             "agreement": agreed.line(),
             "version": __version__,
             "digest": card.sha256[:12],
