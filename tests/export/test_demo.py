@@ -239,7 +239,7 @@ def test_names_cannot_leave_their_place(every, network):
     made = dataclasses.replace(every.trained, card=dataclasses.replace(every.card, classes=names))
     named = Subject(made, dataclasses.replace(every.dataset, classes=names))
     agreed = gate.agreement(named.logits, named.logits, named.labels)
-    text = page.page(named, network, packed(network), None, agreed)
+    text = page.assembled(named, network, packed(network), None, agreed)
     assert "<script>alert" not in text
     assert '"><b>' not in text
     assert held(text)["classes"][:4] == [names[0], names[1], "a\ufffd[0m\ufffd", names[3]]
@@ -256,10 +256,10 @@ def test_samples_leave_the_page_small(every, monkeypatch):
 SCRIPT = """
 const { prepared } = require(process.argv[1]);
 const cases = JSON.parse(require("fs").readFileSync(0));
-const found = cases.map(({ width, height, pixels, size, resize }) => {
+const found = cases.map(({ width, height, pixels, size, resize, tall }) => {
   const rgba = Buffer.from(pixels, "base64");
   const rows = (first, count) => rgba.subarray(first * width * 4, (first + count) * width * 4);
-  return Buffer.from(prepared({ width, height, rows }, size, resize)).toString("base64");
+  return Buffer.from(prepared({ width, height, rows }, size, resize, tall)).toString("base64");
 });
 console.log(JSON.stringify(found));
 """
@@ -270,7 +270,7 @@ def resized(cases):
     asked = [
         {
             "width": image.shape[1], "height": image.shape[0], "pixels": base64.b64encode(image.tobytes()).decode(),
-            "size": dict(zip(("channels", "height", "width"), shape, strict=True)), "resize": resize,
+            "size": dict(zip(("channels", "height", "width"), shape, strict=True)), "resize": resize, "tall": page.TALL,
         }
         for image, shape, resize in cases
     ]  # fmt: skip
@@ -375,10 +375,15 @@ app.main(["demo", "net", "--port", "0"])
 """
 
 
+def interruptible():
+    """Where the tests run in the background, SIGINT is ignored by all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
     run_folder(tmp_path / "net", DILATED, synthetic(4, 3, 16, 16))
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, preexec_fn=interruptible, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
     )  # fmt: skip
     try:

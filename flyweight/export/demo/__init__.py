@@ -17,7 +17,7 @@ from flyweight.export import gate, quantise
 from flyweight.export.demo import looking, running
 from flyweight.export.demo.lowered import lowered
 from flyweight.export.demo.packed import packed
-from flyweight.export.demo.page import page, samples
+from flyweight.export.demo.page import assembled, samples
 from flyweight.export.subject import Artefact, Subject, saved
 
 FILE = "index.html"
@@ -43,7 +43,7 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     agreed = gate.equal_or_raise(FILE, said, expected, subject.labels)
     shown = [one.place for one in samples(subject)] or [0]
     heat = looking.heat(subject.trained, network, memory, subject.dataset.test.images[shown])
-    content = page(subject, network, memory, heat, agreed).encode()
+    content = assembled(subject, network, memory, heat, agreed).encode()
     note = "opens from disk" if heat is not None else "opens from disk; without a heat map, which this network has not"
     about = {"takes": "an image file", "gives": "probabilities, and where it looks", "note": note}
     return [saved(folder, FILE, content, agreement=agreed, **about)]

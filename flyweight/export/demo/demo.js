@@ -74,7 +74,7 @@ async function look(blob, name, label) {
     const [engine, bitmap] = await Promise.all([ready, decoded(blob, name)]);
     if (mine !== turn) return;
     const start = performance.now();
-    const pixels = prepared(source(bitmap), network.size, network.resize);
+    const pixels = prepared(source(bitmap), network.size, network.resize, network.tall);
     const answer = asked(engine, pixels);
     Object.assign(shown, { bitmap, pixels, answer, name, label, chosen: answer.order[0], engine });
     shown.whole = performance.now() - start;
@@ -284,7 +284,7 @@ window.flyweight = {
   ready,
   async classify(bytes) {
     const engine = await ready;
-    const pixels = prepared(source(await decoded(new Blob([bytes]), "The image")), network.size, network.resize);
+    const pixels = prepared(source(await decoded(new Blob([bytes]), "The image")), network.size, network.resize, network.tall);
     return { ...asked(engine, pixels), pixels };
   },
 };

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from flyweight import __version__
@@ -29,6 +30,8 @@ PARTS = Path(__file__).parent
 SCRIPTS = ("resize.js", "engine.js", "demo.js")
 SAMPLES, EACH = 20, 2
 """Test images on the page, and those of a class at most."""
+TALL = int(PIL.__version__.partition(".")[0]) >= 13
+"""Whether Pillow computes the rows of tall images first: of noise it makes up to 15 grey levels."""
 SAMPLE_BYTES = 120_000
 """That they may take together as PNG files, so that large ones leave the page small."""
 
@@ -48,7 +51,7 @@ class Sample:
     image: str
 
 
-def page(subject: Subject, network: Floats, memory: Packed, heat: Heat | None, agreed: Agreement) -> str:
+def assembled(subject: Subject, network: Floats, memory: Packed, heat: Heat | None, agreed: Agreement) -> str:
     """Put the page together.
 
     Args:
@@ -98,6 +101,7 @@ def _network(
         "classes": [printable(name) for name in card.classes],
         "size": {"channels": channels, "height": height, "width": width},
         "resize": card.resize,
+        "tall": TALL,
         "temperature": card.temperature,
         "threshold": card.threshold,
         "samples": [{"image": one.image, "label": one.label} for one in chosen],

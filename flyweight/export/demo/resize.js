@@ -1,5 +1,5 @@
-/* An image to a network's size, as Pillow does it: bicubic with antialiasing, two passes of whole numbers in 8 bits,
-   the columns first (src/libImaging/Resample.c), and `flyweight/images/decode.py` around it. */
+/* An image to a network's size, as Pillow does it: bicubic with antialiasing, two passes of whole numbers in 8 bits
+   (src/libImaging/Resample.c), and `flyweight/images/decode.py` around it. */
 "use strict";
 
 const PRECISION = 22; // bits behind the point of a factor
@@ -95,41 +95,69 @@ function resampled(from, to, reads, step, fromLines, toLines) {
 
 const STRIP = 1 << 20; // pixels that are looked at together: a photograph need not be in memory as a whole
 
-/* A part of an image in another size, three bytes a pixel.
-   source: { width, height, rows(first, count) -> RGBA }. */
-function scaled(source, box, width, height) {
-  const across = readings(source.width, box[0], box[2], width);
-  const down = readings(source.height, box[1], box[3], height);
-  const same = width === source.width && box[0] === 0 && box[2] === width;
+/* Where lines begin, and how far apart the pixels of one are. */
+function lines(count, apart, step, start = 0) {
+  return Object.assign(Array.from({ length: count }, (_, line) => start + line * apart), { step });
+}
+
+/* The columns first, strip by strip of rows, then the rows. */
+function acrossFirst(source, across, down, width, height, same) {
   const first = down[0].first;
   const last = down[height - 1].first + down[height - 1].factors.length;
   const between = new Uint8Array(width * (last - first) * 3);
   const strip = Math.max(1, Math.floor(STRIP / source.width));
-  const colours = new Uint8Array(strip * source.width * 3);
+  const colours = new Uint8Array(Math.min(strip, last - first) * source.width * 3);
   for (let y = first; y < last; y += strip) {
     const count = Math.min(strip, last - y);
     onWhite(source.rows(y, count), colours, 0);
-    const fromLines = Array.from({ length: count }, (_, line) => line * source.width * 3);
-    const toLines = fromLines.map((_, line) => (y - first + line) * width * 3);
-    toLines.step = 3;
-    if (same) between.set(colours.subarray(0, count * width * 3), toLines[0]);
-    else resampled(colours, between, across, 3, fromLines, toLines);
+    const start = (y - first) * width * 3;
+    if (same.across) between.set(colours.subarray(0, count * width * 3), start);
+    else resampled(colours, between, across, 3, lines(count, source.width * 3, 3), lines(count, width * 3, 3, start));
   }
-  if (height === source.height && box[1] === 0 && box[3] === height) return between;
+  if (same.down) return between;
   const made = new Uint8Array(width * height * 3);
-  const lines = Array.from({ length: width }, (_, x) => x * 3);
-  lines.step = width * 3;
-  resampled(between, made, down.map((one) => ({ ...one, first: one.first - first })), width * 3, lines, lines);
+  const reads = down.map((one) => ({ ...one, first: one.first - first }));
+  resampled(between, made, reads, width * 3, lines(width, 3, width * 3), lines(width, 3, width * 3));
   return made;
 }
 
+/* The rows first: a row of the target is made of some rows of the source. */
+function downFirst(source, across, down, width, height, same) {
+  const wide = source.width * 3;
+  const between = new Uint8Array(wide * height);
+  const colours = new Uint8Array(wide * Math.max(...down.map((one) => one.factors.length)));
+  down.forEach(({ first, factors }, y) => {
+    onWhite(source.rows(first, factors.length), colours, 0);
+    resampled(colours, between, [{ first: 0, factors }], wide, lines(source.width, 3, wide), lines(source.width, 3, 0, y * wide));
+  });
+  if (same.across) return between;
+  const made = new Uint8Array(width * height * 3);
+  resampled(between, made, across, 3, lines(height, wide, 3), lines(height, width * 3, 3));
+  return made;
+}
+
+/* A part of an image in another size, three bytes a pixel.
+   source: { width, height, rows(first, count) -> RGBA }; tall: see `prepared`. */
+function scaled(source, box, width, height, tall) {
+  const across = readings(source.width, box[0], box[2], width);
+  const down = readings(source.height, box[1], box[3], height);
+  const same = {
+    across: width === source.width && box[0] === 0 && box[2] === width,
+    down: height === source.height && box[1] === 0 && box[3] === height,
+  };
+  const less = source.height - height;
+  const order = tall && less > 0 && less > 2 * (source.width - width) ? downFirst : acrossFirst;
+  return order(source, across, down, width, height, same);
+}
+
 /* An image as a network takes it: rows of pixels of 1 or 3 bytes.
-   size: { channels, height, width }; resize: what becomes of other proportions. */
-function prepared(source, size, resize) {
+   size: { channels, height, width }; resize: what becomes of other proportions; tall: the rows of an image that loses
+   many of them are computed first, as Pillow does since 13. */
+function prepared(source, size, resize, tall) {
   const same = source.width === size.width && source.height === size.height;
   const { box, place } = fitted(source.width, source.height, size, same ? "squash" : resize);
   const [left, top, width, height] = place;
-  const inner = scaled(source, box, width, height);
+  const inner = scaled(source, box, width, height, tall);
   let colours = inner;
   if (width !== size.width || height !== size.height) {
     colours = new Uint8Array(size.width * size.height * 3).fill(GREY);
