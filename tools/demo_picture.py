@@ -30,6 +30,7 @@ def main(page):
         shown.locator(f"[data-sample='{SAMPLE}'][aria-pressed='true']").wait_for()
         shown.mouse.move(0, 0)
         shown.wait_for_timeout(1000)
+        shown.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         image = Image.open(io.BytesIO(shown.screenshot()))
         browser.close()
     image.convert("RGB").quantize(192).save(TARGET, optimize=True)

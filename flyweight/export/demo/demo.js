@@ -235,7 +235,10 @@ function listen() {
   }
   $("samples")?.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) pick(Number(button.dataset.sample));
+    if (!button) return;
+    pick(Number(button.dataset.sample));
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    $("view").scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   });
   for (const id of ["heat", "grain"]) $(id).addEventListener("change", () => shown.engine && draw());
   let inside = 0;
