@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation",
     "report",
     "export",
+    "timm",
     "bench",
     "cli",
 )

@@ -21,7 +21,9 @@ from flyweight.export import around, gate, graph
 from flyweight.export.session import BATCH, Session
 from flyweight.files import write_bytes
 from flyweight.images.preprocess import normalize
+from flyweight.inference import confidence
 from flyweight.inference.classifier import Classifier
+from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
 from flyweight.text import one_line
@@ -101,13 +103,18 @@ class Subject:
         said = torch.cat(parts).float().cpu()
         self.scores: Evaluation = evaluate.scored(trained, dataset, said)
         self.logits = said.numpy()
-        self.probabilities = said.softmax(1).numpy()
+        self.probabilities = confidence.probabilities(self.logits, self.card.temperature).astype(np.float32)
         self._kept: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
         """Of the network."""
         return around.network(self.card)
+
+    @property
+    def own_class(self) -> bool:
+        """Whether the network is a class of the user's own, whose file is in no export."""
+        return self.card.table is None and self.card.network not in NETWORKS
 
     @cached_property
     def facts(self) -> analysis.Facts | None:

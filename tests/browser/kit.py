@@ -31,10 +31,12 @@ class Site:
     Attributes:
         url: of the folder, with a slash at its end.
         requests: the paths that were asked for.
+        missing: those of them that are not there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.requests: list[str] = []
+        self.missing: list[str] = []
         site = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
@@ -44,6 +46,10 @@ class Site:
             def send_head(self) -> object:
                 site.requests.append(self.path)
                 return super().send_head()
+
+            def send_error(self, *args: object, **more: object) -> None:
+                site.missing.append(self.path)
+                super().send_error(*args, **more)
 
             def handle(self) -> None:
                 # a browser that is closed leaves its connections as they are

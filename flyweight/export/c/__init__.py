@@ -77,11 +77,21 @@ def brought(subject: Subject) -> Brought:
     return subject.once("c", lambda: _brought(subject))
 
 
-def _brought(subject: Subject) -> Brought:
+def chosen(subject: Subject) -> tuple[Integers, str]:
+    """The network in integers by the method that costs training images least, and that method.
+
+    Raises:
+        FlyweightError: as :func:`write` says.
+    """
     ways = choices(subject)
     found = {method: lowered(ways.model, ranges, subject.card, subject.name) for method, ranges in ways.ranges.items()}
     method = min(found, key=lambda name: _loss(found[name], ways))
-    network = found[method]
+    return found[method], method
+
+
+def _brought(subject: Subject) -> Brought:
+    ways = choices(subject)
+    network, method = chosen(subject)
     said = reference.answers(network, len(subject.labels), subject.pixels)
     agreed = agreement(network.logits.numbers(said), subject.logits, subject.labels)
     if agreed.lost > MOST_LOST:
