@@ -51,6 +51,21 @@ class Explainer:
         peak = full.amax(dim=(1, 2), keepdim=True)
         return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
 
+    def places(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where on the last map lies what is at each pixel of an image. There must be a layer.
+
+        Args:
+            size: (h, w) of the last map.
+
+        Returns:
+            (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of
+            both.
+        """
+        # what is linear says of a ramp where it reads
+        ramps = torch.from_numpy(np.indices(size, np.float32)[:, None])
+        found = _laid_out(ramps, self.trained.card.input_shape[1:], self._centres).squeeze(1)
+        return found[0, :, 0].numpy(), found[1, 0].numpy()
+
 
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
     """How much each place of an image speaks for a class (Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2).
@@ -71,29 +86,6 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
     """
     explain = Explainer(trained)
     return None if explain.layer is None else explain(images, targets)
-
-
-def places(trained: Trained, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Where on its last map a network looks for what is at each pixel of an image, as :func:`gradcam` lays it out.
-
-    Args:
-        trained: the network and its card.
-        size: (h, w) of the last map.
-
-    Returns:
-        (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of both.
-        None where the network has no map with more than one place.
-    """
-    shape = trained.card.input_shape
-    device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
-    with evaluating(trained.model) as network:
-        layer = last_map(network, torch.zeros(1, *shape, device=device))
-    if layer is None:
-        return None
-    # what is linear says of a ramp where it reads
-    ramps = np.indices(size, np.float32)[:, None]
-    found = _laid_out(torch.from_numpy(ramps), shape[1:], analysis.centres(trained.model, shape, layer)).squeeze(1)
-    return found[0, :, 0].numpy(), found[1, 0].numpy()
 
 
 def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:

@@ -383,9 +383,14 @@ def interruptible():
 def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
     run_folder(tmp_path / "net", DILATED, synthetic(4, 3, 16, 16))
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, preexec_fn=interruptible, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", PROGRAM],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
-    )  # fmt: skip
+        preexec_fn=interruptible,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address), process.stderr.read()

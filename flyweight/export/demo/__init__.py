@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from flyweight.errors import FlyweightError
 from flyweight.export import gate, quantise
 from flyweight.export.demo import looking, running
@@ -19,6 +17,7 @@ from flyweight.export.demo.lowered import lowered
 from flyweight.export.demo.packed import packed
 from flyweight.export.demo.page import assembled, samples
 from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.inference import confidence
 
 FILE = "index.html"
 
@@ -37,10 +36,8 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     network = lowered(quantise.prepared(subject.model()), card, subject.name)
     memory = packed(network)
     logits = running.answers(memory, len(subject.labels), len(card.classes), subject.pixels)
-    said, expected = (
-        torch.softmax(torch.from_numpy(one).double() / card.temperature, 1).numpy() for one in (logits, subject.logits)
-    )
-    agreed = gate.equal_or_raise(FILE, said, expected, subject.labels)
+    said = confidence.probabilities(logits, card.temperature)
+    agreed = gate.equal_or_raise(FILE, said, subject.probabilities, subject.labels)
     shown = [one.place for one in samples(subject)] or [0]
     heat = looking.heat(subject.trained, network, memory, subject.dataset.test.images[shown])
     content = assembled(subject, network, memory, heat, agreed).encode()

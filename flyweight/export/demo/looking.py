@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flyweight.evaluation import explain
+from flyweight.evaluation.explain import Explainer
 from flyweight.export.demo.packed import Packed
 from flyweight.export.demo.running import opened
 from flyweight.export.demo.steps import Floats
@@ -47,17 +47,17 @@ def heat(trained: Trained, network: Floats, memory: Packed, images: np.ndarray) 
     looked, last = network.looked, network.steps[-1]
     if looked is None or memory.looked is None or last.weight is None or looked.height * looked.width == 1:
         return None
-    places = explain.places(trained, (looked.height, looked.width))
-    if places is None:
+    explain = Explainer(trained)
+    if explain.layer is None:
         return None
+    places = explain.places((looked.height, looked.width))
     running, said, maps = opened(memory)(), [], []
     for image in images:
         said.append(int(running(image, len(last.weight)).argmax()))
         floats = running.floats(memory.looked, looked.bytes // 4).reshape(looked.height, looked.width, looked.room)
         maps.append(np.maximum(floats[..., : looked.channels] @ last.weight[said[-1], :, 0, 0], 0))
     ours = np.stack([_laid_out(one, *places) for one in maps])
-    found = explain.gradcam(trained, images, said)
-    return Heat(*places) if found is not None and np.abs(ours - found).max() < TOLERANCE else None
+    return Heat(*places) if np.abs(ours - explain(images, said)).max() < TOLERANCE else None
 
 
 def _laid_out(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
