@@ -304,7 +304,7 @@ def test_resizing_is_pillows_to_the_last_bit():
 
 needs_clang = pytest.mark.skipif(
     shutil.which("clang") is None or shutil.which("wasm-ld") is None,
-    reason="NO CLANG, so the committed engine is not built again: apt-get install clang lld",
+    reason="NO CLANG, so the committed engine is not built again: `make programs` as root installs it",
 )
 
 
