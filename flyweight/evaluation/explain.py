@@ -52,6 +52,21 @@ class Explainer:
         peak = full.amax(dim=(1, 2), keepdim=True)
         return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
 
+    def places(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where on the last map lies what is at each pixel of an image. There must be a layer.
+
+        Args:
+            size: (h, w) of the last map.
+
+        Returns:
+            (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of
+            both.
+        """
+        # what is linear says of a ramp where it reads
+        ramps = torch.from_numpy(np.indices(size, np.float32)[:, None])
+        found = _laid_out(ramps, self.trained.card.input_shape[1:], self._centres).squeeze(1)
+        return found[0, :, 0].numpy(), found[1, 0].numpy()
+
 
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
     """How much each place of an image speaks for a class (Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2).
