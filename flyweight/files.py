@@ -9,6 +9,7 @@ import glob
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,36 @@ from flyweight.errors import RunError
 from flyweight.text import one_line
 
 UNFINISHED = ".unfinished"
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A regular file's content. A pipe would be waited for without end, and a file of any size fills the memory.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read, is no regular file or has more; ``filename`` and ``strerror`` say which and why.
+    """
+    try:
+        status = path.stat()
+    except ValueError as error:  # a NUL in its name
+        raise OSError(None, one_line(error), str(path)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(None, "it is not a regular file", str(path))
+    if status.st_size > most:
+        raise OSError(None, f"it has more than {most:,} bytes", str(path))
+    with path.open("rb") as file:
+        return file.read(status.st_size)
+
+
+def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
+    """What a path answers, such as to ``Path.exists``; one that no file system could have (too long, a NUL) says no."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -91,3 +91,16 @@ def test_the_picture_of_all_standings(tmp_path, monkeypatch):
     assert "sprint" in [standing.name for standing in standings.ours()]
     start(monkeypatch, standings, tmp_path / "standings.png")
     assert (tmp_path / "standings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_of_before_temperatures_is_calibrated_as_its_training_would_have(tmp_path, monkeypatch, capsys):
+    run = trained(tmp_path / "run", "data.hold_out=300")
+    fields, weights = json.loads(run.card.read_text()), run.weights.read_bytes()
+    assert fields["temperature"] != 1
+    old = {key: value for key, value in fields.items() if key not in {"temperature", "threshold"}}
+    run.card.write_text(json.dumps(old))
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", str(run.folder)])
+    tool("calibrate").main()
+    assert json.loads(run.card.read_text()) == fields
+    assert run.weights.read_bytes() == weights
+    assert f"temperature {fields['temperature']:g}" in capsys.readouterr().out

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from flyweight.text import printable
+
 # messages go to standard error, so that what a command computes can be piped
 err = Console(stderr=True, emoji=False)
 
@@ -36,8 +38,9 @@ def answer_json(content: object) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line for a person; whatever it holds is text and no markup."""
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    """Print a line for a person; whatever it holds is text, no markup, and nothing that a terminal obeys."""
+    lines = [printable(line) for line in message.split("\n")]
+    err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def banner(note: str) -> None:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter
 
 from flyweight import data
 from flyweight.cli.console import DataBar, banner, err, say
 from flyweight.data import registry
 from flyweight.data.cache import expanded
-from flyweight.errors import RuleError
+from flyweight.errors import DataError, RuleError
 from flyweight.recipes.sections import DataConfig, Recipe
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from flyweight.data import Dataset
     from flyweight.images.spec import Spec
-    from flyweight.runs.card import Trained
+    from flyweight.runs.card import Card, Trained
     from flyweight.runs.folder import Run
 
 DataOption = Annotated[
@@ -166,6 +167,33 @@ def load_data(
     for sentence in (*dataset.notes, *dataset.remarks):
         say(f"note: {sentence}")
     return dataset, note
+
+
+def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
+    """What --against says: (N, H, W, C) uint8 images as a network takes them, and their name.
+
+    A folder need have no classes: all images in it and below it are taken, and those that cannot be read are told.
+
+    Raises:
+        DataError: there are no such images.
+        FlyweightError: they cannot be brought to what the network takes.
+    """
+    from flyweight.evaluation import unknown
+    from flyweight.images import decode
+
+    place = None if registry.is_name(option) else expanded(Path(option), "--against")
+    if place is None or not place.is_dir():
+        dataset, _ = load_data(data_of(None, option), None)
+        return unknown.images_of(dataset, card), dataset.name
+    images = []
+    for path in decode.find([place]).images[: unknown.MOST]:
+        try:
+            images.append(decode.read(path, card.input_shape, card.resize))
+        except DataError as error:
+            say(f"flyweight: {error}")
+    if not images:
+        raise DataError(f"--against {option}: none of its images can be read")
+    return np.stack(images), option
 
 
 def known_spec(plan: DataConfig) -> Spec | None:

@@ -21,7 +21,7 @@ from flyweight.inference import classifier
 from flyweight.networks.custom import blamed
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
-from flyweight.text import aligned, ending, printable, share, some
+from flyweight.text import aligned, cell, ending, printable, share, some
 
 CLASSES_SHOWN = 20
 """The most classes that a terminal gets a line of."""
@@ -78,6 +78,8 @@ def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["t
         fingerprint=dataset.fingerprint,
         weights=trained.card.sha256,
         names=part.names,
+        temperature=trained.card.temperature,
+        threshold=trained.card.threshold,
     )
 
 
@@ -93,12 +95,12 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
     writer = csv.writer(table, lineterminator="\n")
     head = ["index", "true", "predicted", "confidence", "true_probability", "true_rank"]
     writer.writerow(head if evaluation.names is None else [*head, "name"])
-    names = [_defused(name) for name in evaluation.classes]
+    names = [cell(name) for name in evaluation.classes]
     for mistake in evaluation.mistakes:
         shares = [f"{mistake.confidence:.4f}", f"{mistake.true_probability:.4f}"]
         row = [mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank]
         name = evaluation.name(mistake)
-        writer.writerow(row if name is None else [*row, _defused(name)])
+        writer.writerow(row if name is None else [*row, cell(name)])
     write_text(run.mistakes, table.getvalue())
 
 
@@ -126,8 +128,28 @@ def _totals(evaluation: Evaluation) -> list[str]:
         f"  loss         {evaluation.loss:.4f} nats an image",
         f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
         f" mean confidence {calibration.confidence:.2f} %",
+        *_told(evaluation),
         f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
     ]
+
+
+def _told(evaluation: Evaluation) -> list[str]:
+    """What the temperature and the threshold of the network's card make of it."""
+    told, unknown = evaluation.scaled, evaluation.unknown
+    lines = []
+    if evaluation.temperature != 1:
+        lines.append(
+            f"  as told      off by {told.error:.2f} points; mean confidence {told.confidence:.2f} %: with its card's"
+            f" temperature, {evaluation.temperature:g}"
+        )
+    if unknown is not None:
+        wrong = evaluation.unknown_wrong
+        mistaken = "" if wrong is None else f"; {wrong:.1f} % of them are mistakes"
+        lines.append(
+            f"  refused      {unknown:.2f} %, as none of its classes: their confidence is below its card's threshold,"
+            f" {100 * (evaluation.threshold or 0):.1f} %{mistaken}"
+        )
+    return lines
 
 
 def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
@@ -188,9 +210,3 @@ def fit_or_raise(trained: Trained, dataset: Dataset, split: Literal["test", "tra
         )
     if len(getattr(dataset, split)) == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
-
-
-def _defused(text: str) -> str:
-    # a spreadsheet runs a cell that begins so as a formula (OWASP, "CSV injection")
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

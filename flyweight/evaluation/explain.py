@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,41 @@ from flyweight import analysis
 from flyweight.images.preprocess import normalize
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
+
+
+class Explainer:
+    """Grad-CAM of one network, whose last map is looked for once.
+
+    Attributes:
+        layer: that ends with the map; None where the network has no map with more than one place.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        """Look at a network.
+
+        Args:
+            trained: the network and its card.
+        """
+        self.trained, card = trained, trained.card
+        self.device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
+        with evaluating(trained.model) as network:
+            self.layer = last_map(network, torch.zeros((1, *card.input_shape), device=self.device))
+
+    @cached_property
+    def _centres(self) -> tuple[np.ndarray, np.ndarray] | None:
+        assert self.layer is not None
+        return analysis.centres(self.trained.model, self.trained.card.input_shape, self.layer)
+
+    def __call__(self, images: np.ndarray, targets: Sequence[int]) -> np.ndarray:
+        """The maps of images: see :func:`gradcam`. There must be a layer."""
+        card = self.trained.card
+        inputs = normalize(torch.from_numpy(np.array(images)).to(self.device), card.mean, card.std)
+        with evaluating(self.trained.model) as network, torch.enable_grad():
+            wanted = torch.as_tensor(list(targets), device=self.device)
+            maps = LayerGradCam(network, self.layer).attribute(inputs, target=wanted, relu_attributions=True)
+        full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), self._centres).squeeze(1)
+        peak = full.amax(dim=(1, 2), keepdim=True)
+        return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
 
 
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
@@ -33,20 +69,8 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
         (N, H, W) float32 in 0 to 1, the largest value of each image being 1; all zeros where nothing speaks for the
         class. None where the network has no map with more than one place.
     """
-    device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
-    pixels = torch.from_numpy(np.array(images)).to(device)
-    inputs = normalize(pixels, trained.card.mean, trained.card.std)
-    with evaluating(trained.model) as network:
-        layer = last_map(network, inputs[:1])
-        if layer is None:
-            return None
-        with torch.enable_grad():
-            wanted = torch.as_tensor(list(targets), device=device)
-            maps = LayerGradCam(network, layer).attribute(inputs, target=wanted, relu_attributions=True)
-    found = analysis.centres(trained.model, inputs.shape[1:], layer)
-    full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), found).squeeze(1)
-    peak = full.amax(dim=(1, 2), keepdim=True)
-    return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
+    explain = Explainer(trained)
+    return None if explain.layer is None else explain(images, targets)
 
 
 def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:

@@ -90,7 +90,7 @@ def _float(subject: Subject, folder: Path) -> Artefact:
     if subject.card.input_shape[0] == 1:
         model = _coloured(subject, found)
         agreement = subject.checked(model, file, _colours(subject), subject.logits)
-        found = Made(model.SerializeToString(deterministic=True), agreement)
+        found = Made(around.sealed(model), agreement)
     return _saved(subject, folder, file, found)
 
 
@@ -99,7 +99,7 @@ def _int8(subject: Subject, folder: Path) -> Artefact:
     if subject.card.input_shape[0] == 1:
         model = _coloured(subject, found)
         valid_or_raise(model, file)
-        content = model.SerializeToString(deterministic=True)
+        content = around.sealed(model)
         said = Session(content, file)(len(subject.labels), _colours(subject))
         agreement = gate.agreement(said, subject.logits, subject.labels)
         if agreement.lost > gate.MOST_LOST:

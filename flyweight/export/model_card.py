@@ -11,7 +11,7 @@ from flyweight.evaluation.scores import confusions
 from flyweight.export import preprocessor
 from flyweight.export.around import last
 from flyweight.export.subject import Artefact, Subject
-from flyweight.images.decode import GREY
+from flyweight.images.sizing import GREY
 from flyweight.runs.card import Card
 from flyweight.text import printable, short
 
@@ -119,7 +119,12 @@ def _body(subject: Subject, artefacts: Sequence[Artefact]) -> str:
         f"- **Data**: {_plain(label)}, {card.epochs} epochs.{origins}",
         f"- **Accuracy**: {scores.accuracy:.2f} % of {scores.n:,} {subject.dataset.tested} images (95 % interval"
         f" {low:.2f} to {high:.2f}), without test-time augmentation.",
-        f"- **How sure it is**: off by {scores.calibration.error:.1f} points on average (expected calibration error).",
+        f"- **How sure it is**: off by {scores.calibration.error:.1f} points on average (expected calibration error)"
+        + (
+            f", by {scores.scaled.error:.1f} with its logits divided by {card.temperature:g}."
+            if card.temperature != 1
+            else "."
+        ),
         f"- **Limits**: it always names one of its classes, whatever the image shows: {_classes(card)}."
         + (f" What it mixes up most: {mixed}." if mixed else "")
         + (f" With the hub's libraries {other}." if other else ""),

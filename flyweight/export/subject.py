@@ -22,6 +22,7 @@ from flyweight.export import around, gate, graph
 from flyweight.export.session import BATCH, Session
 from flyweight.files import write_bytes
 from flyweight.images.preprocess import normalize
+from flyweight.inference import confidence
 from flyweight.inference.classifier import Classifier
 from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
@@ -106,7 +107,7 @@ class Subject:
         said = torch.cat(parts).float().cpu()
         self.scores: Evaluation = evaluate.scored(trained, dataset, said)
         self.logits = said.numpy()
-        self.probabilities = said.softmax(1).numpy()
+        self.probabilities = confidence.probabilities(self.logits, self.card.temperature).astype(np.float32)
         self._kept: dict[str, Any] = {}
 
     @property

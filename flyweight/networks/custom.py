@@ -14,8 +14,8 @@ from torch import nn
 
 from flyweight.errors import FlyweightError
 from flyweight.recipes.sections import ModelConfig
-from flyweight.schema import suggestion
-from flyweight.text import one_line
+from flyweight.schema import is_file, suggestion
+from flyweight.text import one_line, short
 
 CLASSES = ("num_classes", "classes", "n_classes")
 """Arguments of a constructor that are told how many classes the data has."""
@@ -57,8 +57,9 @@ def load_class(reference: str) -> type[nn.Module]:
     """
     file, _, name = reference.rpartition(":")
     path = Path(file)
-    if not path.is_file():
-        raise FlyweightError(f"{reference}: there is no file {file!r}; write path/to/file.py:ClassName")
+    if not is_file(path):
+        shown = short(reference, 200)
+        raise FlyweightError(f"{shown}: there is no file {short(file, 200)!r}; write path/to/file.py:ClassName")
     spec = importlib.util.spec_from_file_location(f"flyweight_user_{path.stem}", path.resolve())
     if spec is None or spec.loader is None:
         raise FlyweightError(f"{reference}: {file} is not a Python file")

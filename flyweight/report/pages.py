@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
+from PIL import Image
 
 from flyweight.text import printable, share
 
@@ -29,6 +33,23 @@ def render(template: str, facts: dict[str, Any]) -> str:
     )
     environment.filters |= {"md": markdown, "fenced": fenced, "count": count, "share": share, "time": duration}
     return environment.get_template(template).render(facts)
+
+
+def image_uri(image: Image.Image, kind: Literal["PNG", "JPEG"] = "PNG") -> str:
+    """An image in a page."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
+    return data_uri(buffer.getvalue(), kind)
+
+
+def data_uri(content: bytes, kind: Literal["PNG", "JPEG"] = "PNG") -> str:
+    """The bytes of an image's file in a page."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}"
+
+
+def script_hash(script: str) -> str:
+    """What a page's Content-Security-Policy says of a script of its own, so that no other one runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def markdown(text: object) -> str:

@@ -14,6 +14,7 @@ from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import Card
 from flyweight.runs.folder import Run
 from flyweight.training import record
+from flyweight.training.calibrate import calibrated
 from flyweight.training.checks import check_trainable
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import stop_on_signal
@@ -72,7 +73,7 @@ def _fit(trainer: Trainer, note: str | None) -> Result:
         while trainer.state.epoch < trainer.config.epochs:
             trainer.run_epoch(stop)
         network, history = trainer.state.tested.cpu().eval(), trainer.state.history
-        card = _card(trainer.recipe, trainer.dataset)
+        card = calibrated(network, _card(trainer.recipe, trainer.dataset), trainer.dataset, trainer.recipe)
         if main:
             run.save_model(network, card)
             record.end(run, made, sum(row.seconds for row in history))

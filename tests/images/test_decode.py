@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
-from flyweight.images import decode
+from flyweight.images import decode, sizing
 
 SHAPE = (3, 32, 32)
 
@@ -130,7 +130,8 @@ def test_folders_give_their_images_in_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "b" / "notes.txt").touch()
     found = decode.find([tmp_path / "b", tmp_path / "a.png"])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.others] == ["b/notes.txt"]
 
 
 def test_a_place_without_images_is_an_error(tmp_path):
@@ -220,7 +221,7 @@ def test_the_three_ways_to_one_size(size):
     expected = {
         "squash": image.resize((24, 32), bicubic),
         "crop": ImageOps.fit(image, (24, 32), bicubic),
-        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(decode.GREY,) * 3),
+        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(sizing.GREY,) * 3),
     }
     for resize, wanted in expected.items():
         assert (decode.decode(raw.getvalue(), (3, 32, 24), resize) == np.array(wanted)).all(), resize
