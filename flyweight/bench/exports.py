@@ -187,7 +187,7 @@ def timed(ways: Sequence[Way], trained: Trained, folder: Path, images: int) -> l
     """
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / "network.so"
-        source = next(iter(folder.glob("*.c")), None)
+        source = next((path for path in folder.glob("*.c") if path.with_suffix(".h").exists()), None)
         if source is not None and not library(source, made):
             why = "there is no gcc, or it did not compile it"
             ways = [replace(way, missing=why) if way.way == C else way for way in ways]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from conftest import synthetic
 from exporting import DILATED, described, learnt
 
 from flyweight import data
-from flyweight.bench import exports, latency
+from flyweight.bench import exports, latency, sides
 from flyweight.cli.app import run_command
 from flyweight.export import gate
 from flyweight.runs.card import load_trained, save_model
@@ -49,10 +50,12 @@ def test_one_table_says_what_every_export_comes_to(dataset, folder, tmp_path, mo
     (kept,) = tmp_path.iterdir()
     before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     monkeypatch.setattr(exports, "exported", None)
+    monkeypatch.setattr(sides, "module", lambda *call: json.dumps({"PyTorch eager": [2, 2], "flyweight": [1, 1]}))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert run_command(call) == 0
     out = capsys.readouterr().out
     assert "C, 8 bits: there is no gcc" in out
+    assert re.search(r"1\.00 \(1\.00 to 1\.00\) +0\.50", out)
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
     # but not what was made of other weights
     record = kept / "export.json"
