@@ -10,7 +10,10 @@ PROBE      = import os, threading, urllib.request; \
              timer = threading.Timer(5, os._exit, [1]); timer.daemon = True; timer.start(); \
              urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
-.PHONY: train test test-long wheel lint setup help
+# what some tests run beside Python: a browser, a compiler, packages of the browser's own registry
+PROGRAMS = chromium gcc npm clang lld
+
+.PHONY: train test test-long wheel engine lint setup programs help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -19,10 +22,10 @@ train: setup     ## the main job: CIFAR-10 to 85 % with the report
 	$(BIN)/flyweight train sprint --fallback digits
 
 # a process a core; threads of several processes that wait for each other would take many times as long
-test: lint       ## all checks: style, types, tests
+test: lint programs  ## all checks: style, types, tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
-test-long: setup ## the tests that take minutes
+test-long: setup programs ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel
@@ -32,10 +35,24 @@ wheel: setup     ## build the wheel into dist/ and try it in an empty virtual en
 	  $(BIN)/python -m pip wheel -q --no-deps -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
 	FLYWEIGHT_WHEEL=$$(echo dist/*.whl) $(BIN)/pytest -m long --timeout 3600 tests/test_wheel.py
 
+engine:          ## build the demo's engine, which is committed, from its C (needs clang and lld)
+	$(PYTHON) tools/engine.py
+
 lint: setup      ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# only root of a Debian machine can; elsewhere the tests that need them are skipped and say so
+programs:        ## what some tests need: Chromium, gcc, npm, clang, PostgreSQL (as root of a Debian machine)
+	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -d /usr/lib/postgresql ] || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing libc6-dev >/dev/null && exit 0; \
+	fi; \
+	echo "WARNING: this machine has no$$missing: the tests that need them are SKIPPED" >&2
 
 setup: $(VENV)/.ready
 

@@ -1,7 +1,7 @@
 """flyweight: compact image classifiers that make weight.
 
 The public door: `load` a trained network, `check` one of your own against a rule set, `analyze` it, `predict` what is
-in image files. Each imports what it needs when it is called.
+in images. Each imports what it needs when it is called.
 """
 
 from __future__ import annotations
@@ -12,39 +12,42 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from torch import nn
 
     from flyweight.analysis import Facts
-    from flyweight.inference.predict import Prediction
+    from flyweight.inference.predict import Picture, Prediction, Predictor
     from flyweight.rules import Judgement
 
 __all__ = ["analyze", "check", "load", "predict"]
 __version__ = "0.1.0"
 
 
-def load(network: str) -> nn.Module:
+def load(network: str | Path) -> Predictor:
     """A trained network, ready to be asked, without any network access.
 
-    Args:
-        network: one that ships with its weights, such as ``sprint``, or a run folder.
+    Its ``predict(images)`` says what is in files, images of Pillow's, or uint8 arrays. What PyTorch runs (a network
+    that ships, a run folder) is an ``nn.Module`` as well, a `flyweight.inference.loaded.Loaded`: (N, C, H, W) float ->
+    (N, classes) logits, in eval mode, of pixels in 0 to 1, less the mean and divided by the standard deviation on its
+    card; its ``model`` is the bare network. What an export holds is run by onnxruntime, without PyTorch.
 
-    Returns:
-        (N, C, H, W) float -> (N, classes) logits, in eval mode. Its pixels are in 0 to 1, less the mean and divided by
-        the standard deviation on its card; ``flyweight.inference.classifier.Classifier`` does that for uint8 images.
+    Args:
+        network: one that ships with its weights, such as ``sprint``, a run folder, an exported folder, or an ``.onnx``
+            file of one.
 
     Raises:
-        RunError: there is no such network, or its weights are damaged or not those that its card describes.
+        RunError: there is no such network, or its files are damaged or do not fit.
     """
-    from flyweight.runs.card import find_trained, load_trained
+    from flyweight.inference.opening import opened
 
-    return load_trained(find_trained(network)).model
+    return opened(str(network))
 
 
 def analyze(network: nn.Module, shape: Sequence[int]) -> Facts:
     """Facts of a network at one size of its images: parameters, MACs, receptive field, layers.
 
     Args:
-        network: (N, C, H, W) -> anything; it comes back as it was.
+        network: (N, C, H, W) -> anything, or what :func:`load` returned; it comes back as it was.
         shape: (channels, height, width) of an image.
 
     Raises:
@@ -52,14 +55,14 @@ def analyze(network: nn.Module, shape: Sequence[int]) -> Facts:
     """
     from flyweight import analysis
 
-    return analysis.analyze(network, shape)
+    return analysis.analyze(_bare(network), shape)
 
 
 def check(network: nn.Module, shape: Sequence[int], rules: str | Path = "brief") -> Judgement:
     """Judge a network by a rule set; ``.passed`` says whether it obeys, ``.verdicts`` what each rule found.
 
     Args:
-        network: (N, C, H, W) -> anything; it comes back as it was.
+        network: (N, C, H, W) -> anything, or what :func:`load` returned; it comes back as it was.
         shape: (channels, height, width) of an image.
         rules: a built-in rule set, or the path of a YAML file.
 
@@ -71,18 +74,23 @@ def check(network: nn.Module, shape: Sequence[int], rules: str | Path = "brief")
     return rule_sets.check(analyze(network, shape), rule_sets.load_ruleset(rules))
 
 
-def predict(network: str, paths: Sequence[Path], top: int = 3) -> list[Prediction]:
-    """What is in image files: for each the likeliest classes with their probabilities, or why it cannot be read.
+def predict(network: str | Path, images: Picture | Sequence[Picture] | np.ndarray, top: int = 3) -> list[Prediction]:
+    """What is in images: for each the likeliest classes with their probabilities, or why it cannot be read.
 
     Args:
-        network: one that ships with its weights, such as ``sprint``, or a run folder.
-        paths: image files.
+        network: as :func:`load` takes it.
+        images: one or more of: paths of files, their bytes, images of Pillow's, arrays of (H, W), (H, W, C) or
+            (N, H, W, C) uint8 of any size.
         top: how many classes to name.
 
     Raises:
-        RunError: there is no such network, or its weights are damaged.
+        RunError: there is no such network, or its files are damaged or do not fit.
     """
-    from flyweight.inference import predict as prediction
-    from flyweight.runs.card import find_trained, load_trained
+    return load(network).predict(images, top)
 
-    return list(prediction.predict(load_trained(find_trained(network)), paths, top))
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The network itself, of what :func:`load` returned."""
+    from flyweight.inference.loaded import Loaded
+
+    return network.model if isinstance(network, Loaded) else network

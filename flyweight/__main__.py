@@ -11,6 +11,14 @@ def main() -> None:
         app.main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if (error.name or "flyweight").split(".")[0] == "flyweight":
+            raise
+        # installed without its dependencies: in Python an export is predicted with all the same
+        sys.stderr.write(
+            f"flyweight: the command line needs {error.name}, which is not installed here: pip install cyclopts\n"
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,14 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +23,36 @@ from flyweight.errors import RunError
 from flyweight.text import one_line
 
 UNFINISHED = ".unfinished"
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A regular file's content. A pipe would be waited for without end, and a file of any size fills the memory.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read, is no regular file or has more; ``filename`` and ``strerror`` say which and why.
+    """
+    try:
+        status = path.stat()
+    except ValueError as error:  # a NUL in its name
+        raise OSError(None, one_line(error), str(path)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(None, "it is not a regular file", str(path))
+    if status.st_size > most:
+        raise OSError(None, f"it has more than {most:,} bytes", str(path))
+    with path.open("rb") as file:
+        return file.read(status.st_size)
+
+
+def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
+    """What a path answers, such as to ``Path.exists``; one that no file system could have (too long, a NUL) says no."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,7 +68,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        before, after = f".{path.name}.", UNFINISHED
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=after, delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             flush(file)
@@ -46,6 +80,21 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
     flush_folder(path.parent)
+
+
+def sweep(folder: Path, name: str, age: float = 0) -> None:
+    """Remove what processes that were killed in :func:`write_bytes` left; hold a lock, or give an age.
+
+    Args:
+        folder: that the file lies in; it need not be there.
+        name: of the file, as a pattern of :func:`re.fullmatch`.
+        age: in seconds; what is younger may be under way.
+    """
+    ours = re.compile(rf"\.(?:{name})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
+    with suppress(OSError):  # a folder that cannot be written says so where something is written
+        for path in folder.iterdir():
+            if ours.fullmatch(path.name) and time.time() - path.lstat().st_mtime >= age:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

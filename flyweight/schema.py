@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from flyweight.errors import FlyweightError
+from flyweight.files import answers
 from flyweight.text import one_line, short
 
 T = TypeVar("T", bound=BaseModel)
@@ -32,11 +33,8 @@ class Section(BaseModel):
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; a path that no file system could have (too long, a NUL in it) is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    """Whether there is a file; a path that no file system could have is none."""
+    return answers(path, Path.is_file)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

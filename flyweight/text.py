@@ -22,6 +22,13 @@ def ending(text: str, most: int) -> str:
     return text if len(text) <= most else f"\N{HORIZONTAL ELLIPSIS}{text[len(text) - most + 1 :]}"
 
 
+def cell(text: str) -> str:
+    """Printable text for a cell of a table of comma-separated values: no spreadsheet takes it for a formula."""
+    text = printable(text)
+    # a spreadsheet runs a cell that begins so (OWASP, "CSV injection")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """An error's message in one line, shortened; its class where it has no message."""
     return short(" ".join(str(error).split()), most) or type(error).__name__

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from exports import sprint_export  # noqa: F401 (fixture)
+from kit import browser, visit  # noqa: F401 (fixtures)
 from torch import nn
 
 from flyweight import schema

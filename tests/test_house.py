@@ -28,7 +28,10 @@ ROOMS = (
     "training",
     "evaluation",
     "report",
+    "marking",
     "export",
+    "search",
+    "timm",
     "bench",
     "cli",
 )

@@ -113,3 +113,33 @@ def test_it_measures_itself_beside_the_peers(installed):
     )
     assert code == 0, err
     assert out.startswith("epoch 1: ")
+
+
+def test_an_export_is_predicted_in_a_bare_environment(wheel, sprint_export, tmp_path):
+    """The wheel with --no-deps beside numpy, Pillow and onnxruntime; then cyclopts, for the command line."""
+    place, paths = tmp_path / "venv", [tmp_path / f"{colour}.png" for colour in ("navy", "green", "white", "maroon")]
+    venv.create(place, with_pip=False, symlinks=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "FLYWEIGHT_"))}
+    for path in paths:
+        Image.new("RGB", (40, 50), path.stem).save(path)
+    expected = [one.classes[0] for one in flyweight.predict("sprint", paths)]
+
+    def run(*call):
+        done = subprocess.run(
+            list(map(str, call)), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def install(*what):
+        run(sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install", "-q", *what)
+
+    install("numpy", "pillow", "onnxruntime")
+    told = run(place / "bin" / "python", sprint_export / "predict.py", *paths).splitlines()
+    assert [name in line for name, line in zip(expected, told, strict=True)] == [True] * len(paths)
+    install("--no-deps", wheel)
+    say = "import sys, flyweight; print(*[one.classes[0] for one in flyweight.load(sys.argv[1]).predict(sys.argv[2:])])"
+    assert run(place / "bin" / "python", "-c", say, sprint_export, *paths).split() == expected
+    install("cyclopts")
+    answers = json.loads(run(place / "bin" / "flyweight", "predict", sprint_export, *paths, "--json"))
+    assert [one["predictions"][0]["class"] for one in answers] == expected

@@ -37,3 +37,6 @@ def test_the_accuracy_is_the_one_that_is_told(folder):
     # another processor rounds differently and may turn two images that lie on a border
     assert abs(scores.accuracy - told["accuracy"]) <= 0.02
     assert told["accuracy"] >= 85
+    # its temperature and threshold come from training images alone, and do what they are for
+    assert scores.scaled.error < 3.5
+    assert 5 < scores.unknown < 15

@@ -12,6 +12,9 @@ os.environ["COLUMNS"] = "100"
 
 from flyweight.cli import app
 
+PARTS = (("bench", "export"),)
+"""Commands of a command."""
+
 
 def shown(*call):
     """The help of a call, without blanks at the ends of lines."""
@@ -24,7 +27,7 @@ def shown(*call):
 def main():
     """Print a section for each command."""
     sys.stdout.write("# What the help says\n\nMade by `python tools/help.py > docs/help.md`; a test keeps it fresh.\n")
-    for call in ((), *((command,) for command in app.COMMANDS)):
+    for call in ((), *((command,) for command in app.COMMANDS), *PARTS):
         title = " ".join(("flyweight", *call))
         sys.stdout.write(f"\n## {title}\n\n```text\n{shown(*call)}\n```\n")
 

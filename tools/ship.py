@@ -26,14 +26,16 @@ multiply-accumulates an image of 32x32 pixels, receptive field {field}.
 - **Accuracy**: {accuracy:.2f} % of the 10,000 test images at the last epoch (95 % interval {low:.2f} to {high:.2f}),
   without test-time augmentation{mean}. `flyweight evaluate {name}` repeats it.
 - **Meant for**: {purpose}.
-- **Limits**: 32x32 images of these ten classes only; it always names one of them. What it mixes up most:
+- **Limits**: 32x32 images of these ten classes only; many others it takes for one of them. What it mixes up most:
   {confusions}. 3.3 % of CIFAR-10's test images have a near-duplicate among the training images (ciFAIR).
 - **Licence**: MIT, as flyweight.
 
 ## How sure it is
 
-Its confidence is off by {calibration:.1f} points on average (expected calibration error, 15 bins). On damaged test
-images (`flyweight evaluate {name} --damaged`):
+Its confidence is off by {calibration:.1f} points on average (expected calibration error, 15 bins), and by {scaled:.1f}
+with its temperature, {temperature:.2f}, as it is told. Below {threshold:.1f} % an image is of none of its classes:
+{unknown:.1f} % of the test images are. Without the temperature, on damaged test images (`flyweight evaluate {name}
+--damaged`):
 
 | damage | accuracy % | points lost | calibration error |
 | --- | ---: | ---: | ---: |
@@ -99,6 +101,10 @@ def main():
         purpose=options.purpose,
         confusions=", ".join(mixed),
         calibration=scores.calibration.error,
+        scaled=scores.scaled.error,
+        temperature=scores.temperature,
+        threshold=100 * (scores.threshold or 0),
+        unknown=scores.unknown or 0,
         damaged="\n".join(
             f"| {one.damage.label} | {one.accuracy:.2f} | {scores.accuracy - one.accuracy:.2f} |"
             f" {one.calibration_error:.1f} |"

@@ -7,6 +7,8 @@ peers/       what ours is measured against: the course's own loop, MLPerf Tiny's
 sides        what is compared, as processes of their own
 asking       one of these processes: how fast a network answers
 comparisons  ours over the peer's: training, time to the target
+exports      what a network comes to elsewhere: accuracy, bytes, memory, time
+latency      one of these processes: how long one image takes, by every export
 costs        augmentation, inference, growth with images and MACs
 benchmark    all parts in one result
 figure       the result as one figure

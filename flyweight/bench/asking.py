@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from flyweight import data
-from flyweight.data import Dataset
 from flyweight.inference.classifier import Classifier
 from flyweight.machine.allocator import keep_freed_memory
 from flyweight.networks.build import build
@@ -39,7 +38,7 @@ def rates(way: str, name: str) -> dict[int, float]:
     torch.manual_seed(0)
     network = build(sections.ModelConfig(network=name), dataset.spec).eval()
     if way == "eager":
-        ask = _eager(network, dataset)
+        ask = eager(network, dataset.mean, dataset.std)
     else:
         keep_freed_memory()
         ask = Classifier(
@@ -48,14 +47,14 @@ def rates(way: str, name: str) -> dict[int, float]:
     return {size: _rate(ask, np.array(dataset.test.images[:size]), count) for size, count in BATCHES}
 
 
-def _eager(network: nn.Module, dataset: Dataset) -> Callable[[np.ndarray], Tensor]:
-    mean = torch.tensor(dataset.mean)[:, None, None]
-    std = torch.tensor(dataset.std)[:, None, None]
+def eager(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Callable[[np.ndarray], Tensor]:
+    """Plain PyTorch in float32 and NCHW: (N, H, W, C) uint8 to (N, classes) logits."""
+    means, deviations = (torch.tensor(each)[:, None, None] for each in (mean, std))
 
     @torch.inference_mode()
     def ask(images: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        return network((pixels.float() / 255 - mean) / std)
+        return network((pixels.float() / 255 - means) / deviations)
 
     return ask
 

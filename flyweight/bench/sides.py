@@ -60,8 +60,17 @@ def asking(way: str, network: str) -> dict[int, float]:
     Raises:
         FlyweightError: it failed.
     """
-    answer = json.loads(_run(["-m", "flyweight.bench.asking", way, network]))
+    answer = json.loads(module("asking", way, network))
     return {int(size): rate for size, rate in answer.items()}
+
+
+def module(name: str, *arguments: str) -> str:
+    """What a module of this room prints in a process of its own.
+
+    Raises:
+        FlyweightError: it failed.
+    """
+    return _run(["-m", f"flyweight.bench.{name}", *arguments])
 
 
 def _run(arguments: Sequence[str]) -> str:

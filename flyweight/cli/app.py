@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError
 from flyweight import __version__
 from flyweight.errors import EXIT_CODES, FlyweightError
 
-COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "bench")
+COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
 """A command is the `app` of the module of its name in this folder, and its help is the docstring of the function of its
 name; the module is imported when the command is called."""
 
@@ -84,14 +84,16 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return 141
     except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError) and isinstance(error, SystemExit):
+            return 141  # rich's way of saying it
         if debug:
             import traceback
 
             traceback.print_exc()
         message, code = _told(error)
-        from flyweight.cli.console import say
+        from flyweight.cli.console import complain
 
-        say(f"flyweight: {message}")
+        complain(message)
         return code
 
 
@@ -103,6 +105,9 @@ def _told(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}", 2
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != "flyweight":
+        missing = error.name.split(".")[0]
+        return f"this needs {missing}, which is not installed here: pip install flyweight, with its dependencies", 2
     from flyweight.text import one_line
 
     name, text = type(error).__name__, one_line(error)

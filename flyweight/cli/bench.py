@@ -18,6 +18,7 @@ app = command(
     "bench training inference --rounds 5",
     "bench target --seeds 5 --json",
     "bench training --data digits --images 256    (where CIFAR-10 cannot be had)",
+    "bench export dilated nano    (its exports beside PyTorch: accuracy, bytes, time an image)",
 )
 
 
@@ -53,6 +54,42 @@ def bench(
         from flyweight.report import figures
 
         figure.write_bytes(figures.png(draw(result)))
+    if as_json:
+        answer_json(result.as_json())
+    else:
+        answer(result.text())
+    return 0
+
+
+@app.command(name="export")
+def export(
+    *networks: str,
+    images: Annotated[int, Parameter(help="Images that are timed, at most.")] = 300,
+    test_images: Annotated[
+        int | None,
+        Parameter(help="Test images for the accuracy of what is exported; all of them unless named, which takes long."),
+    ] = None,
+    exports: Annotated[
+        Path | None,
+        Parameter(help="A folder for the exports, each in a folder of its network's name; those there are used."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """What networks come to elsewhere: accuracy, bytes, memory and time an image of every export, beside PyTorch.
+
+    The accuracy is the one that an export's gate found, on CIFAR-10. Times are of one image on one thread, from its
+    pixels to its logits, the ways in turn; they are taken at the end, a few seconds a network: keep the machine quiet.
+
+    Args:
+        networks: Networks that ship with their weights, or run folders; all that ship unless named.
+    """
+    from flyweight.bench import exports as measuring
+    from flyweight.export.session import require
+
+    if min(images, 1 if test_images is None else test_images) < 1:
+        raise FlyweightError("--images and --test-images must be at least 1")
+    require()
+    result = measuring.run(networks or measuring.shipped(), images, test_images, exports, say)
     if as_json:
         answer_json(result.as_json())
     else:

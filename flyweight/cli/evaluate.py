@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command
 from flyweight.errors import FlyweightError
+from flyweight.machine import launched
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -23,6 +24,7 @@ app = command(
     "evaluate",
     "evaluate sprint",
     "evaluate sprint --damaged",
+    "evaluate sprint --against digits    (images of none of its classes: does it notice?)",
     "evaluate runs/sprint-20260101-120000 --json",
     "evaluate runs/tuning --data cifar10    (a run with held-out images, on the test set)",
     "evaluate runs/mine --data new_photos/",
@@ -42,16 +44,23 @@ def evaluate(
     damaged: Annotated[
         bool, Parameter(negative="", help="Also on damaged images: JPEG, blur, noise, shift (a minute).")
     ] = False,
+    against: Annotated[
+        str | None,
+        Parameter(help="Also images of none of its classes: a data set, or any folder of images. Does it notice?"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Test a trained network: accuracy with its interval, per class, confusions, calibration, list of mistakes.
+
+    Calibration is that of the network as it is, and as it is told: with the temperature that its training has found.
 
     Args:
         network: A network that ships with its weights, or a run folder.
     """
     from flyweight.evaluation import evaluate as evaluation
-    from flyweight.evaluation import robustness
+    from flyweight.evaluation import robustness, unknown
     from flyweight.machine.allocator import keep_freed_memory
+    from flyweight.machine.together import agree_on
     from flyweight.runs.card import find_trained, load_trained, ships
 
     keep_freed_memory()
@@ -59,19 +68,28 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         trained = load_trained(source)
         dataset = job.load_tested(trained, data)
-        scores = evaluation.evaluate(trained, dataset)
-        results = _on_damaged(trained, dataset) if damaged else []
+        others = None if against is None else job.load_others(trained.card, against)
+        agree_on({"the network's SHA-256": trained.card.sha256, "the data's fingerprint": dataset.fingerprint})
+        scores = evaluation.evaluate(trained, dataset, together=True)
+        first = launched.rank() == 0  # what the others would compute in vain
+        noticed = unknown.measure(trained, scores, *others) if others is not None and first else None
+        # the damages follow from one another, image by image: one process alone can tell
+        results = _on_damaged(trained, dataset) if damaged and first else []
     # what a run's report speaks of stays; what ships is not ours to write beside
     if out is None and data is None and not ships(source):
         out = source
-    if out is not None:
+    if out is not None and launched.rank() == 0:
         _make(out)
         evaluation.write(scores, out)
     if as_json:
-        extra = {"damaged": [result.as_json() for result in results]} if damaged else {}
+        extra: dict[str, Any] = {"damaged": [result.as_json() for result in results]} if damaged else {}
+        extra |= {} if noticed is None else {"against": noticed.as_json()}
         answer_json(scores.as_json() | extra)
     else:
-        answer(evaluation.render(scores) + (f"\n\n{robustness.render(results, scores.accuracy)}" if damaged else ""))
+        parts = [evaluation.render(scores)]
+        parts += [robustness.render(results, scores.accuracy)] if damaged else []
+        parts += [] if noticed is None else [unknown.render(noticed)]
+        answer("\n\n".join(parts))
     return 0
 
 

@@ -3,25 +3,58 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.console import answer, answer_json, say
+from flyweight.cli.console import say
 from flyweight.cli.options import JsonOption, command
-from flyweight.errors import FlyweightError
+from flyweight.errors import DataError, FlyweightError
 
-app = command("predict", "predict sprint cat.png", "predict runs/mine photos/ --top 1 --json")
+if TYPE_CHECKING:
+    from flyweight.cli import predictions
+    from flyweight.cli.explaining import Maps
+    from flyweight.inference.predict import Prediction, Predictor
+
+app = command(
+    "predict",
+    "predict sprint cat.png",
+    "predict runs/mine photos/ --top 1 --csv photos.csv",
+    "predict dilated cat.png --explain maps/    (where it looked)",
+    "predict exported/model_int8.onnx - < cat.png    (an export needs no PyTorch)",
+)
+
+STDIN = Path("-")
+MOST_STDIN = 256 * 1024**2
+"""Bytes of an image that comes by standard input."""
 
 
 @app.default
 def predict(
     network: str,
     /,
-    *files: Annotated[Path, Parameter(required=True)],
+    *files: Annotated[Path, Parameter(required=True, allow_leading_hyphen=True)],
     top: Annotated[int, Parameter(help="How many classes to name for each image.")] = 3,
+    csv: Annotated[
+        str | None,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="Write a table, a row an image, into this file; - for standard output. By default none.",
+        ),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        Parameter(
+            help="Write into this folder, of each image, a PNG with the map of what spoke for its class over it."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        Parameter(negative="", help="With --explain: into a folder that holds files, replacing what has its names."),
+    ] = False,
     fast: Annotated[
         bool, Parameter(negative="", help="Twice the speed for many images: bfloat16, less exact.")
     ] = False,
@@ -32,26 +65,85 @@ def predict(
     Exit code 3 when an image cannot be read; the others are told all the same.
 
     Args:
-        network: A network that ships with its weights, or a run folder.
-        files: Images, or folders of them.
+        network: A network that ships with its weights, a run folder, or an exported folder or .onnx file of one.
+        files: Images, or folders of them; - for one image from standard input.
     """
-    from flyweight.images import decode
-    from flyweight.inference import predict as prediction
-    from flyweight.runs.card import find_trained, load_trained
+    from flyweight.cli import predictions
+    from flyweight.inference.opening import opened
+    from flyweight.inference.predict import predicted
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
-    paths = decode.find(files)
+    predictions.table_or_raise(csv, as_json)
+    paths = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        trained = load_trained(find_trained(network))
-    width = min(60, max(len(str(path)) for path in paths))
-    predicted = []
-    for image in prediction.predict(trained, paths, top, fast):
-        predicted.append(image)
-        if image.error is not None:
-            say(f"flyweight: {image.error}")
-        elif not as_json:
-            answer(image.line(width))
-    if as_json:
-        answer_json([image.as_json() for image in predicted])
-    return 3 if any(image.error for image in predicted) else 0
+        predictor = opened(network, fast)
+    maps = None if explain is None else _maps(predictor, explain, paths, force)
+    told = predictions.teller(csv, as_json, predictor, paths, top)
+    images = [_standard_input() if path == STDIN else path for path in paths]
+    return _tell(zip(predicted(predictor, images, top, paths=paths), images, strict=True), told, maps)
+
+
+def _tell(answers: Iterable[tuple[Prediction, Path | bytes]], told: predictions.Told, maps: Maps | None) -> int:
+    """Tell each prediction as it comes, and draw its map; the exit code."""
+    failed = False
+    for prediction, image in answers:
+        if prediction.error is not None:
+            failed = True
+            say(f"flyweight: {prediction.error}")
+        told.add(prediction if maps is None else maps.add(prediction, image))
+    if maps is not None:
+        maps.end()
+        say(maps.line)
+    told.end()
+    return 3 if failed else 0
+
+
+def _maps(predictor: Predictor, folder: Path, paths: Sequence[Path], force: bool) -> Maps:
+    """Who draws what --explain asks for.
+
+    Raises:
+        FlyweightError: the network is an export, has no map, or the folder is taken.
+    """
+    from flyweight.cli.explaining import Maps
+    from flyweight.inference.loaded import Loaded
+
+    if not isinstance(predictor, Loaded):
+        raise FlyweightError("--explain needs the network itself: name a run folder or a network that ships, no export")
+    return Maps(predictor.trained, folder, paths, force)
+
+
+def _gathered(places: Sequence[Path]) -> list[Path]:
+    """All images in their order; what folders hold beside them is told."""
+    from flyweight.images import decode
+    from flyweight.text import some
+
+    paths: list[Path] = []
+    others: list[Path] = []
+    for place in places:
+        # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
+        if str(place).startswith("-") and place != STDIN:
+            raise FlyweightError(f"there is no option {place} (see flyweight predict --help); a file: ./{place}")
+    for place in places:
+        if place == STDIN:
+            if STDIN in paths:
+                raise DataError("-: standard input holds one image, so name it once")
+            paths.append(place)
+            continue
+        found = decode.find([place])
+        paths += found.images
+        others += found.others
+    if others:
+        files = "1 file" if len(others) == 1 else f"{len(others):,} files"
+        say(f"left out, by their names no images: {files} ({some([str(path) for path in others], 3)})")
+    return paths
+
+
+def _standard_input() -> bytes:
+    """The image that somebody pipes in."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("-: nothing comes by standard input: flyweight predict NETWORK - < image.png")
+    content = sys.stdin.buffer.read(MOST_STDIN + 1)
+    if len(content) > MOST_STDIN:
+        raise DataError(f"-: standard input has more than {MOST_STDIN:,} bytes: name the file")
+    return content

@@ -14,7 +14,7 @@ import numpy as np
 
 from flyweight.data.dataset import Progress
 from flyweight.data.hashes import close
-from flyweight.images.decode import GREY
+from flyweight.images.sizing import GREY
 
 DISTANCE = 10
 """The most bits in which the hashes of near duplicates differ."""

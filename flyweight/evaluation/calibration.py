@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flyweight.evaluation.shares import percent
+
 BINS = 15
 
 
@@ -65,8 +67,3 @@ def calibrate(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> 
             for m in range(bins)
         ),
     )
-
-
-def percent(part: float, whole: float) -> float | None:
-    """A share in percent; None of nothing."""
-    return 100 * float(part) / float(whole) if whole else None

@@ -21,7 +21,7 @@ from flyweight.inference import classifier
 from flyweight.networks.custom import blamed
 from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
-from flyweight.text import aligned, ending, printable, share, some
+from flyweight.text import aligned, cell, ending, printable, share, some
 
 CLASSES_SHOWN = 20
 """The most classes that a terminal gets a line of."""
@@ -30,8 +30,16 @@ NAME_SHOWN = 48
 """The most characters of an image's name that a terminal gets, its last ones."""
 
 
-def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
+def evaluate(
+    trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test", together: bool = False
+) -> Evaluation:
     """Score a network on one split, as it is: float32, one view of each image, no augmentation.
+
+    Args:
+        trained: the network.
+        dataset: that has the split.
+        split: which.
+        together: whether all processes of this job do it, each with some of the images.
 
     Raises:
         FlyweightError: the data's classes or shape are not those on the network's card, the split is empty, or what the
@@ -40,7 +48,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
     part: Split = getattr(dataset, split)
     fit_or_raise(trained, dataset, split)
     with blamed(trained.card.model, f"on the {split} images", "mend it"):
-        logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
+        logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std, together=together)
     return scored(trained, dataset, logits, split)
 
 
@@ -78,6 +86,8 @@ def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["t
         fingerprint=dataset.fingerprint,
         weights=trained.card.sha256,
         names=part.names,
+        temperature=trained.card.temperature,
+        threshold=trained.card.threshold,
     )
 
 
@@ -93,12 +103,12 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
     writer = csv.writer(table, lineterminator="\n")
     head = ["index", "true", "predicted", "confidence", "true_probability", "true_rank"]
     writer.writerow(head if evaluation.names is None else [*head, "name"])
-    names = [_defused(name) for name in evaluation.classes]
+    names = [cell(name) for name in evaluation.classes]
     for mistake in evaluation.mistakes:
         shares = [f"{mistake.confidence:.4f}", f"{mistake.true_probability:.4f}"]
         row = [mistake.index, names[mistake.true], names[mistake.predicted], *shares, mistake.true_rank]
         name = evaluation.name(mistake)
-        writer.writerow(row if name is None else [*row, _defused(name)])
+        writer.writerow(row if name is None else [*row, cell(name)])
     write_text(run.mistakes, table.getvalue())
 
 
@@ -126,8 +136,28 @@ def _totals(evaluation: Evaluation) -> list[str]:
         f"  loss         {evaluation.loss:.4f} nats an image",
         f"  calibration  off by {calibration.error:.2f} points (ECE, {len(calibration.bins)} bins);"
         f" mean confidence {calibration.confidence:.2f} %",
+        *_told(evaluation),
         f"  mistakes     {wrong}; in {evaluation.near_misses} of them the true class came second",
     ]
+
+
+def _told(evaluation: Evaluation) -> list[str]:
+    """What the temperature and the threshold of the network's card make of it."""
+    told, unknown = evaluation.scaled, evaluation.unknown
+    lines = []
+    if evaluation.temperature != 1:
+        lines.append(
+            f"  as told      off by {told.error:.2f} points; mean confidence {told.confidence:.2f} %: with its card's"
+            f" temperature, {evaluation.temperature:g}"
+        )
+    if unknown is not None:
+        wrong = evaluation.unknown_wrong
+        mistaken = "" if wrong is None else f"; {wrong:.1f} % of them are mistakes"
+        lines.append(
+            f"  refused      {unknown:.2f} %, as none of its classes: their confidence is below its card's threshold,"
+            f" {100 * (evaluation.threshold or 0):.1f} %{mistaken}"
+        )
+    return lines
 
 
 def _classes(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
@@ -188,9 +218,3 @@ def fit_or_raise(trained: Trained, dataset: Dataset, split: Literal["test", "tra
         )
     if len(getattr(dataset, split)) == 0:
         raise FlyweightError(f"{dataset.name} has no images in its {split} split: there is nothing to evaluate on")
-
-
-def _defused(text: str) -> str:
-    # a spreadsheet runs a cell that begins so as a formula (OWASP, "CSV injection")
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,57 @@ from flyweight import analysis
 from flyweight.images.preprocess import normalize
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
+
+
+class Explainer:
+    """Grad-CAM of one network, whose last map is looked for once.
+
+    Attributes:
+        layer: that ends with the map; None where the network has no map with more than one place.
+    """
+
+    def __init__(self, trained: Trained, shape: Sequence[int] | None = None) -> None:
+        """Look at a network.
+
+        Args:
+            trained: the network and its card.
+            shape: (channels, height, width) of the images; none: as its card says.
+        """
+        self.trained, self._shape = trained, tuple(shape or trained.card.input_shape)
+        self.device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
+        with evaluating(trained.model) as network:
+            self.layer = last_map(network, torch.zeros((1, *self._shape), device=self.device))
+
+    @cached_property
+    def _centres(self) -> tuple[np.ndarray, np.ndarray] | None:
+        assert self.layer is not None
+        return analysis.centres(self.trained.model, self._shape, self.layer)
+
+    def __call__(self, images: np.ndarray, targets: Sequence[int]) -> np.ndarray:
+        """The maps of images: see :func:`gradcam`. There must be a layer."""
+        card = self.trained.card
+        inputs = normalize(torch.from_numpy(np.array(images)).to(self.device), card.mean, card.std)
+        with evaluating(self.trained.model) as network, torch.enable_grad():
+            wanted = torch.as_tensor(list(targets), device=self.device)
+            maps = LayerGradCam(network, self.layer).attribute(inputs, target=wanted, relu_attributions=True)
+        full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), self._centres).squeeze(1)
+        peak = full.amax(dim=(1, 2), keepdim=True)
+        return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
+
+    def places(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where on the last map lies what is at each pixel of an image. There must be a layer.
+
+        Args:
+            size: (h, w) of the last map.
+
+        Returns:
+            (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of
+            both.
+        """
+        # what is linear says of a ramp where it reads
+        ramps = torch.from_numpy(np.indices(size, np.float32)[:, None])
+        found = _laid_out(ramps, self.trained.card.input_shape[1:], self._centres).squeeze(1)
+        return found[0, :, 0].numpy(), found[1, 0].numpy()
 
 
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
@@ -33,20 +85,8 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
         (N, H, W) float32 in 0 to 1, the largest value of each image being 1; all zeros where nothing speaks for the
         class. None where the network has no map with more than one place.
     """
-    device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
-    pixels = torch.from_numpy(np.array(images)).to(device)
-    inputs = normalize(pixels, trained.card.mean, trained.card.std)
-    with evaluating(trained.model) as network:
-        layer = last_map(network, inputs[:1])
-        if layer is None:
-            return None
-        with torch.enable_grad():
-            wanted = torch.as_tensor(list(targets), device=device)
-            maps = LayerGradCam(network, layer).attribute(inputs, target=wanted, relu_attributions=True)
-    found = analysis.centres(trained.model, inputs.shape[1:], layer)
-    full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), found).squeeze(1)
-    peak = full.amax(dim=(1, 2), keepdim=True)
-    return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
+    explain = Explainer(trained, (images.shape[3], *images.shape[1:3]))
+    return None if explain.layer is None else explain(images, targets)
 
 
 def _laid_out(maps: Tensor, size: tuple[int, int], centres: tuple[np.ndarray, np.ndarray] | None) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from flyweight.data.dataset import Dataset
 from flyweight.data.stored import Images
 from flyweight.evaluation.evaluate import fit_or_raise, scored
-from flyweight.evaluation.scores import Interval
+from flyweight.evaluation.shares import Interval
 from flyweight.images.damage import Damage, damaged, damages
 from flyweight.inference import classifier
 from flyweight.runs.card import Trained
@@ -26,7 +26,7 @@ class Damaged:
         damage: done to each image.
         accuracy: in percent.
         interval: of the accuracy, 95 %.
-        calibration_error: in percentage points.
+        calibration_error: of the network as it is, in percentage points.
     """
 
     damage: Damage

@@ -7,23 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
-from flyweight.evaluation.calibration import Calibration, calibrate, percent
-
-Interval = tuple[float, float]
-
-Z95 = 1.959963984540054
-"""The 97.5 % point of the standard normal distribution: 2.5 % are left on each side."""
+from flyweight.evaluation import matrix
+from flyweight.evaluation.calibration import Calibration, calibrate
+from flyweight.evaluation.shares import Interval, percent, wilson
 
 TOP_FIVE_FROM = 20
 """Classes from which on it says something that the true one is among the five likeliest."""
-
-WHOLE_MATRIX = 100
-"""The most classes whose confusion matrix is written whole; of more, whose matrix is nearly empty, the pairs."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +50,8 @@ class Mistake:
         index: of the image in its split.
         true: its class, an index.
         predicted: what it was taken for, an index.
-        confidence: probability given to the predicted class.
-        true_probability: probability given to the true class.
+        confidence: probability given to the predicted class, with the network's temperature.
+        true_probability: probability given to the true class, with the network's temperature.
         true_rank: the true class's place among the probabilities; 2 is a near miss.
     """
 
@@ -87,10 +80,14 @@ class Evaluation:
         interval: of the accuracy, 95 %, by :func:`wilson`.
         balanced_accuracy: mean of the accuracies of the classes that have images, each class counting as much.
         top5_accuracy: share of the images whose true class is among the five likeliest; None for fewer than 20 classes.
-        loss: mean negative log-likelihood in nats.
+        loss: mean negative log-likelihood in nats, of the network as it is.
         per_class: one for each of ``classes``.
         confusion: (classes, classes) int64, read-only; row: true, column: predicted.
-        calibration: how far the confidence can be trusted.
+        calibration: how far the confidence of the network as it is can be trusted.
+        scaled: the same of what is told of an image: with the network's temperature.
+        temperature: what the logits are divided by before they become probabilities.
+        threshold: the confidence below which an image is of none of the classes; none: there is no such thing.
+        confidence: (N,) highest probability of each image, in 0 to 1, with the temperature.
         mistakes: the most confident first.
         names: what each image of the split is called; none: they have no names.
     """
@@ -111,6 +108,10 @@ class Evaluation:
     per_class: tuple[ClassScore, ...]
     confusion: np.ndarray
     calibration: Calibration
+    scaled: Calibration
+    temperature: float
+    threshold: float | None
+    confidence: np.ndarray
     mistakes: tuple[Mistake, ...]
     names: Sequence[str] | None = None
 
@@ -124,22 +125,40 @@ class Evaluation:
         return None if self.names is None else self.names[mistake.index]
 
     @property
+    def unknown(self) -> float | None:
+        """Share of the images that are called none of the classes; None without a threshold."""
+        return None if self.threshold is None else percent(self._refused.sum(), self.n)
+
+    @property
+    def unknown_wrong(self) -> float | None:
+        """Share of those that are mistakes; None where there are none of them."""
+        return percent(self._refused[[mistake.index for mistake in self.mistakes]].sum(), self._refused.sum())
+
+    @property
+    def _refused(self) -> np.ndarray:
+        return self.confidence < (self.threshold or 0)
+
+    @property
     def near_misses(self) -> int:
         """Mistakes in which the true class came second."""
         return sum(mistake.true_rank == 2 for mistake in self.mistakes)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the mistakes and names, which ``mistakes.csv`` has; their number and the near misses instead.
+        """Everything but what is of single images: of the mistakes, which ``mistakes.csv`` has, their number.
 
         The confusion matrix of more than 100 classes becomes ``confusion_pairs``: [true, predicted, images] of all
         pairs that happened.
         """
-        fields = {key: value for key, value in vars(self).items() if key not in {"confusion", "mistakes", "names"}}
+        single = {"confusion", "confidence", "mistakes", "names"}
+        fields = {key: value for key, value in vars(self).items() if key not in single}
         return {
             **fields,
             "per_class": [asdict(score) for score in self.per_class],
             "calibration": asdict(self.calibration),
-            **_confusion_as_json(self.confusion),
+            "scaled": asdict(self.scaled),
+            "unknown": self.unknown,
+            "unknown_wrong": self.unknown_wrong,
+            **matrix.as_json(self.confusion),
             "mistakes": len(self.mistakes),
             "near_misses": self.near_misses,
         }
@@ -156,6 +175,8 @@ def score(
     fingerprint: str,
     weights: str,
     names: Sequence[str] | None = None,
+    temperature: float = 1.0,
+    threshold: float | None = None,
 ) -> Evaluation:
     """Score logits; the named arguments say whose they are, see :class:`Evaluation`.
 
@@ -169,12 +190,13 @@ def score(
         fingerprint: of the data set.
         weights: SHA-256 of the file of weights.
         names: what each image is called; none: they have no names.
+        temperature: of the network's card.
+        threshold: of the network's card.
     """
     predicted = logits.argmax(1)
     confidence, of_true, ranks = _of_each_image(logits, labels, predicted)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    confusion.setflags(write=False)
+    told, told_of_true, _ = _of_each_image(logits, labels, predicted, temperature)
+    confusion = matrix.counted(labels, predicted, len(classes))
     correct = int(np.trace(confusion))
     per_class = _class_scores(classes, confusion)
     return Evaluation(
@@ -194,7 +216,11 @@ def score(
         per_class=tuple(per_class),
         confusion=confusion,
         calibration=calibrate(confidence, predicted == labels),
-        mistakes=_mistakes(labels, predicted, confidence, of_true, ranks),
+        scaled=calibrate(told, predicted == labels),
+        temperature=temperature,
+        threshold=threshold,
+        confidence=told,
+        mistakes=_mistakes(labels, predicted, told, told_of_true, ranks),
         names=names,
     )
 
@@ -219,7 +245,7 @@ def _mistakes(
 
 
 def _of_each_image(
-    logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray, slice_size: int = 1024
+    logits: np.ndarray, labels: np.ndarray, predicted: np.ndarray, temperature: float = 1.0, slice_size: int = 1024
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The predicted class's probability, the logarithm of the true one's and the true one's rank, (N,) each.
 
@@ -231,7 +257,7 @@ def _of_each_image(
     for start in range(0, len(labels), slice_size):
         part = slice(start, start + slice_size)
         some, true, rows = logits[part], labels[part], np.arange(len(labels[part]))
-        shifted = some.astype(np.float64) - some.max(1, keepdims=True)
+        shifted = (some.astype(np.float64) - some.max(1, keepdims=True)) / temperature
         log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         confidence[part] = np.exp(log_probabilities[rows, predicted[part]])
         of_true[part] = log_probabilities[rows, true]
@@ -241,35 +267,10 @@ def _of_each_image(
     return confidence, of_true, ranks
 
 
-def wilson(correct: int, n: int) -> Interval:
-    """The 95 % score interval of a share, in percent (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
-
-    Unlike ``p +- 1.96 * sqrt(p * (1 - p) / n)`` it stays inside 0 to 100 and is right for few images and at both ends.
-    It is about the images drawn, not about another seed of the training.
-    """
-    share, z2 = correct / n, Z95**2 / n
-    centre = (share + z2 / 2) / (1 + z2)
-    half = sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
-    # rounding may put 0 of n or n of n a hair outside
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
-
-
 def confusions(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:
     """The most frequent (true, predicted, images), the most frequent first; only those that happened."""
-    off = [pair for pair in _pairs(evaluation.confusion) if pair[0] != pair[1]]
+    off = [pair for pair in matrix.pairs(evaluation.confusion) if pair[0] != pair[1]]
     return sorted(off, key=lambda pair: -pair[2])[:most]
-
-
-def _pairs(confusion: np.ndarray) -> list[tuple[int, int, int]]:
-    """The (true, predicted, images) that happened, in the matrix's order."""
-    true, predicted = np.nonzero(confusion)
-    return list(zip(true.tolist(), predicted.tolist(), confusion[true, predicted].tolist(), strict=True))
-
-
-def _confusion_as_json(confusion: np.ndarray) -> dict[str, Any]:
-    if len(confusion) <= WHOLE_MATRIX:
-        return {"confusion": confusion.tolist()}
-    return {"confusion_pairs": _pairs(confusion)}
 
 
 def _class_scores(classes: Sequence[str], confusion: np.ndarray) -> list[ClassScore]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,9 @@ import numpy as np
 
 from flyweight import __version__
 from flyweight.export.graph import INPUT, OUTPUT
+from flyweight.inference.graph_file import GRAPH_HASH
 from flyweight.runs.card import Card
+from flyweight.text import printable
 
 if TYPE_CHECKING:
     import onnx
@@ -72,16 +75,22 @@ def normalised(model: onnx.ModelProto, card: Card, takes: Literal["pixels", "sha
 
 
 def with_probabilities(model: onnx.ModelProto, card: Card, name: str) -> None:
-    """Let a graph give probabilities in place of logits.
+    """Let a graph give probabilities in place of logits: those that `predict` tells, with the network's temperature.
 
     Args:
         model: gives logits; it is changed.
         card: of the network.
         name: of the new output.
     """
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
-    model.graph.node.append(helper.make_node("Softmax", [OUTPUT], [name], name="softmax", axis=-1))
+    scaled = OUTPUT
+    if card.temperature != 1:
+        scaled = "scaled"
+        by = numpy_helper.from_array(np.asarray(card.temperature, np.float32), "temperature")
+        model.graph.initializer.append(by)
+        model.graph.node.append(helper.make_node("Div", [OUTPUT, by.name], [scaled], name=scaled))
+    model.graph.node.append(helper.make_node("Softmax", [scaled], [name], name="softmax", axis=-1))
     del model.graph.output[:]
     shape: list[str | int | None] = ["batch", len(card.classes)]
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -112,9 +121,11 @@ def preprocessing(card: Card) -> dict[str, object]:
 def told(card: Card) -> dict[str, str]:
     """What a graph says of itself: each value is JSON, but for plain words."""
     return {
-        "network": network(card),
+        "network": printable(network(card)),
         "classes": json.dumps(card.classes, ensure_ascii=False),
         "preprocessing": json.dumps(preprocessing(card)),
+        "temperature": json.dumps(card.temperature),
+        "threshold": json.dumps(card.threshold),
         "weights_sha256": card.sha256,
         "data": card.data,
         "data_fingerprint": card.fingerprint,
@@ -128,6 +139,14 @@ def say(model: onnx.ModelProto, words: Mapping[str, str]) -> None:
 
     del model.metadata_props[:]
     helper.set_model_props(model, dict(words))
+
+
+def sealed(model: onnx.ModelProto) -> bytes:
+    """The bytes of a file, with the hash of its graph among its words: whoever reads it sees that it is whole."""
+    words = {entry.key: entry.value for entry in model.metadata_props}
+    graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    say(model, words | {GRAPH_HASH: graph})
+    return model.SerializeToString(deterministic=True)
 
 
 def network(card: Card) -> str:

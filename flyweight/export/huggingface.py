@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flyweight.errors import FlyweightError
-from flyweight.export import around, gate, model_card, onnx_float, onnx_int8, preprocessor
+from flyweight.export import around, for_timm, gate, model_card, onnx_float, onnx_int8, preprocessor
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
@@ -35,7 +35,7 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
         FlyweightError: ONNX cannot hold the network, or does not say what it says.
     """
     web = _web(subject, folder)
-    root = [*_weights(subject, folder), _json(folder, "preprocessor_config.json", preprocessor.config(subject.card))]
+    root = [*weights(subject, folder), _json(folder, "preprocessor_config.json", preprocessor.config(subject.card))]
     root.append(_json(folder, "metrics.json", model_card.metrics(subject, web)))
     text = model_card.text(subject, [*root, *web])
     return [*root, saved(folder, "README.md", text.encode()), *web]
@@ -45,7 +45,7 @@ def _json(folder: Path, file: str, content: object) -> Artefact:
     return saved(folder, file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _weights(subject: Subject, folder: Path) -> list[Artefact]:
+def weights(subject: Subject, folder: Path) -> list[Artefact]:
     """``model.safetensors``, and a ``config.json`` that is our card and says what the hub looks for as well."""
     card = subject.card
     # paths of this machine are nobody's business
@@ -55,7 +55,10 @@ def _weights(subject: Subject, folder: Path) -> list[Artefact]:
     ours = json.loads((folder / CARD).read_text(encoding="utf-8"))
     hub = {"model_type": "flyweight", "library_name": "flyweight", **_labels(card)}
     hub |= {"num_channels": card.input_shape[0], "image_size": list(card.input_shape[1:])}
-    return [saved(folder, WEIGHTS, (folder / WEIGHTS).read_bytes()), _json(folder, CARD, hub | ours)]
+    hub |= for_timm.config(card, subject.trained.model)
+    # nobody's code is published unasked
+    note = f"without the class {subject.name}, which reads them: add its file yourself" if subject.own_class else None
+    return [saved(folder, WEIGHTS, (folder / WEIGHTS).read_bytes(), note=note), _json(folder, CARD, hub | ours)]
 
 
 def _labels(card: Card) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def _float(subject: Subject, folder: Path) -> Artefact:
     if subject.card.input_shape[0] == 1:
         model = _coloured(subject, found)
         agreement = subject.checked(model, file, _colours(subject), subject.logits)
-        found = Made(model.SerializeToString(deterministic=True), agreement)
+        found = Made(around.sealed(model), agreement)
     return _saved(subject, folder, file, found)
 
 
@@ -96,7 +99,7 @@ def _int8(subject: Subject, folder: Path) -> Artefact:
     if subject.card.input_shape[0] == 1:
         model = _coloured(subject, found)
         valid_or_raise(model, file)
-        content = model.SerializeToString(deterministic=True)
+        content = around.sealed(model)
         said = Session(content, file)(len(subject.labels), _colours(subject))
         agreement = gate.agreement(said, subject.logits, subject.labels)
         if agreement.lost > gate.MOST_LOST:

@@ -11,7 +11,7 @@ from flyweight.evaluation.scores import confusions
 from flyweight.export import preprocessor
 from flyweight.export.around import last
 from flyweight.export.subject import Artefact, Subject
-from flyweight.images.decode import GREY
+from flyweight.images.sizing import GREY
 from flyweight.runs.card import Card
 from flyweight.text import printable, short
 
@@ -119,13 +119,18 @@ def _body(subject: Subject, artefacts: Sequence[Artefact]) -> str:
         f"- **Data**: {_plain(label)}, {card.epochs} epochs.{origins}",
         f"- **Accuracy**: {scores.accuracy:.2f} % of {scores.n:,} {subject.dataset.tested} images (95 % interval"
         f" {low:.2f} to {high:.2f}), without test-time augmentation.",
-        f"- **How sure it is**: off by {scores.calibration.error:.1f} points on average (expected calibration error).",
+        f"- **How sure it is**: off by {scores.calibration.error:.1f} points on average (expected calibration error)"
+        + (
+            f", by {scores.scaled.error:.1f} with its logits divided by {card.temperature:g}."
+            if card.temperature != 1
+            else "."
+        ),
         f"- **Limits**: it always names one of its classes, whatever the image shows: {_classes(card)}."
         + (f" What it mixes up most: {mixed}." if mixed else "")
         + (f" With the hub's libraries {other}." if other else ""),
         f"- **Licence**: {'not stated' if subject.licence == UNKNOWN else subject.licence}.",
         "",
-        *_use(card),
+        *_use(subject),
         "",
         "## Files",
         "",
@@ -157,8 +162,9 @@ def _plain(name: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#$&~" else letter for letter in printable(name))
 
 
-def _use(card: Card) -> list[str]:
+def _use(subject: Subject) -> list[str]:
     """Programs that ask the files."""
+    card = subject.card
     channels, height, width = card.input_shape
     size = f"({width}, {height})"
     fit = {
@@ -197,6 +203,9 @@ def _use(card: Card) -> list[str]:
         "print(classes[str(logits[0].argmax())])",
         "```",
         "",
-        "With flyweight: `flyweight predict FOLDER image.png`. In a browser, by transformers.js:",
+        f"The weights are of a class of its author's own, {_plain(subject.name)}, which is not here: without it only"
+        " the ONNX files run. In a browser, by transformers.js:"
+        if subject.own_class
+        else "With flyweight: `flyweight predict FOLDER image.png`. In a browser, by transformers.js:",
         "`pipeline('image-classification', ...)` on the folder `web/`.",
     ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flyweight.export import around
 from flyweight.export.subject import Artefact, Made, Subject, saved
+from flyweight.inference.exported import FLOATS
 
-FILE = "model.onnx"
+FILE = FLOATS
 
 
 def write(subject: Subject, folder: Path) -> list[Artefact]:
@@ -30,6 +32,6 @@ def made(subject: Subject) -> Made:
     def make() -> Made:
         model = subject.model()
         agreement = subject.checked(model, FILE, subject.inputs, subject.logits)
-        return Made(model.SerializeToString(deterministic=True), agreement)
+        return Made(around.sealed(model), agreement)
 
     return subject.once(FILE, make)

@@ -13,11 +13,12 @@ from flyweight.export.choices import choices
 from flyweight.export.gate import MOST_LOST, GateError, agreement
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
+from flyweight.inference.exported import INT8
 
 if TYPE_CHECKING:
     import onnx
 
-FILE = "model_int8.onnx"
+FILE = INT8
 MOST_LEFT = 3
 """Layers that may stay in float."""
 
@@ -53,7 +54,7 @@ def _searched(subject: Subject) -> Made:
     while True:
         model = search.model(method, left)
         valid_or_raise(model, FILE)
-        content = model.SerializeToString(deterministic=True)
+        content = around.sealed(model)
         said = Session(content, FILE)(len(subject.labels), subject.inputs)
         found = agreement(said, subject.logits, subject.labels)
         if found.lost <= MOST_LOST and np.isfinite(said).all():

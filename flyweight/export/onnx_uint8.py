@@ -6,8 +6,9 @@ from pathlib import Path
 
 from flyweight.export import around
 from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.inference.exported import PIXELS
 
-FILE = "model_pixels.onnx"
+FILE = PIXELS
 INPUT, OUTPUT = "pixels", "probabilities"
 
 
@@ -25,5 +26,5 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     agreement = subject.checked(model, FILE, subject.pixels, subject.probabilities)
     channels, height, width = subject.card.input_shape
     takes = f"{INPUT}, Nx{height}x{width}x{channels} uint8"
-    content = model.SerializeToString(deterministic=True)
+    content = around.sealed(model)
     return [saved(folder, FILE, content, takes=takes, gives=OUTPUT, agreement=agreement)]

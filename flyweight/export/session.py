@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from flyweight.errors import FlyweightError
+from flyweight.inference import runtime
 from flyweight.text import one_line
 
 if TYPE_CHECKING:
@@ -38,15 +39,7 @@ def open_graph(content: bytes, name: str) -> onnxruntime.InferenceSession:
     Raises:
         FlyweightError: onnxruntime cannot.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
-        raise FlyweightError(f"onnxruntime cannot open {name}: {one_line(error)}") from error
+    return runtime.open_graph(content, name, torch.get_num_threads())
 
 
 class Session:

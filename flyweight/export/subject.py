@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,9 @@ from flyweight.export import around, gate, graph
 from flyweight.export.session import BATCH, Session
 from flyweight.files import write_bytes
 from flyweight.images.preprocess import normalize
+from flyweight.inference import confidence
 from flyweight.inference.classifier import Classifier
+from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.runs.card import Trained
 from flyweight.text import one_line
@@ -42,6 +45,7 @@ class Artefact:
         gives: its output, for people.
         agreement: with PyTorch, on all test images.
         note: what else must be known of it.
+        sizes: in bytes, what a program is made of: arena, constants, code.
     """
 
     file: str
@@ -51,11 +55,13 @@ class Artefact:
     gives: str | None = None
     agreement: gate.Agreement | None = None
     note: str | None = None
+    sizes: Mapping[str, int] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Everything in it that is there."""
         told = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256, "takes": self.takes, "gives": self.gives}
         told |= {"agreement": None if self.agreement is None else self.agreement.as_json(), "note": self.note}
+        told |= {"sizes": None if self.sizes is None else dict(self.sizes)}
         return {key: value for key, value in told.items() if value is not None}
 
     def line(self) -> str:
@@ -101,13 +107,18 @@ class Subject:
         said = torch.cat(parts).float().cpu()
         self.scores: Evaluation = evaluate.scored(trained, dataset, said)
         self.logits = said.numpy()
-        self.probabilities = said.softmax(1).numpy()
+        self.probabilities = confidence.probabilities(self.logits, self.card.temperature).astype(np.float32)
         self._kept: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
         """Of the network."""
         return around.network(self.card)
+
+    @property
+    def own_class(self) -> bool:
+        """Whether the network is a class of the user's own, whose file is in no export."""
+        return self.card.table is None and self.card.network not in NETWORKS
 
     @cached_property
     def facts(self) -> analysis.Facts | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from flyweight.export import around
 from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.inference.exported import ULTRALYTICS
 from flyweight.runs.card import Card
 
-FILE = "model_ultralytics.onnx"
+FILE = ULTRALYTICS
 INPUT, OUTPUT = "images", "output0"
 
 
@@ -30,7 +31,7 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     around.say(model, around.told(subject.card) | literals(subject.card))
     agreement = subject.checked(model, FILE, subject.shares, subject.probabilities)
     takes = f"{INPUT}, 1x{'x'.join(map(str, subject.card.input_shape))} float32 in 0 to 1"
-    content = model.SerializeToString(deterministic=True)
+    content = around.sealed(model)
     return [saved(folder, FILE, content, takes=takes, gives=f"{OUTPUT}, probabilities", agreement=agreement)]
 
 

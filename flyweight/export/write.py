@@ -12,10 +12,11 @@ from flyweight import __version__, files
 from flyweight.errors import FlyweightError
 from flyweight.export import around
 from flyweight.export.formats import Format
-from flyweight.export.subject import Artefact, Subject
+from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.inference.exported import FLOATS, INT8, MOST_RECORD, PIXELS, RECORD
 
-RECORD = "export.json"
-"""What was exported, and what was found: in every folder of an export."""
+SCRIPT, GRAPHS = "predict.py", (PIXELS, FLOATS, INT8)
+"""A program that asks the first of these files, for those who have neither PyTorch nor flyweight: `alone`."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def place_or_raise(to: Path, force: bool) -> Path:
 def _ours(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        content = json.loads(files.read_bytes(folder / RECORD, MOST_RECORD))
         known = {RECORD, *(artefact["file"] for artefact in content["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return all(path.relative_to(folder).as_posix() in known for path in folder.rglob("*") if not path.is_dir())
 
@@ -96,6 +97,9 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                     tell(artefact.line())
             if not artefacts:
                 raise next(iter(refused.values()))
+            if any(artefact.file in GRAPHS for artefact in artefacts):
+                artefacts.append(saved(temporary, SCRIPT, Path(__file__).with_name("alone.py").read_bytes()))
+                tell(artefacts[-1].line())
             files.write_text(temporary / RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
     except OSError as error:
         raise FlyweightError(f"cannot write {folder}: {files.reason(error)}") from None
@@ -110,6 +114,8 @@ def record(subject: Subject, artefacts: Sequence[Artefact]) -> dict[str, object]
         "network": subject.name,
         "classes": list(card.classes),
         "preprocessing": around.preprocessing(card),
+        "temperature": card.temperature,
+        "threshold": card.threshold,
         "weights_sha256": card.sha256,
         "data": {"trained_on": card.data, "fingerprint": card.fingerprint},
         "checked_on": {"data": scores.data, "fingerprint": scores.fingerprint, "images": scores.n},

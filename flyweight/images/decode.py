@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flyweight.errors import DataError
+from flyweight.files import answers
+from flyweight.images.sizing import resized
 from flyweight.images.spec import Resize
 from flyweight.text import one_line, printable
 
@@ -30,8 +32,8 @@ MOST_PIXELS = 50_000_000
 
 _MEGAPIXELS = MOST_PIXELS // 10**6
 
-GREY = 128
-"""Around an image that is padded."""
+Source = Path | bytes | Image.Image | np.ndarray
+"""An image: a file, its bytes, one that Pillow has opened, or its pixels."""
 
 _ORIENTATION = 0x0112
 # what EXIF's orientations 2 to 8 ask for
@@ -63,46 +65,83 @@ class Header:
     format: str
 
 
-def find(places: Iterable[Path]) -> list[Path]:
+@dataclass(frozen=True)
+class Found:
+    """What lies in the places that somebody named.
+
+    Attributes:
+        images: files that were named, and those of folders whose names end as an image's does.
+        others: files of folders whose names do not, which are left out.
+    """
+
+    images: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+
+
+def find(places: Iterable[Path]) -> Found:
     """Image files, in the order of the places; those of a folder and its subfolders sorted by name.
 
     Raises:
         DataError: a place does not exist, or a folder holds no image.
     """
-    found = []
+    found: list[Path] = []
+    others: list[Path] = []
     for place in places:
-        if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            if not inside:
-                raise DataError(f"{place} holds no images ({', '.join(sorted(SUFFIXES))})")
-            found += inside
-        elif place.exists():
+        if answers(place, Path.is_dir):
+            inside = sorted(path for path in place.rglob("*") if not path.is_dir())
+            images = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
+            if not images:
+                raise DataError(f"{printable(str(place))} holds no images ({', '.join(sorted(SUFFIXES))})")
+            found += images
+            others += sorted(set(inside) - set(images))
+        elif answers(place, Path.exists):
             found.append(place)
         else:
-            raise DataError(f"{place} does not exist: name image files or folders of them")
-    return found
+            raise DataError(f"{printable(str(place))} does not exist: name image files or folders of them")
+    return Found(tuple(found), tuple(others))
 
 
-def read(path: Path, shape: tuple[int, int, int], resize: Resize = "crop") -> np.ndarray:
-    """One image file as a network takes it.
+def read(source: Source, shape: tuple[int, int, int], resize: Resize = "crop", name: str | None = None) -> np.ndarray:
+    """One image as a network takes it.
 
     Args:
-        path: of the file.
+        source: a file, its bytes, an image of Pillow's, or (H, W) or (H, W, C) uint8.
         shape: (channels, height, width); one channel is grey, three are RGB.
         resize: what becomes of other proportions.
+        name: of the image, for the message; by default the file's.
 
     Returns:
         (height, width, channels) uint8.
 
     Raises:
-        DataError: the file cannot be read to its end as an image, or the network takes neither 1 nor 3 channels.
+        DataError: it cannot be read to its end as an image, or the network takes neither 1 nor 3 channels.
     """
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape == (*shape[1:], shape[0]):
+        return source
     if shape[0] not in (1, 3):
         raise DataError(f"the network takes {shape[0]} channels: an image file has 1 or 3")
     try:
-        return decode(path, shape, resize)
+        if isinstance(source, np.ndarray):
+            return fitted(_pixels(source), shape, resize)
+        return decode(source, shape, resize)
     except ValueError as error:
-        raise DataError(f"{printable(str(path))} cannot be read as an image: {error}") from None
+        shown = name or (str(source) if isinstance(source, Path) else "the image")
+        raise DataError(f"{printable(shown)} cannot be read as an image: {error}") from None
+
+
+def _pixels(array: np.ndarray) -> np.ndarray:
+    """The array where it holds an image's pixels.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if array.dtype != np.uint8:
+        raise ValueError(f"its numbers are {array.dtype} and not uint8, 0 to 255")
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"its shape is {array.shape} and not (height, width) or (height, width, 1, 3 or 4 channels)")
+    if array.shape[0] * array.shape[1] > MOST_PIXELS:
+        raise ValueError(f"it has {array.shape[1]}x{array.shape[0]} pixels: shrink it below {_MEGAPIXELS} megapixels")
+    return np.ascontiguousarray(array)
 
 
 def header(source: Path | bytes) -> Header:
@@ -119,14 +158,14 @@ def header(source: Path | bytes) -> Header:
         return Header(width, height, grey, image.format or "")
 
 
-def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def decode(source: Path | bytes | Image.Image, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     """One image as a network takes it: `flyweight.images.spec.Preprocessing` says how. Of an animation the first frame.
 
     An image of the right size comes out as it is. A JPEG is decoded at a fraction of its size where that has twice the
     network's at least, which costs nothing to see and saves most of the time.
 
     Args:
-        source: a file, or its bytes.
+        source: a file, its bytes, or an image that Pillow has opened, which stays as it is.
         shape: (channels, height, width); one channel is grey, three are RGB.
         resize: what becomes of other proportions.
 
@@ -137,18 +176,33 @@ def decode(source: Path | bytes, shape: tuple[int, int, int], resize: Resize) ->
         ValueError: why it cannot be read, in a few words.
     """
     channels, height, width = shape
+    image = resized(upright(source, 2 * max(width, height)), (width, height), resize)
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(height, width, channels)
+
+
+def upright(source: Path | bytes | Image.Image, enough: int | None = None) -> Image.Image:
+    """An image as a person sees it: of 8 bits, on white where it was transparent, turned as its camera was held.
+
+    Args:
+        source: a file, its bytes, or an image that Pillow has opened, which stays as it is.
+        enough: pixels a side; a JPEG may come at a fraction of its size that has as many. None: at its own size.
+
+    Returns:
+        RGB or grey.
+
+    Raises:
+        ValueError: why it cannot be read, in a few words.
+    """
     with _opened(source) as opened:
-        opened.draft(None, (2 * max(width, height),) * 2)
+        if opened is not source and enough is not None:
+            opened.draft(None, (enough, enough))
         if opened.width * opened.height > MOST_PIXELS:
             raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
         image = _eight_bit(opened)
-    if orientation > 1:
-        image = image.transpose(_TURNS[orientation - 2])
-    image = _resized(image, (width, height), resize)
-    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(height, width, channels)
+    return image.transpose(_TURNS[orientation - 2]) if orientation > 1 else image
 
 
 def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -156,18 +210,21 @@ def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> n
     channels, height, width = shape
     grey = pixels.ndim == 2 or pixels.shape[2] == 1
     image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels)
-    image = _resized(_eight_bit(image), (width, height), resize).convert("L" if channels == 1 else "RGB")
+    image = resized(_eight_bit(image), (width, height), resize).convert("L" if channels == 1 else "RGB")
     return np.array(image).reshape(height, width, channels)
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+def _opened(source: Path | bytes | Image.Image) -> Iterator[Image.Image]:
     """An image whose header has been read; whatever goes wrong with it becomes a ValueError of a few words."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's, on odd metadata and large images
             if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
                 raise ValueError("it is not a regular file")  # a pipe would be waited for without end
+            if isinstance(source, Image.Image):
+                yield source
+                return
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 yield image
     except Image.UnidentifiedImageError:
@@ -182,8 +239,8 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise ValueError(one_line(error)) from None
 
 
-def _size(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
+def _size(source: Path | bytes | Image.Image) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size if isinstance(source, Path) else 1
 
 
 def _orientation(image: Image.Image) -> int:
@@ -195,37 +252,32 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
-    if image.size == size:
-        return image
-    if resize == "crop":
-        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
-    if resize == "pad":
-        return _padded(image, size)
-    return image.resize(size, Image.Resampling.BICUBIC)
-
-
-def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """As `ImageOps.pad`, but that a line of pixels stays a line where that would make nothing of it."""
-    scale = min(size[0] / image.width, size[1] / image.height)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    whole = Image.new(image.mode, size, GREY if image.mode == "L" else (GREY,) * 3)
-    inner = image.resize((width, height), Image.Resampling.BICUBIC)
-    whole.paste(inner, (round((size[0] - width) / 2), round((size[1] - height) / 2)))
-    return whole
-
-
 def _eight_bit(image: Image.Image) -> Image.Image:
     """RGB or grey in 8 bits a channel."""
     if image.mode.startswith("I;16"):
-        # `convert` would clip everything above 255 to white
-        return Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
+        # `convert` would clip everything above 255 to white, and forget which grey is transparent
+        values = np.array(image).astype(np.uint16)
+        eight = (values >> 8).astype(np.uint8)
+        clear = image.info.get("transparency")
+        return Image.fromarray(np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight)
     if image.mode in ("I", "F"):
         values = np.array(image).astype(np.float64)
-        # 16-bit greys in a wider type, shares of white, as scientific images have them, or a scale of their own
-        high = 65535.0 if values.max() > 255 else 1.0 if image.mode == "F" and values.max() <= 1 else 255.0
-        return Image.fromarray(np.clip(values * (255 / high), 0, 255).astype(np.uint8))
+        # what is no number is black, and the infinite white
+        levels = np.clip(values * (255 / _white(values, image.mode)), 0, 255)
+        return Image.fromarray(np.nan_to_num(levels, nan=0.0).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _white(values: np.ndarray, mode: str) -> float:
+    """Which of an image's numbers is white: the end of the narrowest scale that holds them all.
+
+    Args:
+        values: float64; those that are not finite do not count.
+        mode: ``I``, whose numbers have up to 32 bits, or ``F``, as scientific images have them: mostly shares of white.
+    """
+    scales = (255.0, 2.0**16 - 1, 2.0**31 - 1) if mode == "I" else (1.0, 255.0, 2.0**16 - 1)
+    brightest = float(values.max(initial=0, where=np.isfinite(values)))
+    return next((scale for scale in scales if brightest <= scale), brightest)

@@ -79,8 +79,9 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "calibration": Drawing(
         "Calibration",
-        "How often the network is right when it is as sure as the axis says.",
-        lambda subject: figures.calibration(subject.scores.calibration, subject.scores.n),
+        "How often the network is right when it is as sure as the axis says: with its temperature, as it is told of an"
+        " image.",
+        lambda subject: figures.calibration(subject.scores.scaled, subject.scores.n),
     ),
 }
 """By the names of their files."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
+from PIL import Image
 
 from flyweight.text import printable, share
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, facts: dict[str, Any]) -> str:
-    """Fill a template of this package.
+def render(template: str, facts: dict[str, Any], folder: Path = TEMPLATES) -> str:
+    """Fill a template of this room, or of another folder.
 
     In a page (``*.html.jinja``) every value is escaped; a Markdown template must use the filters `md` and `fenced`. A
     name that the facts lack is an error.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -29,6 +33,23 @@ def render(template: str, facts: dict[str, Any]) -> str:
     )
     environment.filters |= {"md": markdown, "fenced": fenced, "count": count, "share": share, "time": duration}
     return environment.get_template(template).render(facts)
+
+
+def image_uri(image: Image.Image, kind: Literal["PNG", "JPEG"] = "PNG") -> str:
+    """An image in a page."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
+    return data_uri(buffer.getvalue(), kind)
+
+
+def data_uri(content: bytes, kind: Literal["PNG", "JPEG"] = "PNG") -> str:
+    """The bytes of an image's file in a page."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}"
+
+
+def script_hash(script: str) -> str:
+    """What a page's Content-Security-Policy says of a script of its own, so that no other one runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def markdown(text: object) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from flyweight.networks import build
 from flyweight.recipes.network import Row
 from flyweight.report import brief, figures
 from flyweight.report.drawings import DRAWINGS
-from flyweight.report.pages import render
+from flyweight.report.gallery import gallery
+from flyweight.report.pages import TEMPLATES, data_uri, render, script_hash
 from flyweight.report.sources import own_source
 from flyweight.report.subject import Subject
 from flyweight.rules import summary
@@ -35,6 +35,12 @@ HEADINGS = {
     "figures": "Figures",
 }
 
+IN_GALLERY = ("misclassified", "gradcam", "confusion")
+"""Figures that the page does not show, for its gallery says the same and more."""
+
+PAGE, GALLERY = 4_600_000, 3_000_000
+"""Characters of all images of the page, and of its gallery: with its words the page stays below 5 MB."""
+
 CLASSES_SHOWN = 20
 """The most classes that have a row in the tables of a page: the weakest."""
 
@@ -42,6 +48,7 @@ ENVIRONMENT = {
     "processor": "processor",
     "cores": "processor cores",
     "threads": "threads",
+    "processes": "processes",
     "device": "device",
     "precision": "precision of the training",
     "platform": "platform",
@@ -70,13 +77,19 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
         the path of ``report.html``.
 
     Raises:
-        RunError: the training has not ended, the weights are damaged, or the folder cannot be written.
+        RunError: the training has not ended, the weights are damaged, or the folder cannot be written; its `images` is
+            a link into another one.
         FlyweightError: the data does not fit the network, or the recipe's rules cannot be read.
     """
     if not run.weights.is_file():
         raise RunError(
             f"{run.folder} has no weights yet: its training has not ended; go on with:"
             f" flyweight train --resume {shlex.quote(str(run.folder))}"
+        )
+    if run.images.is_symlink():
+        raise RunError(
+            f"{run.images} is a link to {run.images.readlink()}: a report writes its figures into a folder of its own,"
+            " so remove the link"
         )
     recipe, trained = run.recipe(), load_trained(run.folder)
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
@@ -93,12 +106,19 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
             drawn[name] = figures.png(figure)
             write_bytes(run.images / f"{name}.png", drawn[name])
     content = _content(subject, list(drawn))
-    uris = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in drawn.items()}
     write_text(run.report_markdown, render("REPORT.md.jinja", content))
-    write_text(run.report_html, render("report.html.jinja", content | {"uris": uris}))
+    write_text(run.report_html, render("report.html.jinja", content | _page(subject, drawn)))
     if progress is not None:
         progress("report", len(DRAWINGS), len(DRAWINGS))
     return run.report_html
+
+
+def _page(subject: Subject, drawn: Mapping[str, bytes]) -> dict[str, Any]:
+    """What the page shows beyond that: figures where it has no better, the gallery, the script that filters it."""
+    uris = {name: data_uri(png) for name, png in drawn.items() if name not in IN_GALLERY}
+    script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
+    room = min(PAGE - sum(map(len, uris.values())), GALLERY)
+    return {"uris": uris, "gallery": gallery(subject, room), "script": script, "script_hash": script_hash(script)}
 
 
 def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:

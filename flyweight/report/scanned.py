@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from flyweight.data.copies import WORDS, Copies, Member, splits_of
 from flyweight.data.dataset import Dataset
 from flyweight.data.scan import Scan
 from flyweight.files import write_text
-from flyweight.report.pages import render
+from flyweight.report.pages import image_uri, render
 from flyweight.text import ending, printable, short
 
 CLASSES_SHOWN, PAIRS_SHOWN, FILES_SHOWN = 60, 60, 500
@@ -98,6 +96,4 @@ def _card(dataset: Dataset, member: Member) -> dict[str, str]:
 
 def _uri(image: np.ndarray) -> str:
     """An (H, W, C) uint8 image as a PNG in a page."""
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return image_uri(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image))

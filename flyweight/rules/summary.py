@@ -137,6 +137,7 @@ def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
     value = None if field.value is None else sees[0] if sees[0] == sees[1] else sees
     return {
         "network": facts.network,
+        "ruleset": judgement.title,
         "input": list(facts.input_shape),
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable_parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,17 +15,21 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import write_bytes, write_text
+from flyweight.files import read_bytes, write_bytes, write_text
+from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
-from flyweight.text import one_line
+from flyweight.runs.fitting import misfit
+from flyweight.text import one_line, short
 
 ZOO = Path(__file__).parents[1] / "zoo"
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
+MOST_CARD, MOST_WEIGHTS = 16 * 1024**2, 4 * 1024**3
+"""Bytes of the two files."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Card:
         table: rows of a network of the recipe's own; none: a built-in one or a class of the user's.
         resize: what becomes of images of other proportions.
         start: network or run folder whose weights it began with; none: with fresh ones.
+        temperature: probabilities are ``softmax(logits / temperature)``; 1: those of the network as it is.
+        threshold: where the highest of these probabilities, in 0 to 1, is below it, the image is of none of the
+            classes; none: it was not calibrated, and every image gets a class.
     """
 
     network: str
@@ -62,6 +70,8 @@ class Card:
     table: Network | None = None
     resize: Resize = "crop"
     start: str | None = None
+    temperature: float = 1.0
+    threshold: float | None = None
 
     @property
     def spec(self) -> Spec:
@@ -97,9 +107,13 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
         {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
     )
     write_bytes(folder / WEIGHTS, content)
+    save_card(folder, replace(card, sha256=hashlib.sha256(content).hexdigest()))
+
+
+def save_card(folder: Path, card: Card) -> None:
+    """Write ``config.json`` alone, beside weights that stay as they are."""
     rows = None if card.table is None else card.table.model_dump(mode="json")
-    fields = {**asdict(replace(card, table=None)), "table": rows, "sha256": hashlib.sha256(content).hexdigest()}
-    write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
+    write_text(folder / CARD, json.dumps({**asdict(replace(card, table=None)), "table": rows}, indent=2) + "\n")
 
 
 def ships(folder: Path) -> bool:
@@ -117,16 +131,16 @@ def find_trained(name: str) -> Path:
     if name in shipped:
         return ZOO / name
     folder = Path(name)
-    if (folder / WEIGHTS).is_file():
+    if schema.is_file(folder / WEIGHTS):
         return folder
-    if (folder / "config.yaml").is_file():
+    if schema.is_file(folder / "config.yaml"):
         raise RunError(
             f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
         )
     if name in builtin.NETWORKS:
         raise RunError(f"no weights of {name} are shipped; train it: flyweight train {name}")
     raise RunError(
-        f"{name!r} is neither a run folder nor a shipped network{schema.suggestion(name, shipped)}"
+        f"{short(name, 200)!r} is neither a run folder nor a shipped network{schema.suggestion(name, shipped)}"
         f" (shipped: {', '.join(shipped) or 'none'})"
     )
 
@@ -138,8 +152,8 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         RunError: a file is missing or damaged.
     """
     try:
-        card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
-        content = (folder / WEIGHTS).read_bytes()
+        card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
+        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
     except OSError as error:
         raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
     except ValidationError as error:
@@ -147,11 +161,16 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
     channels = card.input_shape[0]
-    if min(card.input_shape) < 1 or len(card.mean) != channels or len(card.std) != channels or min(card.std) <= 0:
+    if not card.classes:
+        raise RunError(f"{folder / CARD} is damaged: classes: there are none")
+    numbers = all(len(values) == channels and all(map(math.isfinite, values)) for values in (card.mean, card.std))
+    if min(card.input_shape) < 1 or math.prod(card.input_shape) > MOST_PIXELS or not numbers or min(card.std) <= 0:
         raise RunError(
-            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std {channels} numbers"
-            " each, std above 0"
+            f"{folder / CARD} is damaged: input_shape must be three sizes of 1 or more, mean and std"
+            f" {short(str(channels), 20)} numbers each, std above 0"
         )
+    if not 0 < card.temperature < math.inf or not 0 <= (card.threshold or 0) <= 1:
+        raise RunError(f"{folder / CARD} is damaged: temperature must be above 0, threshold 0 to 1 or null")
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
@@ -171,7 +190,12 @@ def load_trained(folder: Path) -> Trained:
         described = schema.parse(
             ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"
         )
+        wrong = misfit(described, card.spec, weights)
+        if wrong is not None:
+            raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {wrong}")
         network = build(described, card.spec)
+    except RunError:
+        raise
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {error}") from None
     try:

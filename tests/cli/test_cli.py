@@ -92,6 +92,32 @@ def test_predict_tells_what_it_can_and_fails_for_what_it_cannot(command, tmp_pat
     assert [len(answer["predictions"]) for answer in json.loads(out)] == [3]
 
 
+def test_evaluate_asks_about_images_of_none_of_the_classes(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("flyweight.runs.card.ZOO", tmp_path / "zoo")
+    (tmp_path / "zoo" / "sprint").mkdir(parents=True)
+    card = Card(
+        network="sprint", dropout=None, classes=tuple("0123456789"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1, temperature=0.5, threshold=0.2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_model(tmp_path / "zoo" / "sprint", build(ModelConfig(network="sprint"), SPEC), card)
+    (tmp_path / "any" / "deeper").mkdir(parents=True)
+    Image.new("L", (40, 50)).save(tmp_path / "any" / "deeper" / "one.png")
+    Image.new("RGB", (9, 8), "red").save(tmp_path / "any" / "two.jpg")
+    (tmp_path / "any" / "broken.png").write_bytes(b"no image")
+    code, out, err = command("evaluate", "sprint", "--against", "any", "--json")
+    assert code == 0, err
+    assert "broken.png cannot be read" in err
+    told = json.loads(out)["against"]
+    assert (told["data"], told["n"], told["own"]) == ("any", 2, 360)
+    assert 0 <= told["auroc"] <= 100
+    code, out, _ = command("evaluate", "sprint", "--against", "digits")
+    assert "against digits: AUROC" in out.splitlines()[-1]
+    assert "1,797 others" in out.splitlines()[-1]
+    code, out, err = command("evaluate", "sprint", "--against", "nowhere")
+    assert (code, out, len(err.splitlines())) == (3, "", 1)
+
+
 def test_check_says_the_three_numbers_of_the_course_network(command):
     code, out, _ = command("check", "course", "--json")
     answer = json.loads(out)

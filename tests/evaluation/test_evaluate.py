@@ -10,7 +10,7 @@ from torch import nn
 
 from flyweight.data import Dataset, Split
 from flyweight.errors import FlyweightError, RunError
-from flyweight.evaluation import evaluate, scores
+from flyweight.evaluation import evaluate, scores, unknown
 from flyweight.runs.card import Card, Trained
 
 ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "日本")
@@ -192,3 +192,52 @@ def test_of_few_classes_the_text_has_all_in_their_order(tmp_path):
     assert "lowest accuracy" not in text
     rows = text.partition("precision\n")[2].splitlines()
     assert [row.split()[0] for row in rows] == [str(number) for number in range(20)]
+
+
+def test_the_temperature_changes_what_is_told_and_neither_accuracy_nor_loss(tmp_path):
+    trained, dataset = by_hand(tmp_path)
+    plain = evaluate.evaluate(trained, dataset)
+    warm = replace(trained, card=replace(trained.card, temperature=2.0, threshold=0.45))
+    result = evaluate.evaluate(warm, dataset)
+    assert (result.accuracy, result.loss, result.calibration) == (plain.accuracy, plain.loss, plain.calibration)
+    assert plain.scaled == plain.calibration
+    # the square root of each probability, as shares of their sum
+    roots = [[p**0.5 for p in row] for row in ([0.7, 0.1, 0.1, 0.05, 0.03, 0.02], [0.3, 0.1, 0.1, 0.4, 0.05, 0.05])]
+    told = [100 * max(row) / sum(row) for row in roots]
+    assert [one.confidence for one in result.mistakes] == pytest.approx(told)
+    assert result.unknown == 100 * (result.confidence < 0.45).mean() > 0
+    assert plain.unknown is None
+    content = result.as_json()
+    assert (content["temperature"], content["threshold"]) == (2, 0.45)
+    assert "confidence" not in content
+    text = evaluate.render(result)
+    assert f"as told      off by {result.scaled.error:.2f} points" in text
+    assert f"refused      {result.unknown:.2f} %, as none of its classes" in text
+    # of the three below 45 %, by hand: the square roots leave the second image, right, and both mistakes
+    assert result.unknown_wrong == pytest.approx(
+        100 * np.mean(np.isin(np.flatnonzero(result.confidence < 0.45), [3, 4]))
+    )
+    assert "as told" not in evaluate.render(plain)
+
+
+def test_images_of_none_of_the_classes_are_told_from_its_own(tmp_path):
+    trained, dataset = by_hand(tmp_path)
+    trained = replace(trained, card=replace(trained.card, threshold=0.55))
+    scores_ = evaluate.evaluate(trained, dataset)
+    # rows 1 and 3 of the table: confidences of 50 and 40 % against 60, 50, 60, 40 and 70 %
+    others = dataset.test.images[[1, 3]]
+    result = unknown.measure(trained, scores_, others, "others")
+    # of the ten pairs the network's own is higher in 3 + 3, level in 1 of each, and in 50 > 40 once
+    assert result.auroc == pytest.approx(100 * (3 + 0.5 + 4 + 0.5) / 10)
+    assert (result.n, result.own, result.unknown) == (2, 5, 100)
+    assert "2 others); 100.0 % of them are called none of its classes" in unknown.render(result)
+
+
+def test_other_images_are_brought_to_what_the_network_takes(tmp_path):
+    trained, _ = by_hand(tmp_path)
+    split = Split(np.full((3, 8, 6, 1), 7, np.uint8), np.zeros(3, np.int64))
+    other = Dataset("grey", split, split, ("a",), (0.5,), (0.5,), "0" * 64, "made by hand")
+    assert unknown.images_of(other, trained.card).shape == (6, 4, 4, 3)
+    five = Split(np.zeros((3, 4, 4, 5), np.uint8), np.zeros(3, np.int64))
+    with pytest.raises(FlyweightError, match="takes images of 3 channels, these have 5"):
+        unknown.images_of(Dataset(**{**vars(other), "train": five, "test": five}), trained.card)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from flyweight.evaluation import calibration, scores
+from flyweight.evaluation import calibration, scores, shares
 
 ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", "weights": "w"}
 
@@ -14,18 +14,18 @@ ABOUT = {"network": "net", "data": "data", "split": "test", "fingerprint": "f", 
 def test_the_wilson_interval_is_the_one_on_paper():
     # 85 of 100 with z = 1.96: z^2/n = 0.038416, centre (0.85 + 0.019208) / 1.038416 = 0.83705,
     # half sqrt(0.85 * 0.15 * 0.038416 + 0.038416^2 / 4) / 1.038416 = 0.06989
-    assert scores.wilson(85, 100) == pytest.approx((76.72, 90.69), abs=0.01)
+    assert shares.wilson(85, 100) == pytest.approx((76.72, 90.69), abs=0.01)
     # at the ends the formula becomes z^2 / (n + z^2) = 3.8415 / 13.8415
-    assert scores.wilson(0, 10) == pytest.approx((0, 27.753), abs=0.001)
-    assert scores.wilson(10, 10) == pytest.approx((72.247, 100), abs=0.001)
-    assert 0 <= scores.wilson(0, 1)[0] < scores.wilson(1, 1)[1] <= 100
+    assert shares.wilson(0, 10) == pytest.approx((0, 27.753), abs=0.001)
+    assert shares.wilson(10, 10) == pytest.approx((72.247, 100), abs=0.001)
+    assert 0 <= shares.wilson(0, 1)[0] < shares.wilson(1, 1)[1] <= 100
 
 
 @pytest.mark.parametrize(("correct", "n"), [(1, 7), (8551, 10000), (36, 37)])
 def test_both_ends_of_the_interval_are_where_the_score_test_turns(correct, n):
-    for end in scores.wilson(correct, n):
+    for end in shares.wilson(correct, n):
         share = end / 100
-        assert isclose(abs(correct / n - share), scores.Z95 * sqrt(share * (1 - share) / n), rel_tol=1e-9)
+        assert isclose(abs(correct / n - share), shares.Z95 * sqrt(share * (1 - share) / n), rel_tol=1e-9)
 
 
 def test_calibration_error_by_hand():

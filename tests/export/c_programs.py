@@ -35,7 +35,9 @@ int main(void)
 }}
 """
 
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+needs_gcc = pytest.mark.skipif(
+    shutil.which("gcc") is None, reason="NO COMPILER, so no C is run: `make programs` as root installs gcc"
+)
 
 
 def compiled(folder, prefix, *options, arena=0):

@@ -34,7 +34,14 @@ def described(table, dataset, **more):
     """A card of a network of these rows for this data."""
     rows = None if table is None else schema.parse(ModelConfig, {"network": "rows", "table": table}, "the tests").table
     spec = dataset.spec
-    kept = {"network": "rows", "dropout": None, "epochs": 1, "data": dataset.name, "sha256": "0" * 64} | more
+    kept = {
+        "network": "rows",
+        "dropout": None,
+        "epochs": 1,
+        "data": dataset.name,
+        "sha256": "0" * 64,
+        "temperature": 0.7,
+    } | more
     return Card(
         classes=dataset.classes, input_shape=spec.shape, mean=dataset.mean, std=dataset.std,
         fingerprint=dataset.fingerprint, table=rows, **kept,

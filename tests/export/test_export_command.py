@@ -59,9 +59,9 @@ def test_a_network_of_the_users_own_from_its_folder_to_files(made, tmp_path, cap
     assert run_command(["export", "own", "--to", "deep/er", "--format", "onnx", "onnx-uint8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     folder = tmp_path / "deep" / "er"
-    assert names(folder) == ["export.json", "model.onnx", "model_pixels.onnx"]
-    assert [file["file"] for file in told["files"]] == ["model.onnx", "model_pixels.onnx"]
-    assert all(file["agreement"]["same"] == file["agreement"]["n"] == len(made.test) for file in told["files"])
+    assert names(folder) == ["export.json", "model.onnx", "model_pixels.onnx", "predict.py"]
+    assert [file["file"] for file in told["files"]] == ["model.onnx", "model_pixels.onnx", "predict.py"]
+    assert all(file["agreement"]["same"] == file["agreement"]["n"] == len(made.test) for file in told["files"][:2])
     assert told["network"] == "mine.py:Net"
     assert asked(folder / "model_pixels.onnx", made.test.images[:2]).shape == (2, 4)
     for path in folder.iterdir():
@@ -110,7 +110,7 @@ def test_a_format_that_fails_is_left_out_and_the_others_are_written(made, plain,
     assert names(tmp_path) == ["net"]
     assert run_command(["export", "net", "--to", "out", "--format", "onnx", "onnx-uint8"]) == 1
     assert "flyweight: onnx-uint8: it does not say the same" in capsys.readouterr().err
-    assert names(tmp_path / "out") == ["export.json", "model.onnx"]
+    assert names(tmp_path / "out") == ["export.json", "model.onnx", "predict.py"]
 
 
 def test_a_missing_library_is_one_line_that_says_what_to_type(made, capsys, monkeypatch):

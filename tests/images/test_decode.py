@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
-from flyweight.images import decode
+from flyweight.images import decode, sizing
 
 SHAPE = (3, 32, 32)
 
@@ -78,6 +78,31 @@ def test_greys_of_floating_point_are_shares_of_white(tmp_path):
     assert (decode.read(path, (1, 32, 32))[..., 0] == (ramp * 255).astype(np.uint8)).all()
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_one_pixel_that_is_no_number_changes_no_other(tmp_path, odd):
+    ramp = np.linspace(0, 1, 32, dtype=np.float32)[None].repeat(32, 0)
+    ramp[3, 5] = odd
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    expected = (np.nan_to_num(np.clip(ramp, 0, 1)) * 255).astype(np.uint8)
+    assert (decode.read(tmp_path / "a.tif", (1, 32, 32))[..., 0] == expected).all()
+
+
+@pytest.mark.parametrize("white", [255, 65535, 2**31 - 1])
+def test_greys_of_32_bits_have_the_narrowest_scale_that_holds_them(tmp_path, white):
+    ramp = np.linspace(0, white, 32).astype(np.int32)[None].repeat(32, 0)
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    seen = decode.read(tmp_path / "a.tif", (1, 32, 32))[0, :, 0].astype(int)
+    assert np.abs(seen - np.linspace(0, 255, 32)).max() <= 1
+
+
+def test_a_transparent_grey_of_16_bits_is_white(tmp_path):
+    grey = (np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=int(grey[4, 4]))
+    seen = decode.read(tmp_path / "a.png", (1, 32, 32))[..., 0]
+    assert seen[4, 4] == 255
+    assert (np.delete(seen.ravel(), 4 * 32 + 4) == np.delete((grey >> 8).ravel(), 4 * 32 + 4)).all()
+
+
 def test_a_network_of_grey_images_gets_grey(tmp_path):
     pixels = colours()
     grey = np.array(Image.fromarray(pixels).convert("L"))
@@ -105,7 +130,8 @@ def test_folders_give_their_images_in_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "b" / "notes.txt").touch()
     found = decode.find([tmp_path / "b", tmp_path / "a.png"])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.others] == ["b/notes.txt"]
 
 
 def test_a_place_without_images_is_an_error(tmp_path):
@@ -195,7 +221,7 @@ def test_the_three_ways_to_one_size(size):
     expected = {
         "squash": image.resize((24, 32), bicubic),
         "crop": ImageOps.fit(image, (24, 32), bicubic),
-        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(decode.GREY,) * 3),
+        "pad": ImageOps.pad(image, (24, 32), bicubic, color=(sizing.GREY,) * 3),
     }
     for resize, wanted in expected.items():
         assert (decode.decode(raw.getvalue(), (3, 32, 24), resize) == np.array(wanted)).all(), resize

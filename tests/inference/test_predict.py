@@ -1,13 +1,17 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import flyweight
+from flyweight.cli.app import run_command
 from flyweight.errors import RunError
-from flyweight.inference import predict
 from flyweight.inference.classifier import logits
-from flyweight.runs.card import find_trained, load_trained
+from flyweight.inference.loaded import Loaded
+from flyweight.inference.predict import predicted
+from flyweight.runs.card import find_trained, load_trained, save_model
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,9 @@ def files(tmp_path):
 
 def test_predictions_are_the_networks_softmax_best_first(sprint, files):
     images = np.stack([np.array(Image.open(path)) for path in files])
-    shares = logits(sprint.model, images, sprint.card.mean, sprint.card.std).softmax(1)
-    for answer, expected in zip(predict.predict(sprint, files, top=10, batch_size=2), shares, strict=True):
+    shares = logits(sprint.model, images, sprint.card.mean, sprint.card.std)
+    shares = (shares / sprint.card.temperature).softmax(1)
+    for answer, expected in zip(predicted(Loaded(sprint), files, top=10, batch_size=2), shares, strict=True):
         assert answer.error is None
         assert list(answer.probabilities) == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-5)
         assert answer.classes[0] == sprint.card.classes[int(expected.argmax())]
@@ -37,7 +42,7 @@ def test_predictions_are_the_networks_softmax_best_first(sprint, files):
 
 def test_a_picture_that_cannot_be_read_stops_nobody(sprint, files):
     files[1].write_bytes(b"no image")
-    answers = list(predict.predict(sprint, files, top=2))
+    answers = Loaded(sprint).predict(files, top=2)
     assert [answer.path for answer in answers] == files
     assert [answer.error is None for answer in answers] == [True, False, True, True, True]
     assert answers[1].as_json().keys() == {"path", "error"}
@@ -45,11 +50,11 @@ def test_a_picture_that_cannot_be_read_stops_nobody(sprint, files):
 
 
 def test_more_classes_than_there_are_are_all(sprint, files):
-    assert {len(answer.classes) for answer in predict.predict(sprint, files, top=99)} == {10}
+    assert {len(answer.classes) for answer in Loaded(sprint).predict(files, top=99)} == {10}
 
 
 def test_fast_is_nearly_the_same(sprint, files):
-    exact, fast = (list(predict.predict(sprint, files * 4, top=10, fast=fast)) for fast in (False, True))
+    exact, fast = (Loaded(sprint, kind).predict(files * 4, top=10) for kind in ("float32", "auto"))
     for one, other in zip(exact, fast, strict=True):
         shares = dict(zip(other.classes, other.probabilities, strict=True))
         assert [shares[name] for name in one.classes] == pytest.approx(list(one.probabilities), abs=0.05)
@@ -62,3 +67,15 @@ def test_a_shipped_network_loads_by_its_name(sprint):
     assert torch.equal(network(x), sprint.model(x))
     with pytest.raises(RunError, match="neither a run folder nor a shipped network"):
         flyweight.load("sprinkle")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_not_finite_is_no_prediction(sprint, files, tmp_path, capsys, as_json):
+    network = copy.deepcopy(sprint.model)
+    with torch.no_grad():
+        network.classifier.weight[3] = torch.nan
+    save_model(tmp_path, network, sprint.card)
+    assert run_command(["predict", str(tmp_path), *map(str, files), *(["--json"] if as_json else [])]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gives numbers that are not finite" in " ".join(err.split())

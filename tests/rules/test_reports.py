@@ -12,7 +12,7 @@ from torch import nn
 from flyweight import analysis, rules
 from flyweight.cli import app
 from flyweight.errors import FlyweightError
-from flyweight.rules import reports
+from flyweight.rules import reports, summary
 from flyweight.testing import assert_rules
 
 SHAPE = (3, 32, 32)
@@ -20,13 +20,15 @@ SHAPE = (3, 32, 32)
 
 def judged(network, source="brief"):
     facts = analysis.analyze(network, SHAPE)
-    return facts, rules.check(facts, rules.load_ruleset(source), cures=False)
+    return summary.as_json(facts, rules.check(facts, rules.load_ruleset(source), cures=False))
 
 
 def test_junit_has_a_case_for_each_rule():
-    found = judged(faulty.MaxPooling())[1]
-    root = ET.fromstring(reports.as_junit([("net\x1b.py:Net", found), ("other", judged(faulty.Sound())[1])]).encode())
-    first, second = root.findall("testsuite")
+    found = [("net\x1b.py:Net", judged(faulty.MaxPooling()), ""), ("other", judged(faulty.Sound()), "")]
+    root = ET.fromstring(reports.as_junit([*found, ("gone", None, "there is no file")]).encode())
+    first, second, third = root.findall("testsuite")
+    assert third.attrib == {"name": "gone", "tests": "1", "failures": "0", "skipped": "0", "errors": "1"}
+    assert third.find("testcase/error").attrib["message"] == "there is no file"
     assert first.attrib | {"name": ""} == {"name": "", "tests": "11", "failures": "1", "skipped": "3", "errors": "0"}
     assert second.attrib["failures"] == "0"
     cases = first.findall("testcase")
@@ -45,19 +47,19 @@ def test_markdown_is_a_table_that_no_name_can_break():
             super().__init__()
             self.add_module("a|b<i>", nn.Identity())
 
-    text = reports.as_markdown(*judged(Named()))
+    text = reports.as_markdown("a|b_<i>", judged(Named()))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
     assert "| **FAIL** | R1 no max pooling | 1 found, 0 allowed: pool3 | pool3 |" in text
     assert text.startswith(
-        "### Named breaks the brief\n\n3x32x32: 69,048 parameters, 4,434,560 MACs, receptive field 103x"
+        "### a\\|b\\_\\<i\\> breaks the brief\n\n3x32x32: 69,048 parameters, 4,434,560 MACs, receptive field 103x"
     )
 
 
 def test_the_command_writes_both(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert app.run_command(["check", "nano", "--junit", "out.xml", "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("### TableNetwork obeys the brief")
+    assert capsys.readouterr().out.startswith("### nano obeys the brief")
     assert ET.parse(tmp_path / "out.xml").getroot()[0].attrib["failures"] == "0"
     assert app.run_command(["check", "nano", "--blocks", "c1,c2", "--json"]) == 2
     assert "speaks of block 3" in capsys.readouterr().err

@@ -69,6 +69,7 @@ def test_weights_of_another_network_are_refused(shipped):
     [
         {"network": None}, {"dropout": "x"}, {"classes": 3}, {"input_shape": [1]}, {"mean": [0.5]}, {"std": [0, 0, 0]},
         {"mean": "abc"}, {"network": "nope"}, {"dropout": 1.5}, {"input_shape": [0, 32, 32], "mean": [], "std": []},
+        {"temperature": 0}, {"temperature": -1}, {"temperature": "warm"}, {"threshold": 1.5}, {"threshold": -0.1},
     ],
 )  # fmt: skip
 def test_a_damaged_card_is_one_line(shipped, fields):
@@ -77,6 +78,15 @@ def test_a_damaged_card_is_one_line(shipped, fields):
     with pytest.raises(RunError, match=r"config\.json") as error:
         load_trained(shipped)
     assert "\n" not in str(error.value)
+
+
+def test_a_card_from_before_temperatures_means_the_network_as_it_is(shipped):
+    file = shipped / "config.json"
+    fields = json.loads(file.read_text())
+    assert (fields.pop("temperature"), fields.pop("threshold")) == (1.0, None)
+    file.write_text(json.dumps(fields))
+    card = load_trained(shipped).card
+    assert (card.temperature, card.threshold) == (1.0, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff\xfe"])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from flyweight.errors import FlyweightError
 from flyweight.evaluation.evaluate import evaluate
-from flyweight.inference.predict import predict
+from flyweight.inference.loaded import Loaded
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import load_trained
@@ -94,4 +94,4 @@ def test_it_is_its_error_in_an_evaluation_and_a_prediction_too(striped, recipe, 
     image = tmp_path / "a.png"
     Image.fromarray(striped.test.images[0]).save(image)
     with pytest.raises(FlyweightError, match=r"Fallible raised ZeroDivisionError on .*a.png: .*mine.py:13"):
-        list(predict(trained, [image]))
+        Loaded(trained).predict(image)

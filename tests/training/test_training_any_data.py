@@ -10,7 +10,7 @@ from PIL import Image
 from flyweight import schema
 from flyweight.data import Dataset, Split
 from flyweight.evaluation import evaluate, explain
-from flyweight.inference.predict import predict
+from flyweight.inference.loaded import Loaded
 from flyweight.recipes import sections
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
@@ -77,7 +77,7 @@ def test_a_training_of_any_data_goes_on_and_is_evaluated_asked_and_explained(
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8))
     grey.save(tmp_path / "grey.png")
     grey.convert("RGB").resize((100, 70)).save(tmp_path / "colour.png")
-    answers = list(predict(trained, [tmp_path / "grey.png", tmp_path / "colour.png"], top=2))
+    answers = Loaded(trained).predict([tmp_path / "grey.png", tmp_path / "colour.png"], top=2)
     assert [(answer.error, len(answer.classes)) for answer in answers] == [(None, 2), (None, 2)]
     maps = explain.gradcam(trained, dataset.test.images[:2], [0, classes - 1])
     assert maps.shape == (2, height, width)

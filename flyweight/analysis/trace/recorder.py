@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import pickle
 import random
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +32,6 @@ from flyweight.analysis.trace.running import (
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
-
-_OURS = tuple(str(Path(file).parent) for file in (torch.__file__, __file__))
 
 
 class _Reached(Exception):  # noqa: N818 (not an error: it ends a forward pass that has gone far enough)
@@ -260,20 +256,14 @@ def _raising(model: nn.Module, input_shape: tuple[int, ...], until: int | None =
     # a sys.exit() in a user's file must not pass for an end of ours
     except (Exception, SystemExit) as error:
         raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
-        raise FlyweightError(
-            f"{raised} {type(error).__name__}: {one_line(error)}{_place(error) * (until is None)}"
-        ) from error
+        where = place(error) if until is None else ""
+        told = f" ({where})" if where else ""
+        raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{told}") from error
 
 
 def _states() -> dict[str, Any]:
     """What Python's and NumPy's own generators would draw next; torch's operators are seen as they run."""
     return {"Python's random": random.getstate(), "numpy.random": pickle.dumps(np.random.get_state())}
-
-
-def _place(error: BaseException) -> str:
-    """The line of the user's own file that raised, where there is one."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*_OURS, "<"))]
-    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def _refuse_scripted(model: nn.Module) -> None:

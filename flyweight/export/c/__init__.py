@@ -57,10 +57,13 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     code = code_size(files)
     sizes = [f"arena {files.arena_bytes:,} bytes", f"constants {network.constant_bytes:,}"]
     sizes += [] if code is None else [f"code {code.bytes:,} ({code.compiler} -Os, {code.machine})"]
+    bytes_ = {"arena": files.arena_bytes, "constants": network.constant_bytes}
+    bytes_ |= {} if code is None else {"code": code.bytes}
     about = {
         "takes": f"image, {entry.height}x{entry.width}x{entry.channels} uint8",
         "gives": "class, and logits int16",
         "note": f"{', '.join(sizes)}; 8 bits by {found.method} on {choices(subject).calibrated} training images",
+        "sizes": bytes_,
     }
     return [
         saved(folder, f"{files.prefix}.h", files.header.encode("ascii")),

@@ -12,6 +12,8 @@ from pathlib import Path
 from flyweight.export.c.source import Pair
 
 SECONDS = 120
+FAST = ("-O3",)
+"""What a library is compiled with."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,7 @@ def code_size(files: Pair) -> Code | None:
         return None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / f"{files.prefix}.h").write_text(files.header, encoding="ascii")
-        source, made = folder / f"{files.prefix}.c", folder / "made.o"
-        source.write_text(files.source, encoding="ascii")
+        source, made = _source(files, folder), folder / "made.o"
         try:
             machine = _said([gcc, "-dumpmachine"]).partition("-")[0]
             _said([gcc, "-std=c99", "-Os", "-c", str(source), "-o", str(made)])
@@ -46,6 +46,30 @@ def code_size(files: Pair) -> Code | None:
         except (OSError, subprocess.SubprocessError):
             return None
     return Code(sum(int(one) for one in re.findall(r"^\.text\S*\s+(\d+)", sections, re.MULTILINE)), "gcc", machine)
+
+
+def library(source: Path, made: Path) -> bool:
+    """Compile C for this machine, to be asked by a program; False where there is no gcc, or it does not do it.
+
+    Args:
+        source: the file, with its header beside it.
+        made: the file to write.
+    """
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        return False
+    try:
+        _said([gcc, "-std=c99", *FAST, "-shared", "-fPIC", str(source), "-o", str(made)])
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _source(files: Pair, folder: Path) -> Path:
+    (folder / f"{files.prefix}.h").write_text(files.header, encoding="ascii")
+    source = folder / f"{files.prefix}.c"
+    source.write_text(files.source, encoding="ascii")
+    return source
 
 
 def _said(call: list[str]) -> str:
