@@ -3,7 +3,7 @@
 from flyweight.testing import assert_rules
 
 def test_my_network():
-assert_rules(Net(), "brief", (3, 32, 32))
+assert_rules(Net(), "my_rules.yaml", (1, 28, 28))
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def assert_rules(
         ruleset = ruleset.with_blocks(tuple(blocks))
     if shape is None:
         if ruleset.input is None:
-            raise FlyweightError(f"{ruleset.title} does not say for which images: give a shape, such as (3, 32, 32)")
+            raise FlyweightError(f"{ruleset.title} does not say for which images: give a shape, such as (1, 28, 28)")
         shape = tuple(int(size) for size in ruleset.input.split(","))
     judgement = rule_sets.check(analysis.analyze(model, shape), ruleset)
     failed = [verdict for verdict in judgement.verdicts if verdict.passed is False]

@@ -1,6 +1,6 @@
 """How many cures hold: faults planted in networks of many shapes, each cure carried out anew and judged.
 
-``PYTHONPATH=.:tests python tools/cures.py`` tries our own networks and those of ``tests/public_networks.py``, with
+``PYTHONPATH=.:tests python tools/cures.py`` tries our own networks and those of ``tests/published_shapes.py``, with
 ``--some N`` every N-th fault. A fault is a rule that a network breaks, beside rules that it obeys and is to go on
 obeying.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import faulty_networks
-import public_networks
+import published_shapes
 import torch
 from torch import nn
 
@@ -58,7 +58,7 @@ def networks() -> Iterator[tuple[str, nn.Module]]:
         yield name, build(ModelConfig(network=name), SPEC)
     for name in FAULTY:
         yield name, getattr(faulty_networks, name)()
-    for name, made in public_networks.NETWORKS.items():
+    for name, made in published_shapes.NETWORKS.items():
         yield name, made()
 
 

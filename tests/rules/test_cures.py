@@ -108,7 +108,7 @@ def test_two_operators_are_exchanged_one_after_the_other():
 
 @pytest.mark.parametrize("name", ["MobileNetV3", "ResNet, bottlenecks", "LeNet-5", "RepVGG"])
 def test_a_width_is_narrowed_with_all_that_hangs_on_it(name):
-    model = cures.public_networks.NETWORKS[name]()
+    model = cures.published_shapes.NETWORKS[name]()
     graph = analysis.analyze(model, SHAPE, prove_field=False).graph
     for width in Widths(graph).free():
         left = max(1, width.size - 2)

@@ -3,7 +3,7 @@
 import json
 
 import faulty_networks as faulty
-import public_networks as public
+import published_shapes as public
 import pydantic
 import pytest
 import torch

@@ -52,7 +52,8 @@ def test_markdown_is_a_table_that_no_name_can_break():
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
     assert "| **FAIL** | R1 no max pooling | 1 found, 0 allowed: pool3 | pool3 |" in text
     assert text.startswith(
-        "### a\\|b\\_\\<i\\> breaks the brief\n\n3x32x32: 69,048 parameters, 4,434,560 MACs, receptive field 103x"
+        "### a\\|b\\_\\<i\\> breaks the brief\n\n"
+        "3x32x32: 69,048 parameters, 4,434,560 MACs, receptive field 103 (proved)"
     )
 
 

@@ -31,6 +31,7 @@ from flyweight.analysis.trace.running import (
 )
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
 from flyweight.errors import FlyweightError
+from flyweight.networks.blame import place
 from flyweight.text import one_line
 
 
