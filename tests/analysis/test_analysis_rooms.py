@@ -13,7 +13,7 @@ from flyweight.analysis.positions.operators import OPERATORS
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW
 
 HOUSE = Path(analysis.__file__).parent
-ROOMS = ("trace", "positions", "proof", "facts", "findings", "analyzer")
+ROOMS = ("trace", "positions", "proof", "convolution", "facts", "findings", "analyzer")
 MODULES = {
     ".".join(("flyweight.analysis", *path.relative_to(HOUSE).with_suffix("").parts)): path
     for path in sorted(HOUSE.rglob("*.py"))
