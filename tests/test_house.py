@@ -29,6 +29,7 @@ ROOMS = (
     "report",
     "marking",
     "export",
+    "search",
     "timm",
     "bench",
     "cli",

@@ -21,15 +21,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from flyweight.machine import launched
 from flyweight.text import ending, printable, some
 
-# messages go to standard error, so that what a command computes can be piped
-err = Console(stderr=True, emoji=False)
+# messages go to standard error, so that what a command computes can be piped; of several processes the first one speaks
+err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
 
 
 def answer(text: str) -> None:
     """Print what a command was asked for to standard output."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    if launched.rank() == 0:
+        sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def answer_json(content: object) -> None:
@@ -41,6 +43,19 @@ def say(message: str) -> None:
     """Print a line for a person; whatever it holds is text, no markup, and nothing that a terminal obeys."""
     lines = [printable(line) for line in message.split("\n")]
     err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Say why this process ends, where no other one of its job on this machine has said so before."""
+    if launched.world() == 1:
+        say(f"flyweight: {message}")
+        return
+    from flyweight.machine.together import to_be_told
+
+    told = to_be_told(message)
+    if told is not None:
+        err.quiet = False
+        say(f"flyweight: {told}")
 
 
 def banner(note: str) -> None:

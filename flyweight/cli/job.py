@@ -178,15 +178,25 @@ def load_data(
     if note is not None:
         banner(note)
         return dataset, note
+    dataset = part_of(dataset, plan)
+    for sentence in (*dataset.notes, *dataset.remarks):
+        say(f"note: {sentence}")
+    return dataset, note
+
+
+def part_of(dataset: Dataset, plan: DataConfig) -> Dataset:
+    """The images that are left where some are held out or only so many are used.
+
+    Raises:
+        FlyweightError: more are asked for than there are.
+    """
     if plan.hold_out:
         dataset = data.hold_out(dataset, plan.hold_out)
     if plan.train_images is not None or plan.test_images is not None:
         dataset = data.subset(
             dataset, plan.train_images or len(dataset.train.labels), plan.test_images or len(dataset.test.labels)
         )
-    for sentence in (*dataset.notes, *dataset.remarks):
-        say(f"note: {sentence}")
-    return dataset, note
+    return dataset
 
 
 def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
@@ -249,14 +259,19 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
 
 
 def create_run(folder: Path | None, plan: Recipe) -> Run:
-    """One run folder for all processes of a training that torchrun started."""
-    from accelerate.utils import broadcast_object_list
-
-    from flyweight.machine.device import processes
+    """One run folder for all processes of a training, made by the first one, on its machine."""
+    from flyweight.machine.together import from_first, processes
     from flyweight.runs.folder import Run
 
-    state = processes()
-    path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
-    if state.num_processes > 1:
-        broadcast_object_list(path)
-    return Run(Path(path[0]))
+    made = str(Run.create(folder, plan).folder) if processes().is_main_process else ""
+    return Run(Path(from_first(made)))
+
+
+def open_run(folder: Path) -> tuple[Run, Recipe]:
+    """A run folder that exists and its recipe, read by the first process: the others' machines may not have it."""
+    from flyweight.machine.together import from_first, processes
+    from flyweight.runs.folder import Run
+
+    recipe = from_first(Run.open(folder).recipe() if processes().is_main_process else None)
+    assert recipe is not None
+    return Run(folder), recipe

@@ -96,9 +96,10 @@ class Table:
             self._rows = io.StringIO()
 
 
-def teller(
-    csv: str | None, as_json: bool, predictor: Predictor, paths: Sequence[Path], top: int
-) -> Text | Json | Table:
+Told = Text | Json | Table
+
+
+def teller(csv: str | None, as_json: bool, predictor: Predictor, paths: Sequence[Path], top: int) -> Told:
     """Who tells predictions, as the options say.
 
     Args:

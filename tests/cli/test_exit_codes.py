@@ -21,6 +21,8 @@ CALLS = {
     "report": ["report", "runs/mine"],
     "predict": ["predict", "nano", "cat.png"],
     "export": ["export", "nano", "--to", "shipped"],
+    "search": ["search", "brief", "--trials", "1"],
+    "demo": ["demo", "nano"],
     "bench": ["bench"],
 }
 # all that a command does after its options were read; the error is raised in the command's own process
