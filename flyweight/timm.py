@@ -22,7 +22,6 @@ from flyweight.networks.builtin import NETWORKS
 from flyweight.recipes.network import Network
 from flyweight.runs.card import CARD, WEIGHTS, ZOO, Card
 
-
 CLASSES = 1000
 """What timm takes where nobody says how many."""
 
