@@ -44,8 +44,9 @@ lint: setup      ## style and types
 	$(BIN)/mypy
 
 # only root of a Debian machine can; elsewhere the tests that need them are skipped and say so
-programs:        ## what some tests need of the machine: Chromium, gcc, npm, clang (as root of a Debian machine)
+programs:        ## what some tests need: Chromium, gcc, npm, clang, PostgreSQL (as root of a Debian machine)
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -d /usr/lib/postgresql ] || command -v initdb >/dev/null || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \

@@ -24,21 +24,22 @@ class Explainer:
         layer: that ends with the map; None where the network has no map with more than one place.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, shape: Sequence[int] | None = None) -> None:
         """Look at a network.
 
         Args:
             trained: the network and its card.
+            shape: (channels, height, width) of the images; none: as its card says.
         """
-        self.trained, card = trained, trained.card
+        self.trained, self._shape = trained, tuple(shape or trained.card.input_shape)
         self.device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
         with evaluating(trained.model) as network:
-            self.layer = last_map(network, torch.zeros((1, *card.input_shape), device=self.device))
+            self.layer = last_map(network, torch.zeros((1, *self._shape), device=self.device))
 
     @cached_property
     def _centres(self) -> tuple[np.ndarray, np.ndarray] | None:
         assert self.layer is not None
-        return analysis.centres(self.trained.model, self.trained.card.input_shape, self.layer)
+        return analysis.centres(self.trained.model, self._shape, self.layer)
 
     def __call__(self, images: np.ndarray, targets: Sequence[int]) -> np.ndarray:
         """The maps of images: see :func:`gradcam`. There must be a layer."""
@@ -84,7 +85,7 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
         (N, H, W) float32 in 0 to 1, the largest value of each image being 1; all zeros where nothing speaks for the
         class. None where the network has no map with more than one place.
     """
-    explain = Explainer(trained)
+    explain = Explainer(trained, (images.shape[3], *images.shape[1:3]))
     return None if explain.layer is None else explain(images, targets)
 
 

@@ -1,0 +1,276 @@
+"""`flyweight search`: the best networks that a rule set allows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from flyweight.cli import job
+from flyweight.cli.console import TrainingBar, answer, banner, err, say
+from flyweight.cli.options import command
+from flyweight.errors import FlyweightError
+
+if TYPE_CHECKING:
+    from flyweight.data import Dataset
+    from flyweight.recipes.sections import Recipe
+    from flyweight.search.halving import Aim
+    from flyweight.search.legal import Judge
+    from flyweight.search.space import Candidate
+    from flyweight.search.trials import Trials
+    from flyweight.search.worker import Plan, Worker
+
+app = command(
+    "search",
+    "search brief --hours 0.5",
+    "search my_rules.yaml --data photos/ --trials 100 --minimise latency --out searches/photos",
+    "search brief --space my_space.yaml --epochs 12 --hours 8",
+    "search brief --hours 8 --storage postgresql://me:secret@host/flyweight    (the same call on each machine)",
+)
+
+WHOLE: dict[str, Any] = {"hold_out": 0, "train_images": None, "test_images": None}
+"""Of a recipe's data: all of it."""
+
+
+@app.default
+def search(
+    rules: str,
+    /,
+    *,
+    data: job.DataOption = None,
+    trials: Annotated[int | None, Parameter(help="Trainings in all, those of other workers included.")] = None,
+    hours: Annotated[float | None, Parameter(help="Time that this call takes at most.")] = None,
+    minimise: Annotated[
+        Literal["macs", "memory", "latency"],
+        Parameter(help="Beside the errors: MACs, bytes of activations in 8 bits, or ms an image measured here."),
+    ] = "macs",
+    space: Annotated[Path | None, Parameter(help="A YAML file with the choices; by default all that fits.")] = None,
+    recipe: Annotated[
+        str | None, Parameter(help="How to train, built-in or YAML; by default sprint, with --data images.")
+    ] = None,
+    changes: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", negative="", help="Change a value of that recipe: --set train.batch_size=128."),
+    ] = (),
+    epochs: Annotated[int | None, Parameter(help="Of the longest training; by default the recipe's.")] = None,
+    lengths: Annotated[int, Parameter(help="Lengths of training, each a third of the next; 1: all are long.")] = 3,
+    hold_out: Annotated[
+        int | None, Parameter(help="Training images to choose by; by default a tenth, or the set's validation images.")
+    ] = None,
+    seed: Annotated[int, Parameter(help="Of what is drawn; that of the trainings is the recipe's.")] = 0,
+    out: Annotated[Path | None, Parameter(help="The folder of the search; by default searches/RULES.")] = None,
+    storage: Annotated[
+        str | None, Parameter(help="A database for many workers, postgresql://...; by default a journal in --out.")
+    ] = None,
+    study: Annotated[str | None, Parameter(help="Name of the search in the database; by default the rules'.")] = None,
+) -> int:
+    """Search the networks that a rule set allows for accurate ones with few MACs, little memory or low latency.
+
+    Illegal ones are rejected by arithmetic, and what is trained is proved. The same call goes on with a search; several
+    at once share it. Ctrl-C loses nothing. It chooses by images held out of the training set, never by the test set.
+
+    Args:
+        rules: A built-in rule set or a YAML file of yours.
+    """
+    from flyweight.search.storage import hidden, reached
+
+    if storage is not None:
+        hidden(storage)  # an address that is none is told before the data is read
+    if trials is None and hours is None:
+        raise FlyweightError("say how long to search: --trials 100, --hours 0.5, or both")
+    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
+    for option, value in counts.items():
+        if value is not None and not value > 0:
+            raise FlyweightError(f"{option} {value}: it must be more than 0")
+    plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
+    found = _subject(plan, space, hold_out)
+    place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
+    with reached(storage):
+        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is searched, whatever is minimised: rules and space, the recipe as asked for and as trials have it, data."""
+
+    judge: Judge
+    asked: Recipe
+    recipe: Recipe
+    dataset: Dataset
+    note: str | None
+    known: tuple[tuple[str, Candidate], ...]
+
+
+def _recipe(name: str | None, changes: tuple[str, ...], data: str | None, rules: str) -> Recipe:
+    """How the networks are trained, on which data and under which rules."""
+    from flyweight import recipes
+    from flyweight.data import registry
+
+    if name is None:
+        name = "sprint" if data in (None, registry.READERS[0].name) else recipes.FOR_IMAGES
+    plan = job.with_data(recipes.load(name, changes), data)
+    return job.absolute(plan.model_copy(update={"rules": rules}), Path(name).parent)
+
+
+def _subject(plan: Recipe, space: Path | None, hold_out: int | None) -> _Subject:
+    """Rules, space and data, looked at before anything is written."""
+    from flyweight.rules import load_ruleset
+    from flyweight.search.legal import Judge
+    from flyweight.search.space import load
+
+    assert plan.rules is not None
+    ruleset = load_ruleset(plan.rules)
+    narrowed = load(space).narrowed(ruleset)
+    whole, note = job.load_data(plan.data.model_copy(update=WHOLE), None)
+    if hold_out is None and not plan.data.hold_out and whole.validation is None:
+        hold_out = max(1, len(whole.train) // 10)
+    held = plan.data.model_copy(update={"hold_out": hold_out or plan.data.hold_out})
+    dataset = job.part_of(whole, held)
+    for sentence in set(dataset.notes) - set(whole.notes):
+        say(f"note: {sentence}")
+    judge = Judge(ruleset, narrowed, dataset.spec, plan.augment)
+    return _Subject(judge, plan, plan.model_copy(update={"data": held}), dataset, note, _known(judge))
+
+
+def _known(judge: Judge) -> tuple[tuple[str, Candidate], ...]:
+    """The built-in networks that the search begins with.
+
+    Raises:
+        FlyweightError: whatever the network, the recipe's augmentation breaks a rule.
+    """
+    from flyweight.rules.training import Augmentations
+    from flyweight.search.space import known
+
+    legal = []
+    about_training = {rule.name for rule in judge.ruleset.rules if isinstance(rule, Augmentations)}
+    for name, one in known(judge.space):
+        if judge.excess(one):
+            continue
+        judgement = judge.prove(one)
+        for verdict in judgement.verdicts:
+            if verdict.passed is False and verdict.name in about_training:
+                raise FlyweightError(
+                    f"the recipe breaks {verdict.name!r}, whatever the network: {verdict.detail}; change it with"
+                    " --set augment...., or name another with --recipe"
+                )
+        if judgement.passed:
+            legal.append((name, one))
+    return tuple(legal)
+
+
+def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None, hours: float | None) -> Plan:
+    from flyweight.search.halving import FACTOR, rungs
+    from flyweight.search.worker import Plan
+
+    assert found.recipe.rules is not None
+    return Plan(
+        out=out,
+        recipe=found.asked,
+        prefix=re.sub(r"[^\w.-]+", "_", Path(found.recipe.rules).stem),
+        aim=aim,
+        steps=rungs(found.recipe.train.epochs, lengths, FACTOR),
+        factor=FACTOR,
+        known=found.known,
+        most=trials,
+        seconds=None if hours is None else 3600 * hours,
+    )
+
+
+def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: str | None) -> int:
+    from flyweight.machine.device import settle
+    from flyweight.networks.build import build
+    from flyweight.recipes.sections import ModelConfig
+    from flyweight.search.pace import Pace
+    from flyweight.search.propose import Proposer
+    from flyweight.search.storage import open_study
+    from flyweight.search.training import Trainer
+    from flyweight.search.trials import Trials
+    from flyweight.search.worker import Worker
+    from flyweight.training.checks import check_trainable
+    from flyweight.training.interrupt import Terminated
+
+    settled = settle(found.recipe.train, len(found.dataset.train))
+    recipe = found.recipe.model_copy(update={"train": settled})
+    first = plan.known[0][1] if plan.known else Proposer(found.judge, seed).propose((), ())
+    network = build(ModelConfig(network="drawn", table=first.network), found.dataset.spec)
+    check_trainable(network, found.dataset, recipe)
+    folder = _folder(plan.out)
+    kept = open_study(storage, folder, study or f"flyweight-{plan.prefix}", _definition(found, plan))
+    trials = Trials(kept, folder)
+    # of several workers that were started alike each draws its own
+    drawn = seed if storage is None and trials.alone else seed + os.getpid()
+    pace = Pace(plan.known[0][1] if plan.known else None, settled, found.judge)
+    proposer = Proposer(found.judge, drawn, pace.allows)
+    trainer = Trainer(recipe, found.dataset, folder, found.note)
+    worker = Worker(plan, trials, proposer, trainer, say, lambda: TrainingBar(err))
+    say(_beginning(found, plan, trials))
+    code = 0
+    try:
+        worker.run()
+    except KeyboardInterrupt as interrupt:
+        code = 143 if isinstance(interrupt, Terminated) else 130
+    finally:
+        trials.close()
+    _summary(worker, code)
+    return code
+
+
+def _folder(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FlyweightError(f"cannot make the folder {out}: {error.strerror}; choose another: --out") from None
+    return out
+
+
+def _definition(found: _Subject, plan: Plan) -> dict[str, Any]:
+    """What all workers of a search must agree on."""
+    ruleset, recipe = found.judge.ruleset, found.recipe
+    return {
+        "--minimise": plan.aim,
+        "rules": [rule.model_dump(mode="json") for rule in ruleset.rules],
+        "--space": found.judge.space.model_dump(mode="json"),
+        "data": found.dataset.fingerprint,
+        "lengths": list(plan.steps),
+        "recipe": recipe.model_dump(mode="json", include={"augment", "train"}),
+    }
+
+
+def _beginning(found: _Subject, plan: Plan, trials: Trials) -> str:
+    begun = len(trials.results())
+    names = ", ".join(name for name, _ in plan.known)
+    lengths = ", ".join(map(str, plan.steps))
+    return (
+        f"search in {plan.out}: {begun} trainings are finished; lengths {lengths} epochs, chosen by"
+        f" {len(found.dataset.watched[1]):,} {found.dataset.watched[0]} images;"
+        f" begins with {names or 'networks drawn at random'}"
+    )
+
+
+def _summary(worker: Worker, code: int) -> None:
+    """What was found, to standard output; how it came about, to standard error."""
+    from flyweight.search import told
+
+    plan, judge, results = worker.plan, worker.judge, worker.trials.results()
+    if code:
+        say("stopped; nothing is lost. The same command goes on.")
+    rejected = ", ".join(f"{name}: {count:,}" for name, count in judge.rejected.most_common())
+    say(
+        f"{worker.finished} trainings finished here, {len(results)} in all; {judge.drawn:,} tables judged by arithmetic"
+        f" (rejected {rejected or 'none'}), {judge.proved} networks proved ({judge.refused.total()} refused),"
+        f" {worker.proposing:.1f} s of proposing"
+    )
+    if not results:
+        return
+    paths = worker.write(results)
+    answer("\n".join(told.table(results, plan.aim, plan.reference)))
+    answer(f"picture: {plan.out / told.PICTURE}")
+    for path in paths:
+        answer(f"flyweight train {shlex.quote(str(path))}")
+    if worker.trainer.note is not None:
+        banner(worker.trainer.note)

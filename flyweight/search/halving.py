@@ -1,0 +1,131 @@
+"""What the trials have found: which networks nobody beats, and which are trained longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flyweight.search.space import Candidate
+
+Aim = Literal["macs", "memory", "latency"]
+FACTOR = 3
+"""One network in so many goes on to a training that is so many times as long."""
+UNITS: dict[Aim, str] = {"macs": "MACs", "memory": "bytes of activations", "latency": "ms for one image"}
+"""What may be minimised beside the errors, in which unit."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished trial.
+
+    Attributes:
+        number: of the trial.
+        name: of its network.
+        candidate: the network.
+        epochs: that it was trained for.
+        accuracy: on the held-out images, in percent.
+        cost: what is minimised, in its unit.
+        parameters: of the network.
+        seconds: that its epochs took.
+        folder: name of its run folder.
+    """
+
+    number: int
+    name: str
+    candidate: Candidate
+    epochs: int
+    accuracy: float
+    cost: float
+    parameters: int
+    seconds: float
+    folder: str
+
+    def beats(self, other: Result) -> bool:
+        """No worse in either, and better in one."""
+        no_worse = self.accuracy >= other.accuracy and self.cost <= other.cost
+        return no_worse and (self.accuracy > other.accuracy or self.cost < other.cost)
+
+
+def rungs(epochs: int, count: int, factor: int) -> tuple[int, ...]:
+    """Epochs of each training of a network, the shortest first: each a `factor`-th of the next, at least one.
+
+    Args:
+        epochs: of the longest.
+        count: how many at most.
+        factor: one network in so many goes on to the next.
+    """
+    return tuple(sorted({max(1, round(epochs / factor**place)) for place in range(count)}))
+
+
+def front(results: Iterable[Result]) -> list[Result]:
+    """Those that no other one beats, the most accurate first; of equals the first trial."""
+    found = sorted(results, key=lambda result: (-result.accuracy, result.cost, result.number))
+    kept: list[Result] = []
+    for result in found:
+        if not kept or result.cost < kept[-1].cost:
+            kept.append(result)
+    return kept
+
+
+def ranked(results: Iterable[Result], reference: str = "") -> list[Result]:
+    """The front, then the front of the others and so on; within a front the most accurate first.
+
+    What beats the network that all are compared with comes before all others: it is what is looked for.
+    """
+    left, order = list(results), list[Result]()
+    compared_with = [result for result in left if result.name == reference]
+    while left:
+        best = front(left)
+        order += best
+        left = [result for result in left if result not in best]
+    return sorted(order, key=lambda result: not any(result.beats(other) for other in compared_with))
+
+
+def longest(results: Iterable[Result]) -> list[Result]:
+    """Of each network its longest training."""
+    found: dict[str, Result] = {}
+    for result in results:
+        if result.name not in found or result.epochs > found[result.name].epochs:
+            found[result.name] = result
+    return list(found.values())
+
+
+def best(results: Sequence[Result], reference: str = "") -> list[Result]:
+    """One result a network, those trained longest first, and within them the ranks: what new ones are bred from."""
+    of_each = longest(results)
+    steps = sorted({result.epochs for result in of_each}, reverse=True)
+    return [one for epochs in steps for one in ranked((one for one in of_each if one.epochs == epochs), reference)]
+
+
+def compared(results: Sequence[Result]) -> list[Result]:
+    """The longest trainings: those that may be compared with one another and with nothing shorter."""
+    most = max((result.epochs for result in results), default=0)
+    return [result for result in results if result.epochs == most]
+
+
+def promoted(
+    results: Sequence[Result], begun: Iterable[tuple[str, int]], steps: Sequence[int], factor: int, reference: str
+) -> tuple[Result, int] | None:
+    """The network that is to be trained longer now, and for how many epochs; none: no one has earned it.
+
+    Of the trainings of a length the best in each `factor` go on, as soon as there are so many. So does the network
+    that all others are compared with.
+
+    Args:
+        results: finished trials.
+        begun: name and epochs of all trials, finished or not.
+        steps: epochs, the shortest training first.
+        factor: one in so many.
+        reference: name of the network that the others are compared with; empty: there is none.
+    """
+    taken = set(begun)
+    for place in reversed(range(len(steps) - 1)):
+        here = [result for result in results if result.epochs == steps[place]]
+        quota = len(here) // factor
+        chosen = ranked(here, reference)[:quota]
+        chosen += [result for result in here if result.name == reference and quota]
+        for result in chosen:
+            if (result.name, steps[place + 1]) not in taken:
+                return result, steps[place + 1]
+    return None

@@ -1,0 +1,165 @@
+"""Where trials are kept: a journal in the search's folder, or a database that many machines share."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flyweight.errors import FlyweightError
+from flyweight.files import write_text
+from flyweight.text import one_line, short
+
+try:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+except ModuleNotFoundError as missing:  # pragma: no cover - told by the wheel's test
+    raise FlyweightError(
+        f"flyweight search needs {missing.name or 'optuna'}: pip install 'flyweight[search]'"
+    ) from None
+
+JOURNAL = "trials.journal"
+DEFINITION, RECORD = "search", "search.json"
+"""What makes it this search, as an attribute of the study and as a file in the folder."""
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
+WAIT = 10
+"""Seconds within which a server must answer."""
+
+
+class _Lock:
+    """One writer at a time. The system lets go of it when a process dies, whose half-written line is taken away."""
+
+    def __init__(self, journal: Path) -> None:
+        from filelock import FileLock
+
+        self._journal, self._lock = journal, FileLock(f"{journal}.lock")
+
+    def acquire(self) -> bool:
+        """Wait for the others."""
+        self._lock.acquire()
+        with self._journal.open("a+b") as file:
+            end = file.seek(0, 2)
+            file.seek(max(0, end - 1))
+            if end and file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        """Let the next one write."""
+        self._lock.release()
+
+
+def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any] | None) -> optuna.Study:
+    """The study of a search, new or gone on with.
+
+    Args:
+        url: of a database; none: a journal in `out`.
+        out: the folder of the search.
+        name: of the study.
+        definition: what makes it this search: JSON. All workers must have the same; none: whichever it is.
+
+    Raises:
+        FlyweightError: the database cannot be reached, or the study is another search's.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    mine, record = json.loads(json.dumps(definition)), out / RECORD
+    if mine is not None and record.is_file():
+        _same(json.loads(record.read_bytes()), mine, f"the folder {out}", "folder with --out")
+    with reached(url):
+        storage: Any
+        if url is None:
+            journal = out / JOURNAL
+            lock: Any = _Lock(journal)
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        else:
+            storage = _database(url)
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True
+        )
+        before = study.user_attrs.get(DEFINITION)
+        if before is None and mine is not None:
+            study.set_user_attr(DEFINITION, mine)
+    if before is not None and mine is not None:
+        _same(before, mine, f"the study {name!r}", "study with --study")
+    if mine is not None and not record.is_file():
+        write_text(record, json.dumps(mine, indent=2) + "\n")
+    return study
+
+
+def _same(before: dict[str, Any], mine: dict[str, Any], where: str, another: str) -> None:
+    """Refuse a folder or a study of another search.
+
+    Raises:
+        FlyweightError: what differs.
+    """
+    if before != mine:
+        differing = ", ".join(key for key in mine if before.get(key) != mine[key]) or "the version"
+        raise FlyweightError(
+            f"{where} is that of another search ({differing} differ): name another {another}, or repeat the options"
+            " that it began with"
+        )
+
+
+def _database(url: str) -> Any:
+    import sqlalchemy
+
+    address = _address(url)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if address.get_backend_name() == "postgresql":
+        options["connect_args"] = {"connect_timeout": WAIT}
+    # before Optuna, which would retry with a long traceback: is there anybody?
+    engine = sqlalchemy.create_engine(address, **options)
+    engine.connect().close()
+    engine.dispose()
+    return optuna.storages.RDBStorage(address.render_as_string(hide_password=False), engine_kwargs=options)
+
+
+def _address(url: str) -> Any:
+    import sqlalchemy
+
+    try:
+        address = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise FlyweightError(
+            "--storage: that is no address of a database: write postgresql://user:password@host/database"
+        ) from None
+    return address.set(drivername=DRIVERS.get(address.drivername, address.drivername))
+
+
+def hidden(url: str) -> str:
+    """The address without its password."""
+    return short(_address(url).render_as_string(hide_password=True), 200)
+
+
+@contextmanager
+def reached(url: str | None) -> Iterator[None]:
+    """Where the storage is asked: what it raises is told in one line.
+
+    Raises:
+        FlyweightError: it cannot be reached, or refuses.
+    """
+    import sqlalchemy
+
+    refusals = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError)
+    try:
+        yield
+    except refusals as error:
+        if url is None:
+            raise
+        cause = error.__cause__ or error
+        told = getattr(cause, "orig", None) or cause
+        raise FlyweightError(
+            f"--storage {hidden(url)} cannot be used: {one_line(told)}; what was found is kept, and the same command"
+            " goes on once the database answers"
+        ) from None
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise FlyweightError(f"cannot write in the folder of the search: {error.strerror}; nothing is lost") from None

@@ -1,0 +1,82 @@
+"""Networks that are proposed: inside the space, legal by proof, new, and different each time."""
+
+import pytest
+
+from flyweight import rules, schema
+from flyweight.errors import FlyweightError
+from flyweight.images.spec import Spec
+from flyweight.search import propose as proposing
+from flyweight.search.legal import Judge
+from flyweight.search.propose import Proposer
+from flyweight.search.space import Space, candidate, known
+
+SPEC = Spec.unnamed(10, (3, 32, 32))
+
+
+def proposer(ruleset="brief", seed=0, **space):
+    chosen = rules.load_ruleset(ruleset)
+    return Proposer(Judge(chosen, schema.parse(Space, space, "the tests").narrowed(chosen), SPEC), seed)
+
+
+def test_what_is_proposed_is_legal_new_and_in_the_space():
+    one, tried = proposer(), set()
+    first = [network for _, network in known(one.space)]
+    for _ in range(6):
+        found = one.propose(first, tried)
+        assert found.key not in tried
+        assert one.space.holds(found.network)
+        assert candidate(found.as_json()) == found
+        tried.add(found.key)
+    assert (one.judge.proved, one.judge.refused.total()) == (6, 0)
+    assert one.judge.drawn > 6
+    assert one.judge.rejected.total() < one.judge.drawn
+
+
+def test_the_same_seed_proposes_the_same_networks():
+    assert proposer(seed=3).propose((), ()) == proposer(seed=3).propose((), ())
+    assert proposer(seed=3).propose((), ()) != proposer(seed=4).propose((), ())
+
+
+def test_drawn_and_bred_networks_are_legal_within_a_bound_of_tries():
+    one = proposer()
+    parents = [network for _, network in known(one.space)]
+    drafts = [one._legal(one._fresh(), ()) for _ in range(20)], [one._legal(one._draft(parents), ()) for _ in range(20)]
+    for drawn in drafts:
+        assert sum(draft is not None for draft in drawn) >= 15
+        assert all(one.judge.excess(draft) == 0 for draft in drawn if draft is not None)
+
+
+def test_a_space_without_a_legal_network_is_told_with_the_rule_that_is_in_the_way(monkeypatch):
+    monkeypatch.setattr(proposing, "STARTS", 3)
+    with pytest.raises(FlyweightError, match=r"no legal network.*R7 fewer than 200,000 parameters: \d") as raised:
+        proposer(widths=[512], kinds=["dense"]).propose((), ())
+    assert "\n" not in str(raised.value)
+
+
+def test_when_all_networks_of_a_space_are_tried_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(proposing, "STARTS", 3)
+    file = tmp_path / "rules.yaml"
+    file.write_text("{title: t, rules: [{name: light, kind: parameters_below, limit: 90000}]}", encoding="utf-8")
+    one = proposer(file, blocks=[1], rows=[1], widths=[8], kinds=["dense"], kernels=[3], strides=[1], dilations=[1],
+                   paddings=["same"], residuals=[False])  # fmt: skip
+    only = one.propose((), ())
+    with pytest.raises(FlyweightError, match="has been tried"):
+        one.propose((), {only.key})
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ({"kinds": ["dens"]}, r"there is no kind of layer 'dens' \(did you mean 'dense'\?\)"),
+        ({"width": [4]}, r"no such key \(did you mean 'widths'\?\)"),
+        ({"widths": []}, "at least 1 item"),
+        ({"widths": [0]}, "at least 1"),
+        ({"rows": [2, 2]}, "there twice"),
+        ({"kernels": [4]}, "input should be 1, 3, 5 or 7"),
+    ],
+)
+def test_a_space_that_says_something_wrong_is_told_in_a_line(space, told):
+    with pytest.raises(FlyweightError, match=told) as raised:
+        schema.parse(Space, space, "space.yaml")
+    assert str(raised.value).startswith("space.yaml: ")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,127 @@
+"""What half an hour of search is worth: searches with several seeds, and their best networks beside the one to beat.
+
+    python tools/search_trial.py runs/searches --rules brief --hours 0.5 --searches 3 --seeds 3
+    python tools/search_trial.py runs/small --reference nano -- --epochs 12    (options of flyweight search after --)
+
+Each search chooses two networks of its front: the most accurate one that costs no more than the reference, and the
+cheapest one that was as accurate in the search. These and the reference are then trained anew with other seeds, on the
+images that were not held out, in turn and for equal time: a network whose epoch is shorter gets more epochs, one whose
+epoch is longer gets fewer. What stands there already is not done again. The held-out images have chosen the networks,
+so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+from flyweight import recipes
+from flyweight.analysis import analyze
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import load_trained
+from flyweight.runs.folder import Run
+
+
+def main() -> None:
+    """Search, train, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rules", default="brief")
+    parser.add_argument("--reference", default="sprint", help="the built-in network to beat")
+    parser.add_argument("--hours", type=float, default=0.5)
+    parser.add_argument("--searches", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network afterwards")
+    parser.add_argument("--hold-out", type=int, default=5000)
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    options, more = parser.parse_args(given[:end]), given[end + 1 :]
+    lines = ["| search | network | MACs | parameters | epochs | s, mean | held-out accuracy, each | mean | s.d. |"]
+    lines.append("| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
+    for number in range(options.searches):
+        out = options.out / f"search-{number}"
+        if not (out / "winners").is_dir():
+            call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
+            flyweight(*call, "--hold-out", options.hold_out, *more)
+        for name in chosen(out, options.rules, options.reference):
+            lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def flyweight(*arguments: object) -> None:
+    """Call the command line; its messages are shown."""
+    subprocess.run([sys.executable, "-m", "flyweight", *map(str, arguments)], check=True, stdout=sys.stderr)
+
+
+def chosen(out: Path, rules: str, reference: str) -> list[str]:
+    """Names of the reference and of the networks that the search puts against it."""
+    from flyweight.search.halving import compared
+    from flyweight.search.storage import open_study
+    from flyweight.search.trials import Trials
+
+    trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
+    results = compared(trials.results())
+    trials.close()
+    kept = [result for result in results if (out / "winners" / f"{result.name}.yaml").is_file()]
+    beaten = next((result for result in results if result.name == reference), None)
+    # a reference that the rules forbid is in no search: it has the most accurate network against it
+    cheap = [result for result in kept if beaten is None or result.cost <= beaten.cost]
+    equal = [result for result in kept if beaten and result.accuracy >= beaten.accuracy and result.cost < beaten.cost]
+    best = max(cheap, key=lambda one: one.accuracy, default=None), min(equal, key=lambda one: one.cost, default=None)
+    names = [reference, *(found.name for found in best if found is not None)]
+    return list(dict.fromkeys(names))
+
+
+def row(out: Path, name: str, options: argparse.Namespace) -> str:
+    """Train a network with each seed for as long as the reference takes; the cells of its row."""
+    epochs = recipes.load(source(out, name, options.reference)).train.epochs
+    if name != options.reference:
+        theirs = seconds(once(out, options.reference, 100, 1, options))
+        epochs = max(1, round(epochs * theirs / seconds(once(out, name, 100, 1, options))))
+    runs = [once(out, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
+    reached = [run.history()[-1]["test_accuracy"] for run in runs]
+    spread = f"{stdev(reached):.2f}" if len(reached) > 1 else "-"
+    took = mean(seconds(run) for run in runs)
+    each = ", ".join(f"{accuracy:.2f}" for accuracy in reached)
+    return f"{figures(runs[0])} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
+
+
+def once(out: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
+    """One training without the held-out images; where it is there already, that one."""
+    folder = out / "trained" / f"{name}-{epochs}-seed-{seed}"
+    if not (folder / "model.safetensors").is_file():
+        given = ["--resume", folder]
+        if not (folder / "config.yaml").is_file():
+            given = [source(out, name, options.reference), "--out", folder, "--seed", seed, "--epochs", epochs]
+            given += ["--set", "rules=null", "--set", f"data.hold_out={options.hold_out}"]
+        flyweight("train", *given, "--no-report")
+    return Run.open(folder)
+
+
+def source(out: Path, name: str, reference: str) -> Path:
+    """The recipe of a network: that of the winners, whose settings the reference is trained with, too."""
+    winners = sorted((out / "winners").glob("*.yaml"))
+    if name != reference:
+        return out / "winners" / f"{name}.yaml"
+    plan = recipes.load(winners[0])
+    own = plan.model_copy(update={"name": name, "description": "", "model": ModelConfig(network=name)})
+    (out / "reference.yaml").write_text(recipes.write(own), encoding="utf-8")
+    return out / "reference.yaml"
+
+
+def seconds(run: Run) -> float:
+    """Of all epochs of a run."""
+    return sum(row["seconds"] for row in run.history())
+
+
+def figures(run: Run) -> str:
+    """MACs and parameters of a run's network."""
+    trained = load_trained(run.folder)
+    facts = analyze(trained.model, trained.card.input_shape)
+    return f"{(facts.macs or 0) / 1e6:.1f} M | {facts.parameters:,}"
+
+
+if __name__ == "__main__":
+    main()
