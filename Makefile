@@ -11,9 +11,9 @@ PROBE      = import os, threading, urllib.request; \
              urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
 # what some tests run beside Python: a browser, a compiler, packages of the browser's own registry
-PROGRAMS = chromium gcc npm
+PROGRAMS = chromium gcc npm clang lld
 
-.PHONY: train test test-long wheel lint setup programs help
+.PHONY: train test test-long wheel engine lint setup programs help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -35,13 +35,16 @@ wheel: setup     ## build the wheel into dist/ and try it in an empty virtual en
 	  $(BIN)/python -m pip wheel -q --no-deps -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
 	FLYWEIGHT_WHEEL=$$(echo dist/*.whl) $(BIN)/pytest -m long --timeout 3600 tests/test_wheel.py
 
+engine:          ## build the demo's engine, which is committed, from its C (needs clang and lld)
+	$(PYTHON) tools/engine.py
+
 lint: setup      ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # only root of a Debian machine can; elsewhere the tests that need them are skipped and say so
-programs:        ## what some tests need of the machine: Chromium, gcc, npm, PostgreSQL (as root of a Debian machine)
+programs:        ## what some tests need: Chromium, gcc, npm, clang, PostgreSQL (as root of a Debian machine)
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -d /usr/lib/postgresql ] || command -v initdb >/dev/null || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -7,6 +7,7 @@ EXIT_CODES = {
     3: "data is missing, damaged or does not fit",
     4: "a run folder or weights are missing, damaged or do not fit",
     5: "the training diverged",
+    6: "another process of the same job ended, and this one with it",
     70: "flyweight itself is at fault; --debug shows the traceback",
     130: "interrupted by Ctrl-C",
     141: "the reader of the output has gone",
@@ -41,6 +42,12 @@ class DivergedError(FlyweightError):
     """A training whose loss or weights are no longer finite; what was saved before stays."""
 
     exit_code = 5
+
+
+class PeerError(FlyweightError):
+    """Another process of the same job is gone, so that this one cannot go on; what was saved before stays."""
+
+    exit_code = 6
 
 
 class RuleError(FlyweightError):

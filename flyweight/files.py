@@ -8,12 +8,14 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +68,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        before, after = f".{path.name}.", UNFINISHED
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=after, delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             flush(file)
@@ -77,6 +80,21 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
     flush_folder(path.parent)
+
+
+def sweep(folder: Path, name: str, age: float = 0) -> None:
+    """Remove what processes that were killed in :func:`write_bytes` left; hold a lock, or give an age.
+
+    Args:
+        folder: that the file lies in; it need not be there.
+        name: of the file, as a pattern of :func:`re.fullmatch`.
+        age: in seconds; what is younger may be under way.
+    """
+    ours = re.compile(rf"\.(?:{name})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
+    with suppress(OSError):  # a folder that cannot be written says so where something is written
+        for path in folder.iterdir():
+            if ours.fullmatch(path.name) and time.time() - path.lstat().st_mtime >= age:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

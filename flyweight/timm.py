@@ -40,7 +40,7 @@ class TimmNetwork(TableNetwork):
     def __init__(
         self,
         rows: Network,
-        num_classes: int = 10,
+        num_classes: int = 1000,
         in_chans: int = 3,
         drop_rate: float | None = None,
         global_pool: str = for_timm.POOL,

@@ -27,6 +27,7 @@ ROOMS = (
     "training",
     "evaluation",
     "report",
+    "marking",
     "export",
     "search",
     "timm",

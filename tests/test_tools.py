@@ -93,6 +93,50 @@ def test_the_picture_of_all_standings(tmp_path, monkeypatch):
     assert (tmp_path / "standings.png").read_bytes().startswith(b"\x89PNG")
 
 
+PUBLIC = """
+import torch, torch.nn as nn
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+    def forward(self, x):
+        return x * self.up(self.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.BatchNorm2d(8), nn.ReLU(inplace=True), Gate())
+        self.b = nn.Sequential(nn.Conv2d(8, 8, (1, 3), padding=(0, 2), dilation=2), nn.MaxPool2d(2))
+        self.out = nn.Linear(8, classes)
+    def forward(self, x):
+        x = self.a(x)
+        x = self.b(x * torch.sigmoid(x))
+        return self.out(nn.functional.avg_pool2d(x, x.shape[-1]).flatten(1))
+"""
+
+
+def test_public_networks_are_held_against_torch_and_a_gradient(tmp_path, monkeypatch, capsys):
+    public = tool("public_networks")
+    (tmp_path / "somebody").mkdir()
+    (tmp_path / "somebody" / "net.py").write_text(PUBLIC)
+    (tmp_path / "list.txt").write_text("# theirs\n[somebody]\nnet.py\nnet.py:No\n[somebody 3,48,48]\nnet.py:Net\n")
+    monkeypatch.setattr(public, "LIST", tmp_path / "list.txt")
+    start(monkeypatch, public, "--sources", tmp_path)
+    out, err = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines()[2:]]
+    # 5 high, and one pooled step of 2 more; 5 wide, a dilated step of 4 * 2 and a pooled one of 2 more
+    assert [row[4:6] for row in rows if "No" not in row[1]] == [["7x15", "yes"], ["7x15", "yes"]]
+    assert "has no nn.Module named" in rows[1][5]
+    assert err == "3 networks: 2 agree in all, 0 tracebacks\n"
+
+
+def test_a_field_that_is_not_the_gradients_is_told(tmp_path, monkeypatch):
+    public = tool("public_networks")
+    (tmp_path / "net.py").write_text(PUBLIC)
+    monkeypatch.setattr(public, "oracle", lambda network, shape, field: (7, 16))
+    row = public.examined(f"{tmp_path}/net.py", (3, 32, 32))
+    assert row.agrees == "field: the gradient reaches 7x16"
+
+
 def test_a_run_of_before_temperatures_is_calibrated_as_its_training_would_have(tmp_path, monkeypatch, capsys):
     run = trained(tmp_path / "run", "data.hold_out=300")
     fields, weights = json.loads(run.card.read_text()), run.weights.read_bytes()

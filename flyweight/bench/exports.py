@@ -1,4 +1,4 @@
-"""What a network comes to elsewhere: accuracy, bytes, memory and time an image, beside PyTorch, from one run."""
+"""What a network comes to elsewhere: accuracy, bytes, memory and time an image, beside PyTorch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ import numpy as np
 from flyweight import data
 from flyweight.bench import DATA, sides
 from flyweight.bench.comparisons import Tell
-from flyweight.bench.latency import EAGER, FLOAT, INT8, OURS, WAYS, C, c_program
-from flyweight.data import Dataset, Split
+from flyweight.bench.latency import EAGER, FLOAT, INT8, OURS, C
+from flyweight.data import Split
 from flyweight.errors import FlyweightError
-from flyweight.export import c, onnx_float, onnx_int8
-from flyweight.export.c.compiled import code_size, library
-from flyweight.export.c.plan import planned
-from flyweight.export.c.source import Pair, identifier, pair
+from flyweight.export import formats, onnx_float, onnx_int8, write
+from flyweight.export.c.compiled import library
+from flyweight.export.c.source import identifier
 from flyweight.export.subject import Subject
-from flyweight.files import write_bytes
-from flyweight.inference import classifier
 from flyweight.machine import environment
 from flyweight.runs.card import WEIGHTS, ZOO, Trained, find_trained, load_trained
 from flyweight.text import aligned
 
-C_MACS = 5e10
-"""The most multiply-accumulates that C is asked for: an image of a large network takes it a tenth of a second."""
+FORMATS = ("onnx", "onnx-int8", "c")
 
 
 @dataclass(frozen=True)
@@ -38,15 +34,15 @@ class Way:
 
     Attributes:
         network: its name.
-        way: one of `WAYS`.
-        accuracy: in percent, on as many test images; none: it was not asked, or could not be made.
+        way: one of `latency.WAYS`.
+        accuracy: in percent, on as many test images; none: it could not be made. Flyweight's own is PyTorch's.
         images: how many.
-        lost: points of accuracy against PyTorch on the same images.
+        lost: points of accuracy against PyTorch.
         bytes: of the file; of C its constants and instructions.
         arena: bytes that C keeps its maps in.
         milliseconds: an image on one thread: the median, and the 10th and 90th percentile; none: not timed.
         ratio: of the median to that of PyTorch eager.
-        refused: why it could not be made.
+        missing: why it could not be made or timed.
     """
 
     network: str
@@ -58,7 +54,7 @@ class Way:
     arena: int | None = None
     milliseconds: tuple[float, float, float] | None = None
     ratio: float | None = None
-    refused: str | None = None
+    missing: str | None = None
 
     def cells(self) -> list[str]:
         """Of a line of the table."""
@@ -98,7 +94,7 @@ class Exports:
     def text(self) -> str:
         """A table, and what could not be made."""
         lines = aligned(HEAD, [way.cells() for way in self.ways], left=2)
-        return "\n".join([*lines, *(f"{way.network}, {way.way}: {way.refused}" for way in self.ways if way.refused)])
+        return "\n".join([*lines, *(f"{way.network}, {way.way}: {way.missing}" for way in self.ways if way.missing)])
 
 
 def shipped() -> list[str]:
@@ -106,35 +102,35 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in ZOO.glob(f"*/{WEIGHTS}"))
 
 
-def run(networks: Sequence[str], images: int, test_images: int | None, tell: Tell) -> Exports:
-    """Export networks, ask every export, and time them all at the end.
+def run(networks: Sequence[str], images: int, test_images: int | None, kept: Path | None, tell: Tell) -> Exports:
+    """Export networks, each through its gate, and time all exports at the end.
 
     Args:
         networks: those that ship, or run folders; all were trained on CIFAR-10.
         images: that are timed, at most.
-        test_images: that are answered, spread over all of them; none: all.
+        test_images: that the gates ask, spread over all of them; none: all.
+        kept: a folder where the exports of a network lie in a folder of its name, or are put; none: a passing one.
         tell: called with a line before each measurement.
 
     Raises:
-        FlyweightError: there is no such network, or no data.
+        FlyweightError: there is no such network or no data, or an export there is of other weights.
     """
-    dataset = data.load(DATA)
-    if test_images is not None:
-        places = spread(len(dataset.test), test_images)
-        test = Split(np.array(dataset.test.images[places]), np.array(dataset.test.labels[places]))
-        dataset = replace(dataset, test=test)
     trained = {name: load_trained(find_trained(name)) for name in networks}
     with tempfile.TemporaryDirectory() as temporary:
-        made = {}
-        for number, (name, one) in enumerate(trained.items()):
-            tell(f"exporting and asking {name}")
-            (Path(temporary) / str(number)).mkdir()
-            made[name] = (one, Path(temporary) / str(number), asked(name, one, dataset, Path(temporary) / str(number)))
-        found: list[Way] = []
-        for name, (one, folder, ways) in made.items():
-            tell(f"timing {name}")
-            found += timed(ways, one, folder, images)
-    return Exports(environment.describe(), tuple(found))
+        found: list[tuple[list[Way], Trained, Path]] = []
+        for name, one in trained.items():
+            folder = (kept or Path(temporary)) / identifier(name)
+            if not (folder / write.RECORD).exists():
+                tell(f"exporting {name}")
+                refused = exported(one, folder, test_images, tell)
+            else:
+                refused = {}
+            found.append((told(name, one, folder, refused), one, folder))
+        ways: list[Way] = []
+        for each, one, folder in found:
+            tell(f"timing {each[0].network}")
+            ways += timed(each, one, folder, images)
+    return Exports(environment.describe(), tuple(ways))
 
 
 def spread(count: int, some: int) -> np.ndarray:
@@ -142,53 +138,45 @@ def spread(count: int, some: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, some)).astype(int)
 
 
-def asked(name: str, trained: Trained, dataset: Dataset, folder: Path, c_macs: float = C_MACS) -> list[Way]:
-    """Export a network into a folder, and what every export says of the test images.
+def exported(trained: Trained, folder: Path, test_images: int | None, tell: Tell) -> dict[str, FlyweightError]:
+    """Write a network's exports; returns those that did not pass.
 
-    Args:
-        name: of the network.
-        trained: the network.
-        dataset: with its test images.
-        folder: for the exports, an empty one.
-        c_macs: the most multiply-accumulates that C is asked for.
+    Raises:
+        FlyweightError: there is no data, or nothing passes.
     """
-    subject = Subject(trained, dataset)
-    count, true = len(subject.labels), subject.labels
-    weights = (trained.folder / WEIGHTS).stat().st_size
-    eager = Way(name, EAGER, subject.scores.accuracy, count, 0.0, weights)
-    said = classifier.logits(trained.model, dataset.test.images, subject.card.mean, subject.card.std).numpy()
-    accuracy = 100 * float((said.argmax(1) == true).mean())
-    found = [eager, Way(name, OURS, accuracy, count, subject.scores.accuracy - accuracy, weights)]
-    for way, make, file in ((FLOAT, onnx_float.made, onnx_float.FILE), (INT8, onnx_int8.quantised, onnx_int8.FILE)):
-        try:
-            made = make(subject)
-        except FlyweightError as error:
-            found.append(Way(name, way, refused=str(error)))
-            continue
-        write_bytes(folder / file, made.content)
-        found.append(Way(name, way, made.agreement.accuracy, count, made.agreement.lost, len(made.content)))
+    dataset = data.load(DATA)
+    if test_images is not None:
+        places = spread(len(dataset.test), test_images)
+        test = Split(np.array(dataset.test.images[places]), np.array(dataset.test.labels[places]))
+        dataset = replace(dataset, test=test)
+    return write.write(Subject(trained, dataset), folder, formats.chosen(FORMATS), tell).refused
+
+
+def told(name: str, trained: Trained, folder: Path, refused: dict[str, FlyweightError]) -> list[Way]:
+    """What an export says of itself, as lines of the table.
+
+    Raises:
+        FlyweightError: it is damaged, or of other weights.
+    """
     try:
-        network, _ = c.chosen(subject)
-    except FlyweightError as error:
-        return [*found, Way(name, C, refused=str(error))]
-    files = pair(network, planned(network), subject.card, name)
-    most = count if subject.facts is None or not subject.facts.macs else int(c_macs / subject.facts.macs)
-    return [*found, _in_c(name, subject, files, network.constant_bytes, folder, min(count, most))]
-
-
-def _in_c(name: str, subject: Subject, files: Pair, constants: int, folder: Path, images: int) -> Way:
-    code = code_size(files)
-    found = Way(name, C, bytes=None if code is None else constants + code.bytes, arena=files.arena_bytes)
-    made = library(files, folder)
-    if made is None:
-        return replace(found, refused="there is no gcc, or it did not compile it")
-    ask = c_program(made, files.prefix, len(subject.card.classes))
-    places = spread(len(subject.labels), images)
-    said = np.array([ask(np.array(subject.dataset.test.images[place])).argmax() for place in places])
-    true = subject.labels[places]
-    accuracy = 100 * float((said == true).mean())
-    lost = 100 * float((subject.logits[places].argmax(1) == true).mean()) - accuracy
-    return replace(found, accuracy=accuracy, images=images, lost=lost)
+        record = json.loads((folder / write.RECORD).read_text(encoding="utf-8"))
+        files = {one["file"]: one for one in record["files"]}
+        sha256, accuracy, images = record["weights_sha256"], record["accuracy"], record["checked_on"]["images"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise FlyweightError(f"{folder / write.RECORD} is damaged: remove {folder}") from None
+    if sha256 != trained.card.sha256:
+        raise FlyweightError(f"{folder} is an export of other weights than those of {name}: remove it")
+    weights = (trained.folder / WEIGHTS).stat().st_size
+    found = [Way(name, EAGER, accuracy, images, 0.0, weights), Way(name, OURS, bytes=weights)]
+    source = next((file for file in files if file.endswith(".c")), "")
+    for way, file, kind in zip((FLOAT, INT8, C), (onnx_float.FILE, onnx_int8.FILE, source), FORMATS, strict=True):
+        if file not in files:
+            found.append(Way(name, way, missing=str(refused.get(kind, f"{folder} has none"))))
+            continue
+        agreed, sizes = files[file]["agreement"], files[file].get("sizes", {})
+        size = sizes["constants"] + sizes["code"] if "code" in sizes else None if way == C else files[file]["bytes"]
+        found.append(Way(name, way, agreed["accuracy"], agreed["n"], agreed["lost"], size, sizes.get("arena")))
+    return found
 
 
 def timed(ways: Sequence[Way], trained: Trained, folder: Path, images: int) -> list[Way]:
@@ -197,15 +185,21 @@ def timed(ways: Sequence[Way], trained: Trained, folder: Path, images: int) -> l
     Raises:
         FlyweightError: it failed.
     """
-    prefix = identifier(ways[0].network)
-    output = sides.module("latency", str(trained.folder), str(folder), prefix, str(images))
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / "network.so"
+        source = next((path for path in folder.glob("*.c") if path.with_suffix(".h").exists()), None)
+        if source is not None and not library(source, made):
+            why = "there is no gcc, or it did not compile it"
+            ways = [replace(way, missing=why) if way.way == C else way for way in ways]
+        prefix = source.stem if source is not None and made.exists() else ""
+        output = sides.module("latency", str(trained.folder), str(folder), str(made), prefix, str(images))
     times = {way: np.percentile(each, (50, 10, 90)) for way, each in json.loads(output).items()}
     found = []
     for way in ways:
         if way.way in times:
             middle, low, high = (float(f"{each:.4g}") for each in times[way.way])
-            ratio = float(times[way.way][0] / times[EAGER][0])
-            way = replace(way, milliseconds=(middle, low, high), ratio=round(ratio, 3))
-        found.append(way)
-    assert [way.way for way in found] == list(WAYS)
+            ratio = round(float(times[way.way][0] / times[EAGER][0]), 3)
+            found.append(replace(way, milliseconds=(middle, low, high), ratio=ratio))
+        else:
+            found.append(way)
     return found

@@ -1,8 +1,9 @@
-"""How long one image takes: ``python -m flyweight.bench.latency FOLDER EXPORTS PREFIX IMAGES``, a process of its own.
+"""How long one image takes: ``python -m flyweight.bench.latency FOLDER EXPORTS LIBRARY PREFIX IMAGES``.
 
-FOLDER holds a trained network, EXPORTS what was made of it. Every way begins with an image in bytes and ends with
-logits, on one thread, and the ways take turns image by image, so that what else the machine does meets all of them.
-Prints a JSON object with the milliseconds of each image by way.
+A process of its own. FOLDER holds a trained network, EXPORTS what was made of it, LIBRARY its C, compiled, whose names
+begin with PREFIX; an empty PREFIX: there is none. Every way begins with an image in bytes and ends with logits, on one
+thread, and the ways take turns image by image, so that what else the machine does meets all of them. Prints a JSON
+object with the milliseconds of each image by way.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def graph(file: Path, card: Card) -> Ask:
     return ask
 
 
-def ways(folder: Path, exports: Path, prefix: str) -> dict[str, Ask]:
+def ways(folder: Path, exports: Path, library: Path, prefix: str) -> dict[str, Ask]:
     """Every way that there is."""
     trained = load_trained(folder)
     card = trained.card
@@ -67,7 +68,7 @@ def ways(folder: Path, exports: Path, prefix: str) -> dict[str, Ask]:
     for way, file in ((FLOAT, exports / onnx_float.FILE), (INT8, exports / onnx_int8.FILE)):
         if file.exists():
             found[way] = graph(file, card)
-    if (library := exports / f"{prefix}.so").exists():
+    if prefix:
         found[C] = c_program(library, prefix, len(card.classes))
     return found
 
@@ -94,5 +95,5 @@ def times(asked: dict[str, Ask], shape: tuple[int, int, int], most: int) -> dict
 if __name__ == "__main__":
     torch.set_num_threads(1)
     where = Path(sys.argv[1])
-    made = ways(where, Path(sys.argv[2]), sys.argv[3])
-    sys.stdout.write(json.dumps(times(made, load_trained(where).card.input_shape, int(sys.argv[4]))) + "\n")
+    made = ways(where, Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    sys.stdout.write(json.dumps(times(made, load_trained(where).card.input_shape, int(sys.argv[5]))) + "\n")

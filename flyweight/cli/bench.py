@@ -64,27 +64,32 @@ def bench(
 @app.command(name="export")
 def export(
     *networks: str,
-    images: Annotated[int, Parameter(help="Images that are timed, at most; each side is asked all of them.")] = 300,
+    images: Annotated[int, Parameter(help="Images that are timed, at most.")] = 300,
     test_images: Annotated[
-        int | None, Parameter(help="Test images that every way answers, C at most; all of them unless named.")
+        int | None,
+        Parameter(help="Test images for the accuracy of what is exported; all of them unless named, which takes long."),
+    ] = None,
+    exports: Annotated[
+        Path | None,
+        Parameter(help="A folder for the exports, each in a folder of its network's name; those there are used."),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """What networks come to elsewhere: accuracy, bytes, memory and time an image of every export, beside PyTorch.
 
-    Test images of CIFAR-10; C, which is slow on this machine, is asked fewer of them. Times are of one image on one
-    thread, from its pixels to its logits, the ways in turn.
+    The accuracy is the one that an export's gate found, on CIFAR-10. Times are of one image on one thread, from its
+    pixels to its logits, the ways in turn; they are taken at the end, a few seconds a network: keep the machine quiet.
 
     Args:
         networks: Networks that ship with their weights, or run folders; all that ship unless named.
     """
-    from flyweight.bench import exports
+    from flyweight.bench import exports as measuring
     from flyweight.export.session import require
 
     if min(images, 1 if test_images is None else test_images) < 1:
         raise FlyweightError("--images and --test-images must be at least 1")
     require()
-    result = exports.run(networks or exports.shipped(), images, test_images, say)
+    result = measuring.run(networks or measuring.shipped(), images, test_images, exports, say)
     if as_json:
         answer_json(result.as_json())
     else:

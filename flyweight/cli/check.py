@@ -1,20 +1,20 @@
-"""`flyweight check`: a network, or that of a recipe, against a rule set."""
+"""`flyweight check`: networks, or those of recipes, against a rule set."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.console import answer, answer_json
-from flyweight.cli.options import JsonOption, command, image_shape
+from flyweight.cli.console import answer, answer_json, say
+from flyweight.cli.options import PLAIN, JsonOption, Marking, command, image_shape
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
     from flyweight.images.spec import Spec
+    from flyweight.marking.marks import Claim
+    from flyweight.marking.task import Task
     from flyweight.recipes.sections import Recipe
     from flyweight.rules import RuleSet
 
@@ -22,6 +22,7 @@ app = command(
     "check",
     "check dilated",
     "check my_network.py:Net --input 1,64,64 --classes 5",
+    "check submissions/*.py --csv marks.csv --html marks.html --claim receptive_field=109",
     "check my_recipe.yaml    (its network by its own rules, for its own data)",
     "check course --json",
 )
@@ -29,9 +30,7 @@ app = command(
 
 @app.default
 def check(
-    network: str,
-    /,
-    *,
+    *networks: Annotated[str, Parameter(required=True)],
     shape: Annotated[
         str | None,
         Parameter(
@@ -44,38 +43,83 @@ def check(
         str | None, Parameter(help="A built-in rule set or a YAML file of yours; by default the recipe's, else brief.")
     ] = None,
     as_json: JsonOption = False,
+    marking: Marking = PLAIN,
 ) -> int:
-    """Check a network against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
+    """Check networks against a rule set: parameters, MACs, receptive field, layers; what fails, where, and the cure.
 
-    Exit code 0 when every rule passes, 1 when one fails, 2 when the call is wrong.
+    Exit code 0 when every rule passes, 1 when one fails, 2 when the call is wrong or one of several networks could not
+    be checked. Of a file only what the network needs is run: no training, no download.
 
     Args:
-        network: A built-in network, path/to/file.py:ClassName (built without arguments or with num_classes), a recipe.
+        networks: Built-in networks, recipes, or yours: net.py, net.py:Net, net.py:Net(width=8), net.py:make_model(),
+            notebook.ipynb:Net, package.module:Net.
     """
-    from flyweight import analysis
-    from flyweight import rules as rule_sets
-    from flyweight.networks.build import build
-    from flyweight.recipes.sections import ModelConfig
-    from flyweight.rules import summary
+    from flyweight.cli import marking as marks
+    from flyweight.marking.marks import parse_claim
 
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
     asked = None if shape is None else image_shape(shape, "--input")
+    claims = [parse_claim(text) for text in marking.claim]
+    where = marks.where(marking, len(networks), as_json)
+    tasks, broken = [], {}
+    for network in dict.fromkeys(networks):
+        try:
+            tasks.append(_task(network, asked, classes, rules))
+        except FlyweightError as error:
+            if len(networks) == 1:
+                raise
+            broken[network] = str(error)
+    if len(networks) == 1 and not (where.apart or where.csv or where.html):
+        return _one(tasks[0], claims, as_json)
+    return marks.run(tasks, broken, claims, where)
+
+
+def _one(task: Task, claims: list[Claim], as_json: bool) -> int:
+    """A single network, in this process."""
+    from flyweight.cli import marking
+    from flyweight.marking import marks
+    from flyweight.marking.task import answered
+
+    try:
+        found = answered(task, lambda note: say(task.told(note)))
+    except FlyweightError as error:
+        raise type(error)(task.told(str(error))) from error
+    mark = marks.Mark.of(task, found, 0.0)
+    if as_json:
+        answer_json(marking.as_json(mark, claims))
+    else:
+        answer("\n".join([mark.text, *(marks.claim_line(mark, claim) for claim in claims)]))
+    return 0 if mark.outcome == "pass" else 1
+
+
+def _task(network: str, asked: tuple[int, int, int] | None, classes: int | None, rules: str | None) -> Task:
+    """What is to be judged, with paths that hold from anywhere."""
+    from flyweight import rules as rule_sets
+    from flyweight.cli import job
+    from flyweight.marking.task import Task
+    from flyweight.recipes.sections import ModelConfig
+
     recipe = _recipe(network)
     source = rules or ("brief" if recipe is None else recipe.rules)
     if source is None:
         raise FlyweightError(f"{network} asks for no rules: name some with --rules, such as --rules brief")
-    ruleset = rule_sets.load_ruleset(source)
-    spec = _spec(asked, classes, recipe, ruleset, source)
-    with redirect_stdout(sys.stderr):  # a network of the user's may print
-        built = build(ModelConfig(network=network) if recipe is None else recipe.model, spec)
-        facts = analysis.analyze(built, spec.shape)
-    verdict = rule_sets.check(facts, ruleset)
-    if as_json:
-        answer_json(summary.as_json(facts, verdict))
-    else:
-        answer(summary.render(facts, verdict))
-    return 0 if verdict.passed else 1
+    spec = _spec(asked, classes, recipe, rule_sets.load_ruleset(source), source)
+    if source not in rule_sets.known_rulesets():
+        source = str(Path(source).resolve())
+    if recipe is not None:
+        return Task.of(network, recipe.model, source, spec, ())
+    model = ModelConfig(network=job.own_network(Path(), network))
+    return Task.of(network, model, source, spec, _names(model.network, network))
+
+
+def _names(absolute: str, said: str) -> tuple[tuple[str, str], ...]:
+    """A reference and its file, each with the name that it was given, so that messages use that."""
+    from flyweight.networks.reference import is_reference, parse
+
+    if absolute == said or not is_reference(said):
+        return ()
+    return (absolute, said), (parse(absolute).source, parse(said).source)
 
 
 def _recipe(network: str) -> Recipe | None:

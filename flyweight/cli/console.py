@@ -21,15 +21,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from flyweight.text import printable
+from flyweight.machine import launched
+from flyweight.text import ending, printable, some
 
-# messages go to standard error, so that what a command computes can be piped
-err = Console(stderr=True, emoji=False)
+# messages go to standard error, so that what a command computes can be piped; of several processes the first one speaks
+err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
 
 
 def answer(text: str) -> None:
     """Print what a command was asked for to standard output."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    if launched.rank() == 0:
+        sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def answer_json(content: object) -> None:
@@ -41,6 +43,19 @@ def say(message: str) -> None:
     """Print a line for a person; whatever it holds is text, no markup, and nothing that a terminal obeys."""
     lines = [printable(line) for line in message.split("\n")]
     err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Say why this process ends, where no other one of its job on this machine has said so before."""
+    if launched.world() == 1:
+        say(f"flyweight: {message}")
+        return
+    from flyweight.machine.together import to_be_told
+
+    told = to_be_told(message)
+    if told is not None:
+        err.quiet = False
+        say(f"flyweight: {told}")
 
 
 def banner(note: str) -> None:
@@ -122,3 +137,31 @@ class TrainingBar(_Bar):
     def note(self, message: str) -> None:
         """Print a line above the bar."""
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+class MarkingBar(_Bar):
+    """Progress of a marking: how many are done, and which run now."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._bar = Progress(
+            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=console, transient=True, disable=not console.is_terminal or total < 2,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total)
+        self._running: list[str] = []
+
+    def start(self, name: str) -> None:
+        """One begins; from any thread."""
+        self._running.append(name)
+        self._show()
+
+    def done(self, name: str, outcome: str) -> None:
+        """One has ended."""
+        if name in self._running:
+            self._running.remove(name)
+        self._bar.advance(self._task)
+        self._show()
+
+    def _show(self) -> None:
+        self._bar.update(self._task, description=some([ending(name, 30) for name in self._running], 3))

@@ -13,6 +13,7 @@ from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command
 from flyweight.errors import FlyweightError
+from flyweight.machine import launched
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -59,6 +60,7 @@ def evaluate(
     from flyweight.evaluation import evaluate as evaluation
     from flyweight.evaluation import robustness, unknown
     from flyweight.machine.allocator import keep_freed_memory
+    from flyweight.machine.together import agree_on
     from flyweight.runs.card import find_trained, load_trained, ships
 
     keep_freed_memory()
@@ -67,13 +69,16 @@ def evaluate(
         trained = load_trained(source)
         dataset = job.load_tested(trained, data)
         others = None if against is None else job.load_others(trained.card, against)
-        scores = evaluation.evaluate(trained, dataset)
-        noticed = None if others is None else unknown.measure(trained, scores, *others)
-        results = _on_damaged(trained, dataset) if damaged else []
+        agree_on({"the network's SHA-256": trained.card.sha256, "the data's fingerprint": dataset.fingerprint})
+        scores = evaluation.evaluate(trained, dataset, together=True)
+        first = launched.rank() == 0  # what the others would compute in vain
+        noticed = unknown.measure(trained, scores, *others) if others is not None and first else None
+        # the damages follow from one another, image by image: one process alone can tell
+        results = _on_damaged(trained, dataset) if damaged and first else []
     # what a run's report speaks of stays; what ships is not ours to write beside
     if out is None and data is None and not ships(source):
         out = source
-    if out is not None:
+    if out is not None and launched.rank() == 0:
         _make(out)
         evaluation.write(scores, out)
     if as_json:

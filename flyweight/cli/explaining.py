@@ -93,6 +93,12 @@ class Maps:
             self.end()
         return replace(prediction, explanation=self._folder / name)
 
+    @property
+    def line(self) -> str:
+        """What was written, for people."""
+        images = "1 image" if self.count == 1 else f"{self.count:,} images"
+        return f"maps of {images} in {printable(str(self._folder))}"
+
     def end(self) -> None:
         """Draw those that wait.
 

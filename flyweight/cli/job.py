@@ -14,6 +14,7 @@ from flyweight.cli.console import DataBar, banner, err, say
 from flyweight.data import registry
 from flyweight.data.cache import expanded
 from flyweight.errors import DataError, RuleError
+from flyweight.networks import reference
 from flyweight.recipes.sections import DataConfig, Recipe
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def absolute(plan: Recipe, folder: Path, *, pinned: bool = True) -> Recipe:
     """
     from flyweight.rules import known_rulesets
 
-    file, colon, name = plan.model.network.rpartition(":")
-    if colon:
-        network = f"{_beside(folder, file).resolve()}:{name}"
+    network = plan.model.network if plan.model.table is not None else own_network(folder, plan.model.network)
+    if network != plan.model.network:
         plan = plan.model_copy(update={"model": plan.model.model_copy(update={"network": network})})
     # a name that ships wins over a file or folder of that name, as where it is read
     if plan.rules is not None and plan.rules not in known_rulesets():
@@ -60,6 +60,26 @@ def absolute(plan: Recipe, folder: Path, *, pinned: bool = True) -> Recipe:
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=chosen)})
     trained = {key: _trained(folder, getattr(plan.train, key)) for key in ("teacher", "start")}
     return plan.model_copy(update={"train": plan.train.model_copy(update=trained)})
+
+
+def own_network(folder: Path, text: str) -> str:
+    """A reference to a network of the user's own that holds from anywhere; a built-in one's name as it is.
+
+    Args:
+        folder: that it lies in; it may lie here as well.
+        text: the reference.
+
+    Raises:
+        FlyweightError: it is none.
+    """
+    if not reference.is_reference(text):
+        return text
+    own = reference.parse(text)
+    if own.is_file:
+        return own.moved(_beside(folder, own.source).resolve()).text
+    # a module beside the recipe or here is a file; another is installed
+    file = _beside(folder, f"{own.source.replace('.', '/')}.py").resolve()
+    return own.moved(file).text if file.is_file() else text
 
 
 def _trained(folder: Path, name: str | None) -> str | None:
@@ -223,7 +243,7 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
     from flyweight.networks.build import build
     from flyweight.rules import summary
 
-    network = build(plan.model, spec)
+    network = build(plan.model, spec, say)
     if plan.rules is None:
         return network
     ruleset = rule_sets.load_ruleset(plan.rules)
@@ -239,14 +259,19 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
 
 
 def create_run(folder: Path | None, plan: Recipe) -> Run:
-    """One run folder for all processes of a training that torchrun started."""
-    from accelerate.utils import broadcast_object_list
-
-    from flyweight.machine.device import processes
+    """One run folder for all processes of a training, made by the first one, on its machine."""
+    from flyweight.machine.together import from_first, processes
     from flyweight.runs.folder import Run
 
-    state = processes()
-    path = [str(Run.create(folder, plan).folder) if state.is_main_process else ""]
-    if state.num_processes > 1:
-        broadcast_object_list(path)
-    return Run(Path(path[0]))
+    made = str(Run.create(folder, plan).folder) if processes().is_main_process else ""
+    return Run(Path(from_first(made)))
+
+
+def open_run(folder: Path) -> tuple[Run, Recipe]:
+    """A run folder that exists and its recipe, read by the first process: the others' machines may not have it."""
+    from flyweight.machine.together import from_first, processes
+    from flyweight.runs.folder import Run
+
+    recipe = from_first(Run.open(folder).recipe() if processes().is_main_process else None)
+    assert recipe is not None
+    return Run(folder), recipe

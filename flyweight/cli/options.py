@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -33,3 +35,29 @@ def image_shape(text: str, where: str) -> tuple[int, int, int]:
     if min(channels, height, width) < 1:
         raise FlyweightError(f"{where} {text}: all three must be at least 1")
     return channels, height, width
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Marking:
+    """How many networks are checked at once, and where their marks go."""
+
+    claim: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="What is said of it, told beside the proof: receptive_field=109. May be repeated."),
+    ] = ()
+    csv: Annotated[Path | None, Parameter(help="Also write a table with a row a network, such as marks.csv.")] = None
+    html: Annotated[Path | None, Parameter(help="Also write a page with the same, such as marks.html.")] = None
+    isolated: Annotated[
+        bool | None,
+        Parameter(
+            help="Each network in a process of its own, without network access and with limits; by default where there"
+            " are several."
+        ),
+    ] = None
+    seconds: Annotated[int, Parameter(help="That each may take there.")] = 60
+    memory: Annotated[float, Parameter(help="That each may take there, in GiB.")] = 4
+
+
+PLAIN = Marking()
+"""As nobody asked for anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +15,9 @@ from flyweight.cli.options import JsonOption, command
 from flyweight.errors import DataError, FlyweightError
 
 if TYPE_CHECKING:
+    from flyweight.cli import predictions
     from flyweight.cli.explaining import Maps
-    from flyweight.inference.predict import Predictor
+    from flyweight.inference.predict import Prediction, Predictor
 
 app = command(
     "predict",
@@ -73,29 +74,27 @@ def predict(
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
-    if csv is not None:
-        if as_json:
-            raise FlyweightError("--csv and --json: choose one")
-        predictions.table_or_raise(csv)
+    predictions.table_or_raise(csv, as_json)
     paths = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         predictor = opened(network, fast)
     maps = None if explain is None else _maps(predictor, explain, paths, force)
-    told: predictions.Text | predictions.Json | predictions.Table = predictions.Text(paths)
-    if csv is not None:
-        told = predictions.Table(csv, predictor, top)
-    elif as_json:
-        told = predictions.Json()
+    told = predictions.teller(csv, as_json, predictor, paths, top)
     images = [_standard_input() if path == STDIN else path for path in paths]
+    return _tell(zip(predicted(predictor, images, top, paths=paths), images, strict=True), told, maps)
+
+
+def _tell(answers: Iterable[tuple[Prediction, Path | bytes]], told: predictions.Told, maps: Maps | None) -> int:
+    """Tell each prediction as it comes, and draw its map; the exit code."""
     failed = False
-    for number, prediction in enumerate(predicted(predictor, images, top, paths=paths)):
+    for prediction, image in answers:
         if prediction.error is not None:
             failed = True
             say(f"flyweight: {prediction.error}")
-        told.add(prediction if maps is None else maps.add(prediction, images[number]))
+        told.add(prediction if maps is None else maps.add(prediction, image))
     if maps is not None:
         maps.end()
-        say(f"maps of {maps.count} image{'s' * (maps.count != 1)} in {explain}")
+        say(maps.line)
     told.end()
     return 3 if failed else 0
 

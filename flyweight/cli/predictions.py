@@ -96,12 +96,38 @@ class Table:
             self._rows = io.StringIO()
 
 
-def table_or_raise(to: str) -> None:
+Told = Text | Json | Table
+
+
+def teller(csv: str | None, as_json: bool, predictor: Predictor, paths: Sequence[Path], top: int) -> Told:
+    """Who tells predictions, as the options say.
+
+    Args:
+        csv: of ``--csv``, see :class:`Table`; None: no table.
+        as_json: of ``--json``.
+        predictor: who is asked.
+        paths: of all images.
+        top: how many classes are named.
+    """
+    if csv is not None:
+        return Table(csv, predictor, top)
+    return Json() if as_json else Text(paths)
+
+
+def table_or_raise(to: str | None, as_json: bool) -> None:
     """Refuse a table that could take the place of a user's file.
 
+    Args:
+        to: of ``--csv``; None: there is to be no table.
+        as_json: of ``--json``.
+
     Raises:
-        FlyweightError: it is no table, or cannot be there.
+        FlyweightError: it is no table, cannot be there, or JSON is wanted as well.
     """
+    if to is None:
+        return
+    if as_json:
+        raise FlyweightError("--csv and --json: choose one")
     path = Path(to)
     if to == STDOUT:
         return

@@ -59,7 +59,6 @@ def train(
         recipe: A built-in recipe or a YAML file of yours; with --data alone: images.
     """
     from flyweight import recipes
-    from flyweight.runs.folder import Run
 
     if recipe is None and resume is None and data is not None:
         recipe = recipes.FOR_IMAGES
@@ -76,18 +75,20 @@ def train(
     if changes or epochs is not None or seed is not None or out is not None:
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
     assert resume is not None
-    folder = Run.open(resume)
-    plan = job.with_data(folder.recipe(), data)
+    folder, plan = job.open_run(resume)
+    plan = job.with_data(plan, data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
 
 
 def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
     """A new run folder, its recipe, its data, the note where that is a stand-in; a bad call leaves nothing behind."""
     from flyweight.machine.device import settle
+    from flyweight.machine.together import agree_on
     from flyweight.recipes.sections import DataConfig
     from flyweight.runs.card import find_trained
     from flyweight.training import start
     from flyweight.training.checks import check_trainable
+    from flyweight.training.resume import facts
 
     # before the data where that is possible: a typo should not cost a download
     for trained in (plan.train.start, plan.train.teacher):
@@ -105,19 +106,19 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     check_trainable(network, dataset, plan)
     if plan.train.start is not None:
         start.find(plan.train.start, network, found.classes)
+    agree_on(facts(plan, dataset))
     return job.create_run(out, plan), plan, dataset, note
 
 
 def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
 
-    from flyweight.machine.device import processes
+    from flyweight.machine.together import processes
     from flyweight.networks.build import build
     from flyweight.training import loop as training
     from flyweight.training.interrupt import Terminated
 
     main = processes().is_main_process
-    err.quiet = not main
     torch.manual_seed(plan.train.seed)
     network = build(plan.model, dataset.spec)
     how = f"{plan.train.epochs} epochs, {plan.train.batch_size} images a step, seed {plan.train.seed}"

@@ -30,8 +30,16 @@ NAME_SHOWN = 48
 """The most characters of an image's name that a terminal gets, its last ones."""
 
 
-def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test") -> Evaluation:
+def evaluate(
+    trained: Trained, dataset: Dataset, split: Literal["test", "train"] = "test", together: bool = False
+) -> Evaluation:
     """Score a network on one split, as it is: float32, one view of each image, no augmentation.
+
+    Args:
+        trained: the network.
+        dataset: that has the split.
+        split: which.
+        together: whether all processes of this job do it, each with some of the images.
 
     Raises:
         FlyweightError: the data's classes or shape are not those on the network's card, the split is empty, or what the
@@ -40,7 +48,7 @@ def evaluate(trained: Trained, dataset: Dataset, split: Literal["test", "train"]
     part: Split = getattr(dataset, split)
     fit_or_raise(trained, dataset, split)
     with blamed(trained.card.model, f"on the {split} images", "mend it"):
-        logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std)
+        logits = classifier.logits(trained.model, part.images, trained.card.mean, trained.card.std, together=together)
     return scored(trained, dataset, logits, split)
 
 

@@ -24,21 +24,22 @@ class Explainer:
         layer: that ends with the map; None where the network has no map with more than one place.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, shape: Sequence[int] | None = None) -> None:
         """Look at a network.
 
         Args:
             trained: the network and its card.
+            shape: (channels, height, width) of the images; none: as its card says.
         """
-        self.trained, card = trained, trained.card
+        self.trained, self._shape = trained, tuple(shape or trained.card.input_shape)
         self.device = next((parameter.device for parameter in trained.model.parameters()), torch.device("cpu"))
         with evaluating(trained.model) as network:
-            self.layer = last_map(network, torch.zeros((1, *card.input_shape), device=self.device))
+            self.layer = last_map(network, torch.zeros((1, *self._shape), device=self.device))
 
     @cached_property
     def _centres(self) -> tuple[np.ndarray, np.ndarray] | None:
         assert self.layer is not None
-        return analysis.centres(self.trained.model, self.trained.card.input_shape, self.layer)
+        return analysis.centres(self.trained.model, self._shape, self.layer)
 
     def __call__(self, images: np.ndarray, targets: Sequence[int]) -> np.ndarray:
         """The maps of images: see :func:`gradcam`. There must be a layer."""
@@ -50,6 +51,21 @@ class Explainer:
         full = _laid_out(maps.detach().float().cpu(), (inputs.shape[2], inputs.shape[3]), self._centres).squeeze(1)
         peak = full.amax(dim=(1, 2), keepdim=True)
         return torch.where(peak > 0, full / peak.clamp_min(1e-12), torch.zeros_like(full)).numpy()
+
+    def places(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where on the last map lies what is at each pixel of an image. There must be a layer.
+
+        Args:
+            size: (h, w) of the last map.
+
+        Returns:
+            (H,) rows and (W,) columns of the map, the first one being 0; between two of them a pixel has a share of
+            both.
+        """
+        # what is linear says of a ramp where it reads
+        ramps = torch.from_numpy(np.indices(size, np.float32)[:, None])
+        found = _laid_out(ramps, self.trained.card.input_shape[1:], self._centres).squeeze(1)
+        return found[0, :, 0].numpy(), found[1, 0].numpy()
 
 
 def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.ndarray | None:
@@ -69,7 +85,7 @@ def gradcam(trained: Trained, images: np.ndarray, targets: Sequence[int]) -> np.
         (N, H, W) float32 in 0 to 1, the largest value of each image being 1; all zeros where nothing speaks for the
         class. None where the network has no map with more than one place.
     """
-    explain = Explainer(trained)
+    explain = Explainer(trained, (images.shape[3], *images.shape[1:3]))
     return None if explain.layer is None else explain(images, targets)
 
 

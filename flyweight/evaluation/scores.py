@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from flyweight.evaluation import matrix
 from flyweight.evaluation.calibration import Calibration, calibrate
 from flyweight.evaluation.shares import Interval, percent, wilson
 
 TOP_FIVE_FROM = 20
 """Classes from which on it says something that the true one is among the five likeliest."""
-
-WHOLE_MATRIX = 100
-"""The most classes whose confusion matrix is written whole; of more, whose matrix is nearly empty, the pairs."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,6 @@ class Evaluation:
         scaled: the same of what is told of an image: with the network's temperature.
         temperature: what the logits are divided by before they become probabilities.
         threshold: the confidence below which an image is of none of the classes; none: there is no such thing.
-        unknown: share of the images below the threshold; None without one.
-        unknown_wrong: share of those that were not recognised; None without any.
         confidence: (N,) highest probability of each image, in 0 to 1, with the temperature.
         mistakes: the most confident first.
         names: what each image of the split is called; none: they have no names.
@@ -115,8 +111,6 @@ class Evaluation:
     scaled: Calibration
     temperature: float
     threshold: float | None
-    unknown: float | None
-    unknown_wrong: float | None
     confidence: np.ndarray
     mistakes: tuple[Mistake, ...]
     names: Sequence[str] | None = None
@@ -129,6 +123,20 @@ class Evaluation:
     def name(self, mistake: Mistake) -> str | None:
         """What a mistaken image is called; None where images have no names."""
         return None if self.names is None else self.names[mistake.index]
+
+    @property
+    def unknown(self) -> float | None:
+        """Share of the images that are called none of the classes; None without a threshold."""
+        return None if self.threshold is None else percent(self._refused.sum(), self.n)
+
+    @property
+    def unknown_wrong(self) -> float | None:
+        """Share of those that are mistakes; None where there are none of them."""
+        return percent(self._refused[[mistake.index for mistake in self.mistakes]].sum(), self._refused.sum())
+
+    @property
+    def _refused(self) -> np.ndarray:
+        return self.confidence < (self.threshold or 0)
 
     @property
     def near_misses(self) -> int:
@@ -148,7 +156,9 @@ class Evaluation:
             "per_class": [asdict(score) for score in self.per_class],
             "calibration": asdict(self.calibration),
             "scaled": asdict(self.scaled),
-            **_confusion_as_json(self.confusion),
+            "unknown": self.unknown,
+            "unknown_wrong": self.unknown_wrong,
+            **matrix.as_json(self.confusion),
             "mistakes": len(self.mistakes),
             "near_misses": self.near_misses,
         }
@@ -186,10 +196,7 @@ def score(
     predicted = logits.argmax(1)
     confidence, of_true, ranks = _of_each_image(logits, labels, predicted)
     told, told_of_true, _ = _of_each_image(logits, labels, predicted, temperature)
-    refused = told < (threshold or 0)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    confusion.setflags(write=False)
+    confusion = matrix.counted(labels, predicted, len(classes))
     correct = int(np.trace(confusion))
     per_class = _class_scores(classes, confusion)
     return Evaluation(
@@ -212,8 +219,6 @@ def score(
         scaled=calibrate(told, predicted == labels),
         temperature=temperature,
         threshold=threshold,
-        unknown=None if threshold is None else percent(refused.sum(), len(labels)),
-        unknown_wrong=percent((refused & (predicted != labels)).sum(), refused.sum()),
         confidence=told,
         mistakes=_mistakes(labels, predicted, told, told_of_true, ranks),
         names=names,
@@ -264,20 +269,8 @@ def _of_each_image(
 
 def confusions(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:
     """The most frequent (true, predicted, images), the most frequent first; only those that happened."""
-    off = [pair for pair in _pairs(evaluation.confusion) if pair[0] != pair[1]]
+    off = [pair for pair in matrix.pairs(evaluation.confusion) if pair[0] != pair[1]]
     return sorted(off, key=lambda pair: -pair[2])[:most]
-
-
-def _pairs(confusion: np.ndarray) -> list[tuple[int, int, int]]:
-    """The (true, predicted, images) that happened, in the matrix's order."""
-    true, predicted = np.nonzero(confusion)
-    return list(zip(true.tolist(), predicted.tolist(), confusion[true, predicted].tolist(), strict=True))
-
-
-def _confusion_as_json(confusion: np.ndarray) -> dict[str, Any]:
-    if len(confusion) <= WHOLE_MATRIX:
-        return {"confusion": confusion.tolist()}
-    return {"confusion_pairs": _pairs(confusion)}
 
 
 def _class_scores(classes: Sequence[str], confusion: np.ndarray) -> list[ClassScore]:

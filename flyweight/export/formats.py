@@ -44,6 +44,7 @@ FORMATS = (
     Format("ultralytics", "ultralytics", "ONNX that `yolo predict task=classify` opens"),
     Format("onnx-int8", "onnx_int8", "in 8 bits, where that costs at most half a point of accuracy"),
     Format("c", "c", "C99 for microcontrollers, in integers alone, under the same condition"),
+    Format("demo", "demo", "one page that opens from disk and answers in the browser"),
     Format("huggingface", "huggingface", "a folder for the hub, with a model card, and web/ for transformers.js"),
 )
 """In the order in which they are written. The first one is the default."""

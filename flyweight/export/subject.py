@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,7 @@ class Artefact:
         gives: its output, for people.
         agreement: with PyTorch, on all test images.
         note: what else must be known of it.
+        sizes: in bytes, what a program is made of: arena, constants, code.
     """
 
     file: str
@@ -53,11 +55,13 @@ class Artefact:
     gives: str | None = None
     agreement: gate.Agreement | None = None
     note: str | None = None
+    sizes: Mapping[str, int] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Everything in it that is there."""
         told = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256, "takes": self.takes, "gives": self.gives}
         told |= {"agreement": None if self.agreement is None else self.agreement.as_json(), "note": self.note}
+        told |= {"sizes": None if self.sizes is None else dict(self.sizes)}
         return {key: value for key, value in told.items() if value is not None}
 
     def line(self) -> str:

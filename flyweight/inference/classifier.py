@@ -14,6 +14,7 @@ from flyweight.data.stored import Parts
 from flyweight.images.preprocess import normalize
 from flyweight.inference.fold import _compiled, _folded, _proven
 from flyweight.machine.device import gains_from_bfloat16
+from flyweight.machine.together import of_all, processes
 from flyweight.networks.modes import evaluating
 
 
@@ -79,7 +80,12 @@ class Classifier:
 
 
 def logits(
-    network: nn.Module, images: Parts, mean: Sequence[float], std: Sequence[float], batch_size: int = 128
+    network: nn.Module,
+    images: Parts,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int = 128,
+    together: bool = False,
 ) -> Tensor:
     """What the network says about each image, in float32.
 
@@ -89,10 +95,22 @@ def logits(
         mean: of each channel in 0 to 1, from the network's card.
         std: of each channel in 0 to 1, from the network's card.
         batch_size: images at once.
+        together: whether all processes of this job ask, each about some of the batches; all get all answers, the same
+            to the bit as one process.
 
     Returns:
         (N, classes) float32 on the CPU.
+
+    Raises:
+        PeerError: another process has ended.
     """
+    state = processes() if together else None
+    rank, world = (0, 1) if state is None else (state.process_index, state.num_processes)
+    starts = range(0, len(images), batch_size)
     with evaluating(network):
         classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
-        return torch.cat([classify(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])
+        own = [classify(images[at : at + batch_size]) for at in starts[rank::world]]
+    if world == 1:
+        return torch.cat(own)
+    everyones = of_all(own)
+    return torch.cat([everyones[number % world][number // world] for number in range(len(starts))])

@@ -1,6 +1,8 @@
 """The machine: what it is, what it gains from, and how its C library is told to keep freed memory.
 
 allocator    the C library's allocator, tuned
-device       processes, and the precision and workers that the machine gains from
+device       the precision and workers that the machine gains from
 environment  on what machine and with which versions a run was made
+launched     which of how many processes this is, read without torch
+together     sums over all processes, words of the first one, one voice for an error
 """

@@ -1,17 +1,11 @@
-"""What the machine offers: processes, and the precision and workers that it gains from."""
+"""The precision and the workers that the machine gains from, and the batches that the data does."""
 
 from __future__ import annotations
 
 import torch
-from accelerate import PartialState
 
+from flyweight.machine.together import from_first, processes
 from flyweight.recipes.sections import TrainConfig
-
-
-def processes() -> PartialState:
-    """The processes of this training: one, or those that torchrun started, with gloo where there is no accelerator."""
-    # without being told so, accelerate takes processes on a machine without an accelerator for unrelated ones
-    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def settle(config: TrainConfig, images: int) -> TrainConfig:
@@ -24,13 +18,16 @@ def settle(config: TrainConfig, images: int) -> TrainConfig:
         config: of the training.
         images: that it trains on.
     """
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if gains_from_bfloat16(processes().device) else "float32"
+    # all processes must train alike: the first one's machine decides
+    precision, size = from_first(
+        ("bfloat16" if gains_from_bfloat16(processes().device) else "float32", batch_size(images))
+    )
+    if config.precision != "auto":
+        precision = config.precision
     workers = config.workers
     if workers is None:
         workers = 0 if torch.get_num_threads() <= 2 and not torch.cuda.is_available() else 2
-    size = batch_size(images) if config.batch_size is None else config.batch_size
+    size = size if config.batch_size is None else config.batch_size
     return config.model_copy(update={"precision": precision, "workers": workers, "batch_size": size})
 
 

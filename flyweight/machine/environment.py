@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from flyweight import __version__
+from flyweight.machine import launched
 
 
 def describe() -> dict[str, Any]:
@@ -35,6 +36,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": launched.world(),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
     }
 

@@ -3,7 +3,10 @@
 layers   what a row may be: the table of kinds, and the layers with plain arguments
 phases   which part of a dilated map a training step computes
 builtin  the networks that come with the package, as rows
-custom   classes of the user's own
+custom   networks of the user's own, and whose error it is (`blame`)
+         reference  how one is written down: file.py:Net(width=8)
+         sources    of a file, a notebook (`notebooks`) or a module, what it needs is run (`needed`), and nothing else
+         standins   for modules that a file imports, that are not here and that its network does not need
 build    the one builder: (a recipe's network, the data's spec) -> module
 modes    eval mode, borrowed and given back
 """

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.networks.builtin import NETWORKS
-from flyweight.networks.custom import instance
+from flyweight.networks.custom import instance, unheard
 from flyweight.networks.layers import KINDS, Geometry, GlobalAvgPool2d, Phase, Residual, convolution_layer
 from flyweight.networks.phases import phases
+from flyweight.networks.reference import FORMS, is_reference
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
 from flyweight.schema import suggestion
@@ -77,12 +79,13 @@ def table(config: ModelConfig) -> Network | None:
     return config.table if config.table is not None else NETWORKS.get(config.network)
 
 
-def build(config: ModelConfig, spec: Spec) -> nn.Module:
+def build(config: ModelConfig, spec: Spec, tell: Callable[[str], None] = unheard) -> nn.Module:
     """Build the network that a recipe holds or names, with fresh weights from torch's generator.
 
     Args:
         config: of the recipe.
         spec: of the data: channels that come in, classes that go out.
+        tell: called with a line about what of a user's file was not run.
 
     Raises:
         FlyweightError: there is no such network, file or class, or its rows cannot be built.
@@ -96,12 +99,12 @@ def build(config: ModelConfig, spec: Spec) -> nn.Module:
     if rows is not None:
         one_phase = config.phases == "one"
         return TableNetwork(rows, len(spec.classes), spec.channels, dropout=config.dropout, one_phase=one_phase)
-    if ":" in config.network:
+    if is_reference(config.network):
         if config.dropout is not None:
             raise FlyweightError(f"model.dropout cannot reach into {config.network}: leave it out, and set it there")
-        return instance(config.network, len(spec.classes))
+        return instance(config.network, len(spec.classes), tell)
     known = list(NETWORKS)
     raise FlyweightError(
         f"no network {config.network!r}{suggestion(config.network, known)}: the built-in ones are"
-        f" {', '.join(known)}; one of yours is path/to/file.py:ClassName, or rows in model.table of a recipe"
+        f" {', '.join(known)}; one of yours is {FORMS}; or rows in model.table of a recipe"
     )

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flyweight.machine.together import Share
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -166,31 +168,53 @@ class Dropout(nn.Dropout):
     There torch draws one Bernoulli number a value, one after the other: 40 % of a training step of the course network.
     Here 64 random bits from SFC64 decide about four values at once. Everything still follows from torch's generator,
     which seeds each mask. The probability is rounded to 1/32768.
+
+    Attributes:
+        share: which images of the batch the layer is given, where several processes share it; each draws the mask of
+            the whole batch and takes its part. None: all.
     """
+
+    share: Share | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same shape; each value is zero with probability p, the others are divided by 1 - p."""
         if not (self.training and self.p and x.device.type == "cpu" and x.dtype in _BITS and _dense(x)):
             return super().forward(x)
-        return x * _dropout_mask(x, self.p)
+        return x * _dropout_mask(x, self.p, self.share)
 
 
 # the integer type as wide as a floating one, to build numbers from their bits
-_BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+_BITS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+}
 
 
 def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Zeros with probability p and 1 / (1 - p) elsewhere, in the shape, layout and type of x."""
+def _dropout_mask(x: Tensor, p: float, share: Share | None = None) -> Tensor:
+    """Zeros with probability p and 1 / (1 - p) elsewhere, in the shape, layout and type of x.
+
+    Args:
+        x: (N, ...), dense.
+        p: the probability.
+        share: the places of the N images in a larger batch, whose mask is drawn; none: there is no larger one.
+    """
     steps = round((1 - p) * 2**15)
     if steps == 0:
         return torch.zeros_like(x)
     seed = int(torch.randint(2**63 - 1, ()).item())
-    words = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
-    lanes = torch.from_numpy(words.view(np.int16))[: x.numel()]
+    images = len(x) if share is None else share.size
+    count = x.numel() // len(x) * images
+    words = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-count // 4), dtype=np.uint64)
+    lanes = torch.from_numpy(words.view(np.int16))[:count]
+    if share is not None:
+        # in both layouts an image's values lie together
+        lanes = lanes.view(images, -1)[torch.from_numpy(share.places)].flatten()
     # 15 bits, -2^14 to 2^14 - 1: after the subtraction the sign says whether the value stays, and fills the lane
     lanes.bitwise_right_shift_(1).sub_(steps - 2**14).bitwise_right_shift_(15)
     scale = torch.tensor(2**15 / steps, dtype=x.dtype).view(_BITS[x.dtype])

@@ -66,9 +66,9 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """Which network: a built-in one, rows of the recipe's own, or path/to/file.py:ClassName."""
+    """Which network: a built-in one, rows of the recipe's own, or the user's, such as path/to/file.py:Net(width=8)."""
 
-    network: str = Field(description="a built-in one, or path/to/file.py:ClassName; or the name of the rows below")
+    network: str = Field(description="a built-in one, or path/to/file.py:Net(width=8); or the name of the rows below")
     table: Network | None = Field(None, description="rows of a network of the recipe's own")
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: the network's own")
     phases: Phases = Field("one", description="of a built-in network's dilated map that a training step computes")

@@ -17,14 +17,14 @@ from flyweight.text import printable, share
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, facts: dict[str, Any]) -> str:
-    """Fill a template of this package.
+def render(template: str, facts: dict[str, Any], folder: Path = TEMPLATES) -> str:
+    """Fill a template of this room, or of another folder.
 
     In a page (``*.html.jinja``) every value is escaped; a Markdown template must use the filters `md` and `fenced`. A
     name that the facts lack is an error.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "processor": "processor",
     "cores": "processor cores",
     "threads": "threads",
+    "processes": "processes",
     "device": "device",
     "precision": "precision of the training",
     "platform": "platform",
@@ -76,13 +77,19 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
         the path of ``report.html``.
 
     Raises:
-        RunError: the training has not ended, the weights are damaged, or the folder cannot be written.
+        RunError: the training has not ended, the weights are damaged, or the folder cannot be written; its `images` is
+            a link into another one.
         FlyweightError: the data does not fit the network, or the recipe's rules cannot be read.
     """
     if not run.weights.is_file():
         raise RunError(
             f"{run.folder} has no weights yet: its training has not ended; go on with:"
             f" flyweight train --resume {shlex.quote(str(run.folder))}"
+        )
+    if run.images.is_symlink():
+        raise RunError(
+            f"{run.images} is a link to {run.images.readlink()}: a report writes its figures into a folder of its own,"
+            " so remove the link"
         )
     recipe, trained = run.recipe(), load_trained(run.folder)
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None

@@ -27,6 +27,9 @@ from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
 
+_CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
+"""Names of checkpoints: another file of their folder is somebody's own, which is neither read nor deleted."""
+
 
 class Run:
     """A run folder. Attributes ending in a file's name are paths; methods read and write."""
@@ -136,8 +139,22 @@ class Run:
     def _checkpoints(self) -> list[Path]:
         """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise."""
         return sorted(
-            self.checkpoints.glob("*.pt"), key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)]
+            (file for file in self.checkpoints.glob("*.pt") if re.fullmatch(_CHECKPOINT, file.name)),
+            key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)],
         )
+
+    def _sweep(self) -> None:
+        """Remove what a kill in the middle of a write left: of a training, and older ones of reports and evaluations.
+
+        These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
+        """
+        of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_training))
+        files.sweep(self.checkpoints, _CHECKPOINT)
+        others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
+        if not self.images.is_symlink():
+            files.sweep(self.images, r"[a-z_]+\.png", age=600)
 
     def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that is whole, and a line about each newer one that is not.
@@ -171,7 +188,7 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out of the folder.
+        """Keep other trainings out of the folder, and remove what those that were killed left half written.
 
         Raises:
             RunError: another process trains in it, or it cannot be written.
@@ -185,6 +202,7 @@ class Run:
                 held.enter_context(files.locked(self.folder / ".lock", busy))
             except OSError as error:
                 raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
+            self._sweep()
             yield
 
     def write_json(self, file: Path, content: Any) -> None:

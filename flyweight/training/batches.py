@@ -18,6 +18,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
+from flyweight.machine import launched
+from flyweight.machine.together import Share
 
 
 class Drawn(NamedTuple):
@@ -39,14 +41,12 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         self,
         dataset: Dataset,
         augmenter: Augmenter,
-        size: int,
+        share: Share,
         seed: int,
-        rank: int,
-        world: int,
         sampling: Literal["shuffle", "balanced"] = "shuffle",
     ) -> None:
-        self.split, self.augmenter, self.size, self.seed = dataset.train, augmenter, size, seed
-        self.rank, self.world, self.sampling = rank, world, sampling
+        self.split, self.augmenter, self.share = dataset.train, augmenter, share
+        self.seed, self.sampling = seed, sampling
         self._epoch, self._drawn = -1, Drawn(np.empty(0, np.int64))
 
     def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         epoch, step = position
         if self._epoch != epoch:
             self._epoch, self._drawn = epoch, self._draw(epoch)
-        mine = slice(step * self.size + self.rank, (step + 1) * self.size, self.world)
+        mine = step * self.share.size + self.share.places
         indices, before = self._drawn.indices[mine], self._drawn.before
         images = self.augmenter(
             self.split.images[indices], indices.tolist(), epoch, None if before is None else before[mine].tolist()
@@ -65,7 +65,7 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         labels = self.split.labels
         if self.sampling == "shuffle":
             return Drawn(np.random.default_rng((self.seed, epoch)).permutation(len(labels)))
-        indices = balanced(labels, len(labels) // self.size * self.size, self.seed, epoch)
+        indices = balanced(labels, len(labels) // self.share.size * self.share.size, self.seed, epoch)
         return Drawn(indices, repetitions(indices))
 
 
@@ -148,3 +148,6 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
 def _ignore_interrupts(_worker: int) -> None:
     # Ctrl-C reaches every process of the terminal; the workers must live until the main process has saved its state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if launched.world() > 1:
+        # torchrun sends SIGTERM to them, too, and kills what is left half a minute later
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))

@@ -12,6 +12,8 @@ from flyweight.data import Dataset
 from flyweight.errors import FlyweightError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
+from flyweight.machine.device import batch_size
+from flyweight.machine.together import my_share
 from flyweight.networks.modes import evaluating
 from flyweight.recipes.sections import Recipe
 from flyweight.text import one_line
@@ -22,7 +24,8 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
     """Refuse what could only fail after the training has begun, or would be lost after it.
 
     Raises:
-        FlyweightError: a batch is larger than the training set or the hole than an image; the network cannot take the
+        FlyweightError: a batch is larger than the training set, the hole than an image, or the number of processes than
+            a batch has pairs of images; the network cannot take the
             images, does not return one logit a class, has nothing to learn, or weights that are not its parameters;
             the teacher has seen other data.
         RunError: there is no such teacher.
@@ -35,6 +38,11 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise FlyweightError(f"{name} has no parameter that can be trained")
+    size = config.batch_size or batch_size(count)
+    if my_share(size).world > 1 and any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise FlyweightError(
+            f"{name} is TorchScript, whose batch norms see one process's images: train it by one alone"
+        )
     if config.teacher is not None:
         load_teacher(config.teacher, dataset)
     images = Augmenter(recipe.augment, dataset.mean, config.seed)(np.array(dataset.train.images[:2]), [0, 1], 0)

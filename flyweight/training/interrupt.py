@@ -27,11 +27,18 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM ask to stop after the step under way; a second one stops at once."""
+def stop_on_signal(patient: bool = False) -> Iterator[Stop]:
+    """Ctrl-C and SIGTERM ask to stop after the step under way; a second one stops at once.
+
+    Args:
+        patient: a second one changes nothing. Of several processes one may be told by a user, by torchrun and by a
+            batch system; torchrun kills what has not ended after half a minute.
+    """
     stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if stop.asked and patient:
+            return
         if stop.asked:
             raise KeyboardInterrupt(AT_ONCE)
         stop.asked, stop.number = True, number

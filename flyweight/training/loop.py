@@ -9,7 +9,7 @@ from torch import nn
 
 from flyweight.data import Dataset
 from flyweight.machine.allocator import keep_freed_memory
-from flyweight.machine.device import processes
+from flyweight.machine.together import processes
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import Card
 from flyweight.runs.folder import Run
@@ -55,6 +55,7 @@ def fit(
         FlyweightError: the network cannot learn these classes.
         DivergedError: the loss or the weights are no longer finite; what was saved before stays.
         RunError: the run folder was made by another recipe or on other data, or is in use.
+        PeerError: one of several processes has ended; what was saved before stays.
         KeyboardInterrupt: the user asked to stop; unless it says "at once", nothing is lost.
     """
     keep_freed_memory()
@@ -67,9 +68,9 @@ def fit(
 
 def _fit(trainer: Trainer, note: str | None) -> Result:
     trainer.restore()
-    main, run = trainer.accelerator.is_main_process, trainer.run
+    main, run = trainer.main, trainer.run
     made = record.begin(run, trainer.recipe, trainer.dataset, note) if main else {}
-    with stop_on_signal() as stop:
+    with stop_on_signal(patient=trainer.share.world > 1) as stop:
         while trainer.state.epoch < trainer.config.epochs:
             trainer.run_epoch(stop)
         network, history = trainer.state.tested.cpu().eval(), trainer.state.history

@@ -21,6 +21,11 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, values in settings.items() for key, value in values.items()}
 
 
+def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What all processes of a training must have alike, by what a person calls it."""
+    return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
+
+
 def check_resumable(
     run: Run, recipe: Recipe, dataset: Dataset, teacher: str | None, content: Mapping[str, Any] | None
 ) -> None:
@@ -40,7 +45,7 @@ def check_resumable(
     if trained_on not in (None, dataset.fingerprint):
         raise RunError(
             f"{run.folder} was trained on other data: its fingerprint is {trained_on[:12]}, that of"
-            f" {dataset.source} is {dataset.fingerprint[:12]}"
+            f" {dataset.source} is {dataset.fingerprint}"
         )
     if content is None:
         if run.weights.is_file() or run.history_jsonl.is_file():

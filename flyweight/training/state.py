@@ -76,7 +76,7 @@ class State:
         }
 
     def load(self, content: Mapping[str, Any]) -> None:
-        """Go back to where a checkpoint stands, but for what each process has of its own: see :meth:`load_own`."""
+        """Go back to where a checkpoint stands."""
         self.network.load_state_dict(content["network"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
@@ -84,9 +84,6 @@ class State:
         self.schedule.load_state_dict(content["schedule"])
         self.epoch, self.step, self.seconds = content["epoch"], content["step"], content["seconds"]
         self.history = [Epoch(**row) for row in content["history"]]
-
-    def load_own(self, content: Mapping[str, Any]) -> None:
-        """Take the random state and the totals, which a checkpoint has of the main process alone."""
         torch.set_rng_state(content["random"])
         generator, device_random = _generator(self.totals.device), content.get("device_random")
         if generator is not None and device_random is not None:

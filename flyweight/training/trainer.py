@@ -1,8 +1,8 @@
-"""The steps of a training: accelerate for the devices, a short loop of our own for the rest.
+"""The steps of a training.
 
 All that a step depends on is its position (seed, epoch, step) and the state in the checkpoint, so a resumed run is
-equal to the unbroken one to the bit (one process, same machine, same build, same number of threads). Of several
-processes the first one's random state is kept; the others draw anew after a resume.
+equal to the unbroken one to the bit (same machine, same build, same number of processes and threads), and one of
+another number of processes up to rounding: see :mod:`flyweight.training.pooled`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -23,17 +23,19 @@ from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
-from flyweight.machine.device import batch_size, processes
+from flyweight.machine.device import batch_size
+from flyweight.machine.together import agree_on, from_first, my_share, processes, summed
+from flyweight.networks.build import table
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
-from flyweight.training import optimizer, start
+from flyweight.training import optimizer, pooled, start
 from flyweight.training.batches import Batches, Positions, loader
 from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
-from flyweight.training.resume import check_resumable, decisive
+from flyweight.training.resume import check_resumable, decisive, facts
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
 
@@ -52,12 +54,11 @@ class Trainer:
     def __init__(self, network: nn.Module, dataset: Dataset, recipe: Recipe, run: Run, observer: Observer) -> None:
         self.dataset, self.recipe, self.run, self.observer = dataset, recipe, run, observer
         self.config = config = recipe.train
-        self.accelerator = Accelerator(cpu=processes().device.type == "cpu")
-        self.device = self.accelerator.device
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.device, self.main = processes().device, processes().is_main_process
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
         self.size = config.batch_size or batch_size(len(dataset.train))
-        batches = Batches(dataset, augmenter, self.size, config.seed, rank, world, config.sampling)
+        self.share = my_share(self.size)
+        batches = Batches(dataset, augmenter, self.share, config.seed, config.sampling)
         self.objective = Objective(config, dataset, self.device)
         self.start_sha256: str | None = None
         self.steps = len(dataset.train.labels) // self.size
@@ -66,16 +67,13 @@ class Trainer:
         network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         made = optimizer.build(network, config)
         schedule = one_cycle(made, config, self.steps * config.epochs)
-        self.parallel, self.stepper = self.accelerator.prepare(network, made)
+        pooled.prepare(network, self.share)
         average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
             if config.ema
             else None
         )
         self.state = State(network, made, schedule, average, torch.zeros(2, device=self.device))
-        if world > 1:
-            # the processes built equal networks; from here on their dropout must differ
-            torch.manual_seed(config.seed + 1 + rank)
 
     @property
     def progress(self) -> float:
@@ -92,66 +90,73 @@ class Trainer:
         config, state = self.config, self.state
         self.observer.start(state.epoch, config.epochs, state.step, self.steps, self.size)
         self.positions.epoch, self.positions.start = state.epoch, state.step
-        self.parallel.train()
+        state.network.train()
         began = time.perf_counter() - state.seconds
         for images, labels in self.loader:
-            loss = self._train_step(images, labels)
+            loss, asked = self._train_step(images, labels, stop)
             state.step += 1
             told = loss.item() if state.step % config.loss_every == 0 or state.step == self.steps else None
             if told is not None and not np.isfinite(told):
                 raise self._diverged(f"the loss became {told} in epoch {state.epoch + 1}, step {state.step}")
             self.observer.step(state.step, told)
-            if self._agreed(stop.asked):
+            if asked or (self.share.world == 1 and stop.asked):
                 state.seconds = time.perf_counter() - began
                 self.save()
                 raise KeyboardInterrupt
         self._finish_epoch(began)
 
-    def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _train_step(self, images: Tensor, labels: Tensor, stop: Stop) -> tuple[Tensor, bool]:
+        """Take a step; the loss of the whole batch, and whether a process had been asked to stop before its end."""
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
         share = self.objective.share_of_another(self.progress)
         inputs = self.objective.mixed(inputs, share)
         state = self.state
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            with self._blamed(f"in epoch {state.epoch + 1}, step {state.step + 1}"):
-                outputs = self.parallel(inputs)
-            # some networks return more in training than in eval mode
-            shape = (len(inputs), len(self.dataset.classes))
-            outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
-            loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
-        with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
-            self.accelerator.backward(loss)
-        self.stepper.step()
+        place = (self.config.seed, state.epoch, state.step)
+        with pooled.step(self.share, place, custom=table(self.recipe.model) is None):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                with self._blamed(f"in epoch {state.epoch + 1}, step {state.step + 1}"):
+                    outputs = state.network(inputs)
+                # some networks return more in training than in eval mode
+                shape = (len(inputs), len(self.dataset.classes))
+                outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
+                loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
+            with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
+                (loss if self.share.world == 1 else loss * self.share.weight).backward()
+        whole, asked = self._pooled(loss.detach(), stop)
+        state.optimizer.step()
         state.learning_rate = float(state.schedule.get_last_lr()[0])
         state.schedule.step()
-        self.stepper.zero_grad()
+        state.optimizer.zero_grad()
         if state.average is not None:
             state.average.update_parameters(state.network)
         with torch.no_grad():
             correct = (outputs.argmax(1) == labels).sum()
             state.totals += torch.stack((loss.detach() * len(labels), correct.float()))
-        return loss.detach()
+        return whole, asked
+
+    def _pooled(self, loss: Tensor, stop: Stop) -> tuple[Tensor, bool]:
+        """Sum up gradients and loss over the processes; and whether one of them was asked to stop: all do, then."""
+        if self.share.world == 1:
+            return loss, False
+        own = torch.stack((loss * self.share.weight, torch.full_like(loss, stop.asked)))
+        whole, asked = pooled.pool(self.state.network.parameters(), own)
+        return whole, bool(asked)
 
     def _blamed(self, when: str) -> AbstractContextManager[None]:
         """A network of the user's own may raise at any step, in training alone or for a whole batch alone."""
         cure = f"mend it, and flyweight train --resume {shlex.quote(str(self.run.folder))} goes on"
         return blamed(self.recipe.model, when, cure)
 
-    def _agreed(self, asked: bool) -> bool:
-        # all processes must stop after the same step, or the others would wait for gradients that never come
-        if self.accelerator.num_processes == 1:
-            return asked
-        return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.device)).item())
-
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
         (_, test), state = self.dataset.watched, self.state
+        pooled.agree([state.network, *([] if state.average is None else [state.average])], random=False)
         with self._blamed(f"in the test pass after epoch {state.epoch + 1}"):
-            outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std)
+            outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std, together=True)
         labels = torch.from_numpy(np.array(test.labels))
         correct = int((outputs.argmax(1) == labels).sum())
-        loss, hits = self.accelerator.reduce(state.totals).tolist()
+        loss, hits = summed(state.totals.clone()).tolist()
         seen = self.steps * self.size
         state.history.append(
             Epoch(
@@ -182,8 +187,8 @@ class Trainer:
             DivergedError: something in it is not finite; what was saved before stays.
         """
         # of all processes: each has counted its own images
-        totals = self.accelerator.reduce(self.state.totals)
-        if not self.accelerator.is_main_process:
+        totals = summed(self.state.totals.clone())
+        if not self.main:
             return
         state = self.state
         content = state.content(totals) | {
@@ -227,22 +232,27 @@ class Trainer:
             RunError: it was made by another recipe or on other data, or none is whole; or there is no such network.
             FlyweightError: none of that network's weights fits.
         """
-        content, damaged = self.run.load_checkpoint()
-        for message in damaged:
-            self.observer.note(message)
-        check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
+        content = from_first(self._found() if self.main else None)
+        agree_on(facts(self.recipe, self.dataset))
         if content is None:
             self._begin()
+            pooled.agree([self.state.network], random=True)
             return
         state = self.state
         # all of the network that it began with is in the checkpoint: that one may be gone by now
         self.start_sha256 = content.get("start")
         state.load(content)
-        if not self.accelerator.is_main_process:
-            # the state is the main process's: with it, all would draw the same dropout and count its images again
-            done = state.epoch * self.steps + state.step
-            torch.manual_seed(self.config.seed + 1 + self.accelerator.process_index + 1_000_003 * done)
+        if not self.main:
+            # what all have counted together is in the first process's totals
+            state.totals.zero_()
             return
-        state.load_own(content)
         # a run that was killed between checkpoint and history, or whose history was damaged, gets it here
         self._write_history()
+
+    def _found(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint, if there is one and it is of this training; read by the first process alone."""
+        content, damaged = self.run.load_checkpoint()
+        for message in damaged:
+            self.observer.note(message)
+        check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
+        return content

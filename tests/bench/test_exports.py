@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -10,10 +11,10 @@ from conftest import synthetic
 from exporting import DILATED, described, learnt
 
 from flyweight import data
-from flyweight.bench import exports, latency
+from flyweight.bench import exports, latency, sides
 from flyweight.cli.app import run_command
-from flyweight.export import gate, onnx_int8
-from flyweight.runs.card import save_model
+from flyweight.export import gate
+from flyweight.runs.card import load_trained, save_model
 
 
 @pytest.fixture(scope="module")
@@ -29,39 +30,53 @@ def folder(dataset, tmp_path_factory):
 
 
 @needs_gcc
-def test_one_table_says_what_every_export_comes_to(dataset, folder, monkeypatch, capsys):
+def test_one_table_says_what_every_export_comes_to(dataset, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda name: dataset)
-    # C is asked some of the images alone
-    monkeypatch.setattr(exports, "C_MACS", 2e7)
-    assert run_command(["bench", "export", str(folder), "--images", "20", "--json"]) == 0
+    call = ["bench", "export", str(folder), "--images", "20", "--test-images", "30", "--exports", str(tmp_path)]
+    assert run_command([*call, "--json"]) == 0
     out, err = capsys.readouterr()
     ways = {way["way"]: way for way in json.loads(out)["ways"]}
     assert list(ways) == list(latency.WAYS)
     assert f"timing {folder}" in err
     assert ways["PyTorch eager"]["ratio"] == 1
     for name, way in ways.items():
-        assert way["images"] == 60 or (name == "C, 8 bits" and 0 < way["images"] < 60)
-        assert abs(way["lost"]) <= 5
+        assert (way["images"], way["missing"]) == (0 if name == "flyweight" else 30, None)
         low, middle, high = (way["milliseconds"][place] for place in (1, 0, 2))
         assert 0 < low <= middle <= high
         assert way["ratio"] == pytest.approx(middle / ways["PyTorch eager"]["milliseconds"][0], rel=0.01)
     assert ways["C, 8 bits"]["arena"] > 0
-    assert ways["onnxruntime, 8 bits"]["bytes"] > 1000
-
-
-def test_what_cannot_be_made_or_run_here_is_told(dataset, folder, tmp_path, monkeypatch):
-    def closed(subject):
-        raise gate.GateError("it loses too much")
-
-    monkeypatch.setattr(onnx_int8, "quantised", closed)
+    assert 0 < ways["C, 8 bits"]["bytes"] < ways["onnxruntime"]["bytes"]
+    # what is there is used again, and nothing is left beside it
+    (kept,) = tmp_path.iterdir()
+    before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    monkeypatch.setattr(exports, "exported", None)
+    monkeypatch.setattr(sides, "module", lambda *call: json.dumps({"PyTorch eager": [2, 2], "flyweight": [1, 1]}))
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    from flyweight.runs.card import load_trained
+    assert run_command(call) == 0
+    out = capsys.readouterr().out
+    assert "C, 8 bits: there is no gcc" in out
+    assert re.search(r"1\.00 \(1\.00 to 1\.00\) +0\.50", out)
+    assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+    # but not what was made of other weights
+    record = kept / "export.json"
+    record.write_text(record.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
+    assert run_command(call) == 2
+    assert "is an export of other weights" in capsys.readouterr().err
+    record.write_text("{")
+    assert run_command(call) == 2
+    assert "export.json is damaged" in capsys.readouterr().err
 
-    ways = exports.asked("net", load_trained(folder), dataset, tmp_path)
+
+def test_what_could_not_be_made_is_told(folder, tmp_path):
+    found = load_trained(folder)
+    agreed = {"n": 30, "same": 30, "difference": 0, "accuracy": 90.0, "lost": 0}
+    files = [{"file": "model.onnx", "bytes": 5, "agreement": agreed}]
+    record = {"weights_sha256": found.card.sha256, "accuracy": 90.0, "checked_on": {"images": 30}, "files": files}
+    (tmp_path / "export.json").write_text(json.dumps(record))
+    ways = exports.told("net", found, tmp_path, {"onnx-int8": gate.GateError("it loses too much")})
     text = exports.Exports({}, tuple(ways)).text()
     assert "net, onnxruntime, 8 bits: it loses too much" in text
-    assert "net, C, 8 bits: there is no gcc" in text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx"]
+    assert f"net, C, 8 bits: {tmp_path} has none" in text
 
 
 def test_a_line_of_the_table():

@@ -117,3 +117,64 @@ def test_a_recipe_that_is_not_there_is_one_line(check):
     code, out, err = check("nowhere.yaml")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "no recipe 'nowhere.yaml'" in err
+
+
+def test_several_are_a_table_and_the_code_says_the_worst(check, tmp_path):
+    (tmp_path / "loose.py").write_text(
+        "import nosuch\nfrom torch import nn\nprint('x')\n" + NET.replace("Net", "Loose")
+    )
+    names = ["mine.py:Net", "loose.py", "mine.py:Net(3, 4)"]
+    code, out, err = check(*names, "--rules", "sized.yaml", "--csv", "marks.csv", "--html", "marks.html")
+    assert (code, err) == (2, "table marks.csv\npage marks.html\n")
+    assert out.splitlines()[-1] == "2 pass, 0 fail, 1 not checked"
+    assert "cannot be built: too many positional arguments" in out
+    rows = (tmp_path / "marks.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["name", "loose.py", "mine.py:Net", '"mine.py:Net(3']
+    assert "loose.py: line 3 was not run" in rows[1]
+    assert "3 networks by" in (tmp_path / "marks.html").read_text()
+    code, out, _ = check(*names[:2], "--rules", "sized.yaml", "--json", "--no-isolated", "--claim", "parameters=30")
+    found = json.loads(out)
+    assert (code, [one["passed"] for one in found]) == (0, [True, True])
+    assert found[0]["claims"] == [{"fact": "parameters", "claimed": 30, "found": 30, "holds": True}]
+    code, out, _ = check(*names[:2], "--rules", "sized.yaml", "--classes", "12", "--no-isolated")
+    assert (code, out.splitlines()[-1]) == (1, "0 pass, 2 fail, 0 not checked")
+
+
+def test_a_claim_stands_under_the_verdicts(check):
+    code, out, _ = check("sprint", "--claim", "receptive_field=109", "--claim", "parameters=170,720")
+    assert code == 0
+    assert out.splitlines()[-2:] == ["claim  receptive field 109: wrong, it is 83", "claim  parameters 170,720: right"]
+
+
+def test_nothing_of_the_users_is_replaced(check, tmp_path):
+    (tmp_path / "mine.csv").write_text("mine\n")
+    (tmp_path / "mine.html").write_text("mine\n")
+    for arguments in (["--csv", "mine.csv"], ["--html", "mine.html"], ["--csv", "mine.py"], ["--html", "no/a.html"]):
+        code, out, err = check("sprint", *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert (tmp_path / "mine.csv").read_text() == (tmp_path / "mine.html").read_text() == "mine\n"
+    code, _, err = check("sprint", "mine.py:Net", "--seconds", "0")
+    assert (code, "--seconds must be at least 1" in err) == (2, True)
+
+
+def test_ctrl_c_shows_what_is_done(check, tmp_path, monkeypatch):
+    from flyweight.marking import isolated, marks
+
+    def interrupted(tasks, seconds, memory, started):
+        yield marks.Mark(tasks[0].name, error="odd")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(isolated, "mark", interrupted)
+    code, out, err = check("sprint", "nano", "--csv", "marks.csv")
+    assert code == 130
+    assert out.splitlines()[-1] == "0 pass, 0 fail, 2 not checked"
+    assert err == "table marks.csv\ninterrupted: 0 of 2 were judged\n"
+    assert "not checked: it was interrupted" in (tmp_path / "marks.csv").read_text()
+
+
+def test_a_forward_pass_that_raises_is_told_with_its_line(check, tmp_path):
+    text = "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return x.view(9, -1)\n"
+    (tmp_path / "raises.py").write_text(text)
+    code, out, err = check("raises.py", "--rules", "sized.yaml")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.endswith("is invalid for input of size 784 (raises.py:4)\n")

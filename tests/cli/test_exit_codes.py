@@ -22,6 +22,7 @@ CALLS = {
     "predict": ["predict", "nano", "cat.png"],
     "export": ["export", "nano", "--to", "shipped"],
     "search": ["search", "brief", "--trials", "1"],
+    "demo": ["demo", "nano"],
     "bench": ["bench"],
 }
 # all that a command does after its options were read; the error is raised in the command's own process
@@ -78,12 +79,22 @@ ENDS = [
     ("errors.DataError('x')", 3),
     ("errors.RunError('x')", 4),
     ("FileNotFoundError(2, 'No such file', 'x')", 2),
+    ("ModuleNotFoundError('x', name='torch.nn')", 2),
+    ("ModuleNotFoundError('x', name='flyweight.nothing')", 70),
     ("OSError('x')", 70),
     ("SystemExit(1)", 70),
     ("RecursionError()", 70),
     ("KeyboardInterrupt()", 130),
     ("BrokenPipeError()", 141),
 ]
+
+
+def test_help_whose_reader_has_gone_ends_as_any_output_does():
+    call = [sys.executable, "-m", "flyweight", "predict", "--help"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -79,7 +79,8 @@ def test_equal_names_do_not_collide_and_none_leaves_the_folder(command, tmp_path
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [
         "0002-x.png", "0003-x.png", "0004-rm.png",
     ]  # fmt: skip
-    assert Image.open(tmp_path / "maps" / "0002-x.png").height > 30
+    with Image.open(tmp_path / "maps" / "0002-x.png") as drawn:
+        assert drawn.height > 30
 
 
 def test_what_is_there_is_not_overwritten_unasked(command, tmp_path):  # noqa: F811
@@ -92,7 +93,8 @@ def test_what_is_there_is_not_overwritten_unasked(command, tmp_path):  # noqa: F
     assert (tmp_path / "maps" / "0001-x.png").read_text() == "mine"
     (tmp_path / "maps" / "other.txt").write_text("mine")
     assert command("predict", "sprint", "x.png", "--explain", "maps", "--force")[0] == 0
-    assert Image.open(tmp_path / "maps" / "0001-x.png").format == "PNG"
+    with Image.open(tmp_path / "maps" / "0001-x.png") as drawn:
+        assert drawn.format == "PNG"
     assert (tmp_path / "maps" / "other.txt").read_text() == "mine"
     code, _, err = command("predict", "sprint", "x.png", "--explain", "x.png")
     assert (code, len(err.splitlines())) == (2, 1)

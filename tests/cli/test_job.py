@@ -35,6 +35,20 @@ def test_what_lies_beside_the_recipe_comes_first(places):
     assert (both.teacher, both.start) == (str(here / "other"), str(beside / "teacher"))
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("net.py:Net(path='a:b', width=8)", "{beside}/net.py:Net(path='a:b', width=8)"),
+        ("net.py", "{beside}/net.py"),
+        ("net:make()", "{beside}/net.py:make()"),
+        ("installed.module:Net", "installed.module:Net"),
+    ],
+)
+def test_a_reference_to_a_network_holds_from_anywhere(places, written, found):
+    beside, _ = places
+    assert absolute(beside, model={"network": written}).model.network == found.format(beside=beside)
+
+
 def test_what_ships_wins_over_a_file_of_its_name(places):
     beside, _ = places
     plan = absolute(beside, rules="brief", train={"teacher": "sprint", "start": "sprint"})

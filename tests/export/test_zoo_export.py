@@ -13,7 +13,7 @@ from flyweight.export.subject import Subject
 from flyweight.runs.card import ZOO, load_trained
 
 FOLDERS = sorted(path.parent for path in ZOO.glob("*/config.json"))
-FLOAT = {"model.onnx", "model_pixels.onnx", "model_ultralytics.onnx", "web/onnx/model.onnx"}
+FLOAT = {"model.onnx", "model_pixels.onnx", "model_ultralytics.onnx", "web/onnx/model.onnx", "index.html"}
 SMALL = {"model_int8.onnx", "web/onnx/model_quantized.onnx"}
 
 

@@ -10,6 +10,7 @@ import torch
 from flyweight.errors import FlyweightError
 from flyweight.images import augment
 from flyweight.images.augment import Augmenter
+from flyweight.machine.together import Share
 from flyweight.recipes.sections import AugmentConfig
 from flyweight.training.batches import Batches
 
@@ -100,7 +101,7 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
     """Trap 2: workers emit the same stream, and every epoch repeats the first."""
 
     def batches(count):
-        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)
+        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32), 0)
         positions = [(epoch, step) for epoch in range(2) for step in range(6)]
         loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=positions, num_workers=count)
         return [(images.clone(), labels.clone()) for images, labels in loader]
@@ -114,18 +115,31 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
     assert firsts[0] != firsts[1]
 
 
-def test_an_epoch_shows_each_image_once_and_processes_share_it(striped):
-    def labels(rank, world):
-        batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, world)
-        for step in range(6):
-            batches[0, step]
-        return batches._drawn.indices
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_an_epoch_shows_each_image_once_and_processes_share_it(striped, world):
+    def batches(share):
+        return Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), share, 0)
 
-    assert sorted(labels(0, 1)) == list(range(192))
-    whole = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, 0, 1)[0, 0][0]
-    halves = [Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), 32, 0, rank, 2)[0, 0][0] for rank in (0, 1)]
-    assert torch.equal(whole[0::2], halves[0])
-    assert torch.equal(whole[1::2], halves[1])
+    whole = batches(Share(32))
+    images, labels = whole[0, 3]
+    assert sorted(whole._drawn.indices) == list(range(192))
+    shares = [Share(32, rank, world) for rank in range(world)]
+    assert sum(share.weight for share in shares) == pytest.approx(1)
+    for share in shares:
+        part, own = batches(share)[0, 3]
+        assert torch.equal(part, images[share.places])
+        assert torch.equal(own, labels[share.places])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 33])
+def test_a_share_of_a_batch_holds_the_images_that_are_mixed_with_its_own(size):
+    world = min(4, (size + 1) // 2)
+    shares = [Share(size, rank, world).places for rank in range(world)]
+    assert sorted(np.concatenate(shares)) == list(range(size))
+    for places in shares:
+        assert len(places)
+        assert np.array_equal(size - 1 - places[::-1], places)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 2
 
 
 def test_an_image_that_comes_again_in_an_epoch_looks_otherwise_and_the_first_time_as_ever():

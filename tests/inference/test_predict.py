@@ -1,14 +1,17 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import flyweight
+from flyweight.cli.app import run_command
 from flyweight.errors import RunError
 from flyweight.inference.classifier import logits
 from flyweight.inference.loaded import Loaded
 from flyweight.inference.predict import predicted
-from flyweight.runs.card import find_trained, load_trained
+from flyweight.runs.card import find_trained, load_trained, save_model
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,15 @@ def test_a_shipped_network_loads_by_its_name(sprint):
     assert torch.equal(network(x), sprint.model(x))
     with pytest.raises(RunError, match="neither a run folder nor a shipped network"):
         flyweight.load("sprinkle")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_not_finite_is_no_prediction(sprint, files, tmp_path, capsys, as_json):
+    network = copy.deepcopy(sprint.model)
+    with torch.no_grad():
+        network.classifier.weight[3] = torch.nan
+    save_model(tmp_path, network, sprint.card)
+    assert run_command(["predict", str(tmp_path), *map(str, files), *(["--json"] if as_json else [])]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gives numbers that are not finite" in " ".join(err.split())

@@ -150,6 +150,20 @@ def test_dropout_of_the_recipe_replaces_the_networks_own():
     assert probabilities(0.0) == {0.0}
 
 
+def test_a_reference_with_arguments_travels_with_its_weights(tmp_path):
+    text = "from torch import nn\ndef make(width, num_classes):\n    return nn.Sequential(nn.Conv2d(3, width, 3),"
+    (tmp_path / "net.py").write_text(f"{text} nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))\n")
+    network = f"{tmp_path}/net.py:make(width=5)"
+    built = builder.build(ModelConfig(network=network), SPEC)
+    card = Card(
+        network=network, dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    save_model(tmp_path, built, card)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_trained(tmp_path).model(x), built.eval()(x))
+
+
 MINE = """
 from torch import nn
 from neighbour import WIDTH
@@ -176,12 +190,12 @@ def test_a_network_of_the_users_own_may_import_its_neighbours(tmp_path):
         ("{folder}/mine.py:Nett", "did you mean 'Net'"),
         ("{folder}/mine.py:Other", "no nn.Module named 'Other'"),
         ("{folder}/broken.py:Net", "importing it failed: ZeroDivisionError"),
-        ("{folder}/needy.py:Net", "cannot be built: missing a required argument"),
+        ("{folder}/needy.py:Net", "cannot be built: Net needs width, without default"),
     ],
 )
 def test_a_wrong_network_is_one_line(tmp_path, reference, words):
     (tmp_path / "mine.py").write_text(MINE.replace("from neighbour import WIDTH", "WIDTH = 5"))
-    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "broken.py").write_text("WIDTH = 1 / 0\nclass Net:\n    width = WIDTH\n")
     (tmp_path / "needy.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width): super().__init__()\n"
     )

@@ -298,6 +298,17 @@ def test_a_run_that_has_not_ended_says_how_to_go_on(odd, tmp_path):
     assert not unfinished.images.exists()
 
 
+def test_nothing_is_written_through_a_link(trained, striped, tmp_path):
+    copy, theirs = copied(trained, tmp_path / "copy"), tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "metrics.png").write_bytes(b"somebody's own")
+    shutil.rmtree(copy.images, ignore_errors=True)
+    copy.images.symlink_to(theirs)
+    with pytest.raises(RunError, match=r"copy/images is a link to .*/theirs: .* so remove the link$"):
+        report.write(copy, striped)
+    assert {file.name: file.read_bytes() for file in theirs.iterdir()} == {"metrics.png": b"somebody's own"}
+
+
 def test_other_data_is_refused(odd, striped):
     with pytest.raises(FlyweightError, match="knows the 6 classes"):
         report.write(odd[0], striped)

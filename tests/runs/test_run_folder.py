@@ -156,3 +156,47 @@ def test_history_is_a_table_objects_and_lines(tmp_path):
     assert run.history_csv.read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
     assert run.history() == rows
     assert run.log.read_text() == "one\ntwo\n"
+
+
+def test_what_is_not_a_checkpoint_of_ours_is_neither_deleted_nor_loaded(tmp_path):
+    run = Run(tmp_path)
+    run.checkpoints.mkdir()
+    theirs = ["best.pt", "epoch-0099-step-000000 (copy).pt", "epoch-99-step-0.pt", "my-epoch-0001-step-000000.pt"]
+    for name in theirs:
+        (run.checkpoints / name).write_bytes(b"somebody's own")
+    for number in range(4):
+        run.save_checkpoint(state(number), number, 0, keep=1)
+    assert {file.name for file in run.checkpoints.iterdir()} == {*theirs, "epoch-0003-step-000000.pt"}
+    loaded, damaged = run.load_checkpoint()
+    assert (loaded["epoch"], damaged) == (3, [])
+
+
+def test_what_a_kill_in_a_write_left_is_removed_by_who_holds_the_lock(tmp_path):
+    """Written by a process that is killed when its file is whole and has no name yet."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from flyweight import files\n"
+        "files.flush = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_bytes(Path(sys.argv[1]), bytes(1000))\n"
+    )
+    run = Run(tmp_path)
+    run.checkpoints.mkdir()
+    run.images.mkdir()
+    files_of = [run.checkpoints / "epoch-0001-step-000000.pt", run.weights, run.report_html, run.images / "metrics.png"]
+    for file in files_of:
+        subprocess.run([sys.executable, "-c", code, str(file)], check=False)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(left) == len(files_of)
+    theirs = [tmp_path / ".model.safetensors.backup01", run.checkpoints / ".best.pt.abcdefgh.unfinished"]
+    for path in theirs:
+        path.write_bytes(b"")
+    with run.locked():
+        # a report may be under way: it needs no lock
+        names = {path.name.split(".")[1] for path in tmp_path.rglob("*.unfinished")}
+        assert names == {"report", "metrics", "best"}
+        for path in left:
+            if path.exists():
+                os.utime(path, (time.time() - 700,) * 2)
+    with run.locked():
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, tmp_path / ".lock"}

@@ -1,9 +1,13 @@
+import os
+import signal
+
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh
 
 from flyweight.errors import DivergedError
 from flyweight.runs.folder import Run
+from flyweight.training import loop
 from flyweight.training.interrupt import Stop
 from flyweight.training.trainer import Trainer
 
@@ -75,3 +79,36 @@ def test_what_a_network_keeps_infinite_by_design_may_be_saved(striped, recipe, t
     run = Run.create(tmp_path / "run", recipe)
     Trainer(network, striped, recipe, run, Silent()).save()
     assert run.load_checkpoint()[0]["network"]["mask"][1] == -torch.inf
+
+
+def breaking(striped, recipe, tmp_path, steps, observer=None):
+    """Train a network whose gradient is no number after so many steps; the run folder."""
+    network, taken = fresh(recipe, striped), []
+
+    def gradient(own):
+        taken.append(1)
+        return own * torch.nan if len(taken) == steps else own
+
+    network.classifier.weight.register_hook(gradient)
+    run = Run.create(tmp_path / "run", recipe)
+    with pytest.raises(DivergedError, match="is not finite any more after epoch .*, and what was saved before is kept"):
+        loop.fit(network, striped, recipe, run, observer or Silent())
+    return run
+
+
+def test_what_breaks_in_the_very_last_step_does_not_ship(striped, recipe, tmp_path):
+    # of the last step no loss is told: it was finite
+    run = breaking(striped, change(recipe, batch_size=96, keep=1), tmp_path, steps=6)
+    assert not run.weights.exists()
+    content, _ = run.load_checkpoint()
+    assert content["epoch"] == 2
+    assert all(value.isfinite().all() for value in content["network"].values())
+
+
+def test_an_interrupt_after_it_does_not_cost_the_last_checkpoint_that_is_finite(striped, recipe, tmp_path):
+    observer = Silent()
+    observer.on_step = lambda *now: os.kill(os.getpid(), signal.SIGINT) if now == (1, 4) else None
+    run = breaking(striped, change(recipe, keep=1, loss_every=99), tmp_path, steps=9, observer=observer)
+    content, _ = run.load_checkpoint()
+    assert (content["epoch"], content["step"]) == (1, 0)
+    assert all(value.isfinite().all() for value in content["network"].values())

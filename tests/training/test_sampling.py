@@ -11,6 +11,7 @@ from flyweight import schema
 from flyweight.data import Split
 from flyweight.errors import FlyweightError
 from flyweight.images.augment import Augmenter
+from flyweight.machine.together import Share
 from flyweight.recipes.sections import AugmentConfig, TrainConfig
 from flyweight.runs.folder import Run
 from flyweight.training.batches import Batches, balanced, repetitions
@@ -60,7 +61,7 @@ def test_repetitions_are_counted_in_their_order():
 
 def test_shuffled_batches_are_what_they_always_were(rare):
     augmenter = Augmenter(AugmentConfig(), rare.mean, 5)
-    images, labels = Batches(rare, augmenter, 8, 5, 0, 1)[2, 3]
+    images, labels = Batches(rare, augmenter, Share(8), 5)[2, 3]
     indices = np.random.default_rng((5, 2)).permutation(49)[24:32]
     assert np.array_equal(images.numpy(), augmenter(rare.train.images[indices], indices.tolist(), 2))
     assert np.array_equal(labels.numpy(), rare.train.labels[indices])
@@ -69,7 +70,7 @@ def test_shuffled_batches_are_what_they_always_were(rare):
 def test_the_same_image_is_augmented_otherwise_each_time_it_comes(rare):
     def epoch(rank, world):
         config = AugmentConfig(shift_scale_rotate=1)
-        batches = Batches(rare, Augmenter(config, rare.mean, 0), 8, 0, rank, world, "balanced")
+        batches = Batches(rare, Augmenter(config, rare.mean, 0), Share(8, rank, world), 0, "balanced")
         parts = [batches[1, step] for step in range(6)]
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
@@ -78,7 +79,8 @@ def test_the_same_image_is_augmented_otherwise_each_time_it_comes(rare):
     two = images[labels == 1]
     assert len({image.numpy().tobytes() for image in two}) == 16
     for rank in (0, 1):
-        assert torch.equal(epoch(rank, 2)[0], images[rank::2])
+        places = np.concatenate([8 * step + Share(8, rank, 2).places for step in range(6)])
+        assert torch.equal(epoch(rank, 2)[0], images[places])
 
 
 def test_a_balanced_training_has_as_many_steps_and_goes_on_to_the_same_weights(rare, recipe, tmp_path):

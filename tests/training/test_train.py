@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
@@ -119,32 +115,3 @@ def test_a_batch_that_the_recipe_leaves_open_is_in_the_runs_records(tmp_path, mo
     run = Run.open(tmp_path / "run")
     assert run.recipe().train.batch_size == 8
     assert run.load_checkpoint()[0]["recipe"]["train.batch_size"] == 8
-
-
-@pytest.mark.long
-def test_two_processes_share_a_training(tmp_path):
-    """Torchrun with gloo: one run folder, one log, each image once an epoch."""
-    both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flyweight"]
-    command = [
-        *both, "train", "sprint", "--data", "digits", "--epochs", "3", "--out", str(tmp_path / "run"), "--no-report",
-        "--set", "train.batch_size=64", "--set", "train.learning_rate=0.2",
-    ]  # fmt: skip
-    environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("Epoch 3/3") == 1
-    history = Run.open(tmp_path / "run").history()
-    assert history[-1]["test_accuracy"] > 50
-    assert history[-1]["train_accuracy"] > 40
-    assert load_trained(tmp_path / "run").card.data == "digits"
-    # both go on together from the checkpoint before the last
-    run = Run.open(tmp_path / "run")
-    sorted(run.checkpoints.iterdir())[-1].unlink()
-    run.weights.unlink()
-    resume = [*both, "train", "--resume", str(run.folder), "--no-report"]
-    done = subprocess.run(resume, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (done.stderr.count("Epoch 2/3"), done.stderr.count("Epoch 3/3")) == (0, 1)
-    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
-    assert run.history()[:2] == history[:2]
-    assert run.history()[-1]["test_accuracy"] > 50

@@ -19,6 +19,7 @@ from flyweight.analysis.trace.aten import bind, detaches, overlap, short_name, s
 from flyweight.analysis.trace.running import LightMode, borrowed, holders, sample_like, times
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
 from flyweight.errors import FlyweightError
+from flyweight.networks.blame import place
 from flyweight.text import one_line
 
 
@@ -180,7 +181,9 @@ def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed
             # a sys.exit() in a user's file must not pass for an end of ours
             except (Exception, SystemExit) as error:
                 raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
-                raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}") from error
+                where = place(error)
+                told = f" ({where})" if where else ""
+                raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{told}") from error
     tensors = tensors_in(output)
     if not tensors:
         raise FlyweightError(f"{type(model).__name__} returns {type(output).__name__}: a network must return a tensor")

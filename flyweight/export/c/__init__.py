@@ -57,10 +57,13 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
     code = code_size(files)
     sizes = [f"arena {files.arena_bytes:,} bytes", f"constants {network.constant_bytes:,}"]
     sizes += [] if code is None else [f"code {code.bytes:,} ({code.compiler} -Os, {code.machine})"]
+    bytes_ = {"arena": files.arena_bytes, "constants": network.constant_bytes}
+    bytes_ |= {} if code is None else {"code": code.bytes}
     about = {
         "takes": f"image, {entry.height}x{entry.width}x{entry.channels} uint8",
         "gives": "class, and logits int16",
         "note": f"{', '.join(sizes)}; 8 bits by {found.method} on {choices(subject).calibrated} training images",
+        "sizes": bytes_,
     }
     return [
         saved(folder, f"{files.prefix}.h", files.header.encode("ascii")),
@@ -77,21 +80,11 @@ def brought(subject: Subject) -> Brought:
     return subject.once("c", lambda: _brought(subject))
 
 
-def chosen(subject: Subject) -> tuple[Integers, str]:
-    """The network in integers by the method that costs training images least, and that method.
-
-    Raises:
-        FlyweightError: as :func:`write` says.
-    """
+def _brought(subject: Subject) -> Brought:
     ways = choices(subject)
     found = {method: lowered(ways.model, ranges, subject.card, subject.name) for method, ranges in ways.ranges.items()}
     method = min(found, key=lambda name: _loss(found[name], ways))
-    return found[method], method
-
-
-def _brought(subject: Subject) -> Brought:
-    ways = choices(subject)
-    network, method = chosen(subject)
+    network = found[method]
     said = reference.answers(network, len(subject.labels), subject.pixels)
     agreed = agreement(network.logits.numbers(said), subject.logits, subject.labels)
     if agreed.lost > MOST_LOST:

@@ -48,17 +48,21 @@ def code_size(files: Pair) -> Code | None:
     return Code(sum(int(one) for one in re.findall(r"^\.text\S*\s+(\d+)", sections, re.MULTILINE)), "gcc", machine)
 
 
-def library(files: Pair, folder: Path) -> Path | None:
-    """Compile for this machine, to be asked by a program; None where there is no gcc, or it does not do it."""
+def library(source: Path, made: Path) -> bool:
+    """Compile C for this machine, to be asked by a program; False where there is no gcc, or it does not do it.
+
+    Args:
+        source: the file, with its header beside it.
+        made: the file to write.
+    """
     gcc = shutil.which("gcc")
     if gcc is None:
-        return None
-    source, made = _source(files, folder), folder / f"{files.prefix}.so"
+        return False
     try:
         _said([gcc, "-std=c99", *FAST, "-shared", "-fPIC", str(source), "-o", str(made)])
     except (OSError, subprocess.SubprocessError):
-        return None
-    return made
+        return False
+    return True
 
 
 def _source(files: Pair, folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -21,13 +21,11 @@ from flyweight.export.c.integers import (
     levels,
 )  # fmt: skip
 from flyweight.export.calibrate import Range
+from flyweight.export.reading import SAME, Reading, settings
 from flyweight.runs.card import Card
 
 if TYPE_CHECKING:
     import onnx
-
-_SAME = ("Reshape", "Flatten", "Squeeze", "Identity", "Dropout")
-"""What leaves the numbers of a single position in their order."""
 
 
 def lowered(model: onnx.ModelProto, ranges: Mapping[str, Range], card: Card, name: str) -> Integers:
@@ -47,18 +45,11 @@ def lowered(model: onnx.ModelProto, ranges: Mapping[str, Range], card: Card, nam
 
 class _Lowering:
     def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, Range], card: Card, name: str) -> None:
-        from onnx import numpy_helper
-
-        self._graph, self._ranges, self._card, self._name = model.graph, ranges, card, name
-        self._constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-        self._shapes = {
-            info.name: [size.dim_value for size in info.type.tensor_type.shape.dim]
-            for info in (*model.graph.value_info, *model.graph.output, *model.graph.input)
-        }
+        self._reading, self._ranges, self._card, self._name = Reading(model), ranges, card, name
+        self._graph, self._constants = self._reading.graph, self._reading.constants
         self._maps: dict[str, Map] = {}
         self._steps: list[Step] = []
-        self._swallowed: set[str] = set()
-        self._last = self._logits()
+        self._last = self._reading.logits()
 
     def network(self) -> Integers:
         channels, height, width = self._card.input_shape
@@ -66,7 +57,7 @@ class _Lowering:
         scale, zero = levels(*self._ranges[entry.name])
         self._maps[entry.name] = Map(entry.name, channels, height, width, scale, zero)
         for node in self._graph.node:
-            if node.output[0] in self._swallowed:
+            if node.output[0] in self._reading.swallowed:
                 continue
             if node.op_type not in _KINDS:
                 self._refuse(node, f"the operator {node.op_type}")
@@ -85,20 +76,12 @@ class _Lowering:
         found = np.rint((np.arange(256) / 255 - mean) / std / entry.scale) + entry.zero
         return np.clip(found, -128, 127).astype(np.int8)
 
-    def _logits(self) -> str:
-        """The tensor that a layer with weights gives and that only changes its shape on its way out."""
-        makers = {name: node for node in self._graph.node for name in node.output}
-        name = self._graph.output[0].name
-        while name in makers and makers[name].op_type in _SAME:
-            name = makers[name].input[0]
-        return name
-
     def _refuse(self, node: onnx.NodeProto, what: str) -> NoReturn:
         raise FlyweightError(f"c cannot hold {self._name}: {what} ({node.name}) has no integer step here; use others")
 
     def _target(self, name: str, node: onnx.NodeProto) -> Map:
         """A new map of a tensor of the graph."""
-        shape = self._shapes.get(name, [])
+        shape = self._reading.shapes.get(name, [])
         if len(shape) not in (2, 4) or min(shape[1:]) < 1:
             self._refuse(node, f"{node.op_type} with {len(shape)} dimensions")
         channels, height, width = [*shape[1:], 1, 1][:3]
@@ -114,16 +97,8 @@ class _Lowering:
         self._maps[made.name] = made
         return made
 
-    def _behind(self, name: str, *kinds: str) -> onnx.NodeProto | None:
-        """The one node that reads a tensor, where it is of such a kind; its target then takes the tensor's place."""
-        readers = [node for node in self._graph.node if name in node.input]
-        if name == self._last or len(readers) != 1 or readers[0].op_type not in kinds:
-            return None
-        self._swallowed.add(readers[0].output[0])
-        return readers[0]
-
     def _convolution(self, node: onnx.NodeProto) -> None:
-        set_ = _settings(node)
+        set_ = settings(node)
         weight, source = self._constants.get(node.input[1]), self._maps.get(node.input[0])
         if weight is None or source is None or weight.ndim != 4:
             self._refuse(node, f"{node.op_type} whose weights are no constants of a plane")
@@ -139,7 +114,7 @@ class _Lowering:
         self._layer(node, source, weight, (strides[0], dilations[0], pads[0]), depthwise)
 
     def _linear(self, node: onnx.NodeProto) -> None:
-        set_ = _settings(node)
+        set_ = settings(node)
         weight, source = self._constants.get(node.input[1]), self._maps.get(node.input[0])
         plain = set_.get("alpha", 1.0) == set_.get("beta", 1.0) == 1 and not set_.get("transA", 0)
         if weight is None or source is None or not plain or source.height * source.width != 1:
@@ -156,8 +131,8 @@ class _Lowering:
         bias = np.zeros(outputs)
         if len(node.input) > 2 and node.input[2]:
             bias = np.broadcast_to(self._constants[node.input[2]].astype(np.float64).reshape(-1), (outputs,))
-        relu = self._behind(node.output[0], "Relu")
-        norm = self._behind(relu.output[0], "BatchNormalization") if relu is not None else None
+        relu = self._reading.behind(node.output[0], "Relu")
+        norm = self._reading.behind(relu.output[0], "BatchNormalization") if relu is not None else None
         target = self._target((norm or relu or node).output[0], node)
         if target.wide and (source.height * source.width, weight[..., 0].size) != (1, outputs):
             self._refuse(node, "a last layer that reads more than one position")
@@ -170,7 +145,7 @@ class _Lowering:
             self._refuse(node, "a layer whose sums do not fit into 32 bits")
         factor, offset = source.scale * scale / target.scale, None
         if norm is not None:
-            gain, offset = self._affine(norm)
+            gain, offset = self._reading.affine(norm)
             factor = factor * gain
         multiplier, shift = fixed_point(factor)
         after = None
@@ -185,19 +160,13 @@ class _Lowering:
         )  # fmt: skip
         self._steps.append(step)
 
-    def _affine(self, norm: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:
-        """What batch norm multiplies with and what it adds."""
-        weight, bias, mean, variance = (self._constants[name].astype(np.float64) for name in norm.input[1:5])
-        gain = weight / np.sqrt(variance + _settings(norm).get("epsilon", 1e-5))
-        return gain, bias - mean * gain
-
     def _addition(self, node: onnx.NodeProto) -> None:
         first, second = (self._maps.get(name) for name in node.input)
         if first is None or second is None:
             self._refuse(node, "Add of a constant")
         if (first.channels, first.height, first.width) != (second.channels, second.height, second.width):
             self._refuse(node, "Add of maps of two shapes")
-        relu = self._behind(node.output[0], "Relu")
+        relu = self._reading.behind(node.output[0], "Relu")
         target = self._target((relu or node).output[0], node)
         if target.wide:
             self._refuse(node, "Add that gives the logits")
@@ -210,7 +179,7 @@ class _Lowering:
         )
 
     def _average(self, node: onnx.NodeProto) -> None:
-        set_, source = _settings(node), self._maps[node.input[0]]
+        set_, source = settings(node), self._maps[node.input[0]]
         rows, columns = set_.get("kernel_shape", [source.height, source.width])
         strides = set_.get("strides", [1, 1])
         if any(set_.get("pads", [])) or set_.get("ceil_mode", 0) or strides[0] != strides[1]:
@@ -231,18 +200,12 @@ class _Lowering:
         self._maps[node.output[0]] = source
 
 
-def _settings(node: onnx.NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 _KINDS: dict[str, Callable[[_Lowering, onnx.NodeProto], None]] = {
     "Conv": _Lowering._convolution,
     "Gemm": _Lowering._linear,
     "Add": _Lowering._addition,
     "AveragePool": _Lowering._average,
     "GlobalAveragePool": _Lowering._average,
-    **dict.fromkeys(_SAME, _Lowering._same),
+    **dict.fromkeys(SAME, _Lowering._same),
 }
 """Operators that have a step. A ReLU, and a batch norm behind it, are parts of the one before."""

@@ -1,0 +1,64 @@
+"""`flyweight demo`: a trained network in a page of this machine's."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flyweight.cli import job
+from flyweight.cli.console import answer, say
+from flyweight.cli.options import command
+from flyweight.errors import FlyweightError
+
+app = command("demo", "demo dilated", "demo runs/mine --port 0    (any free port)")
+
+
+@app.default
+def demo(
+    network: str,
+    /,
+    *,
+    port: Annotated[int, Parameter(help="Of 127.0.0.1; 0 takes a free one.")] = 8000,
+    data: job.DataOption = None,
+) -> int:
+    """Show a trained network in a browser: serve its page on 127.0.0.1 until Ctrl-C.
+
+    It is the page that `flyweight export --format demo` writes, checked against PyTorch on all test images before.
+    The address is printed, and nothing is opened.
+
+    Args:
+        network: A network that ships with its weights, or a run folder.
+    """
+    if not 0 <= port <= 65535:
+        raise FlyweightError(f"--port {port}: it must be 0 to 65535")
+    from flyweight.export import demo as format
+    from flyweight.export.demo.serving import Serving
+    from flyweight.export.session import require
+    from flyweight.export.subject import Subject
+    from flyweight.machine.allocator import keep_freed_memory
+    from flyweight.runs.card import find_trained, load_trained
+
+    require()
+    keep_freed_memory()
+    source = find_trained(network)
+    # a port that is taken is told before the work
+    with Serving(b"", port) as server:
+        with redirect_stdout(sys.stderr):  # a network of the user's may print
+            trained = load_trained(source)
+            subject = Subject(trained, job.load_tested(trained, data))
+            say(f"checking the page against PyTorch on {len(subject.labels):,} images")
+            with tempfile.TemporaryDirectory() as folder:
+                (written,) = format.write(subject, Path(folder))
+                server.page = (Path(folder) / format.FILE).read_bytes()
+        say(written.line())
+        answer(server.address)
+        sys.stdout.flush()
+        say("Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
