@@ -22,6 +22,9 @@ from flyweight.networks.builtin import NETWORKS
 from flyweight.recipes.network import Network
 from flyweight.runs.card import CARD, WEIGHTS, ZOO, Card
 
+CLASSES = 1000
+"""What timm takes where nobody says how many."""
+
 
 class TimmNetwork(TableNetwork):
     """Rows of a table with what timm asks of a network; its weights have the same names.
@@ -40,7 +43,7 @@ class TimmNetwork(TableNetwork):
     def __init__(
         self,
         rows: Network,
-        num_classes: int = 1000,
+        num_classes: int = CLASSES,
         in_chans: int = 3,
         drop_rate: float | None = None,
         global_pool: str = for_timm.POOL,

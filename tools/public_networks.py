@@ -244,12 +244,13 @@ def examined(reference: str, shape: tuple[int, int, int]) -> Row:
 
 def listed(sources: Path) -> Iterator[tuple[str, str, tuple[int, int, int]]]:
     """From the list: the name to show, the reference, the shape of an image."""
-    shape, prefix = (3, 32, 32), ""
+    shape, prefix = (0, 0, 0), ""
     for line in LIST.read_text(encoding="utf-8").splitlines():
         text = line.strip()
         if text.startswith("[") and text.endswith("]"):
-            prefix, *size = text[1:-1].split()
-            shape = tuple(int(part) for part in size[0].split(",")) if size else (3, 32, 32)  # type: ignore[assignment]
+            prefix, size = text[1:-1].split()
+            channels, height, width = map(int, size.split(","))
+            shape = (channels, height, width)
         elif text and not text.startswith("#"):
             module = prefix.endswith(".")
             yield (

@@ -7,7 +7,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from flyweight.machine.device import processes
+from flyweight.machine.together import processes
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig, TrainConfig
 from flyweight.search.legal import Judge

@@ -401,7 +401,7 @@ def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
             urllib.request.urlopen(f"{address}config.json")
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines()[-1] == "Ctrl-C ends it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net"]

@@ -13,6 +13,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "search_trial.py"
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd):
     spec = importlib.util.spec_from_file_location("search_trial", TOOL)
     tool = importlib.util.module_from_spec(spec)

@@ -41,7 +41,8 @@ class Running:
 
         self._network, layout = network, network.layout
         self._store = wasmtime.Store(engine)
-        exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        # by name: what each is, a function or a memory, the engine's source says
+        exports: Any = wasmtime.Instance(self._store, module, []).exports(self._store)
         self._memory, self._run = exports["memory"], exports["run"]
         base = -(-exports["__heap_base"].value(self._store) // 16) * 16
         self._at = {name: base + place for name, place in layout.items()}
