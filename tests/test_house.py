@@ -22,6 +22,7 @@ ROOMS = (
     "networks",
     "analysis",
     "rules",
+    "testing",
     "runs",
     "inference",
     "training",

@@ -1,5 +1,7 @@
 """Each rule of the brief against a network that breaks it and nothing else; each cure carried out and measured."""
 
+from dataclasses import replace
+
 import faulty_networks as faulty
 import pytest
 import torch
@@ -10,12 +12,13 @@ from flyweight import analysis, rules
 from flyweight.analysis import analyzer
 from flyweight.analysis.proof.prove import Proof
 from flyweight.errors import FlyweightError
+from flyweight.rules.cures.lighten import parameter_edits
 
 SHAPE = (3, 32, 32)
 
 
-def judge(network, source="brief"):
-    return rules.check(analysis.analyze(network, SHAPE), rules.load_ruleset(source))
+def judge(network, source="brief", **how):
+    return rules.check(analysis.analyze(network, SHAPE), rules.load_ruleset(source), **{"cures": False, **how})
 
 
 def failed(report):
@@ -23,7 +26,9 @@ def failed(report):
 
 
 def only_failure(network):
-    report = judge(network)
+    # without the bonuses, for whose cures this is not the place
+    ruleset = replace(rules.load_ruleset("brief"), bonuses=())
+    report = rules.check(analysis.analyze(network, SHAPE), ruleset)
     assert not report.passed
     [verdict] = [verdict for verdict in report.verdicts if not verdict.passed]
     assert all(other.layer is None and other.cure is None for other in report.verdicts if other.passed)
@@ -57,7 +62,7 @@ def test_margins_are_told():
             "extra",
             "69,048, and 73,728 in extra that are neither registered, trained nor saved",
         ),
-        (faulty.SmallField, "R2", "c1.2.0", "43x43, must be more than 44: 2 too few"),
+        (faulty.SmallField, "R2", "c1.0.0", "43x43, must be more than 44: 2 too few"),
         (faulty.MaxPooling, "R1 no max", "pool3", "1 found, 0 allowed: pool3"),
         (faulty.StrideOnePooling, "R1 no max", "pool3", "1 found, 0 allowed: pool3"),
         (faulty.ShiftedMaximum, "R1 no max", "maximum", "1 found, 0 allowed: maximum"),
@@ -86,10 +91,10 @@ def test_planted_fault_fails_its_rule_alone_and_names_the_layer(network, rule, l
 
 
 def test_global_maximum_is_a_max_pooling_and_no_average():
-    found = failed(judge(faulty.MaximumHead()))
+    found = failed(judge(faulty.MaximumHead(), cures=True))
     assert set(found) == {"R1", "R5"}
     assert found["R5"].layer == "amax"
-    assert found["R5"].cure == "replace amax by nn.AdaptiveAvgPool2d(1)"
+    assert found["R5"].cure == "replace amax by the mean over the same dimensions: no more parameters"
 
 
 def test_maximum_in_two_steps_is_found_too():
@@ -117,7 +122,7 @@ def test_cure_for_parameters_narrow():
     network = faulty.TooManyParameters()
     cure = only_failure(network).cure
     # a channel of c4.1 costs 9*112 of its own, 2 of its norm and 9*144 of its reader: 2,306; two of them are enough
-    assert cure.startswith("narrow c4.1.0 from 60 to 58 channels: 199,244 parameters")
+    assert cure == "narrow c4.1.0 from 60 to 58 channels: 199,244 parameters, 4,612 fewer"
     network.c4 = nn.Sequential(faulty.conv(32, 112), faulty.conv(112, 58), faulty.conv(58, 144))
     assert parameters(network) == 199_244
     assert judge(network).passed
@@ -125,7 +130,11 @@ def test_cure_for_parameters_narrow():
 
 def test_cure_for_parameters_depthwise_separable():
     network = faulty.TooManyParameters()
-    assert only_failure(network).cure.endswith("or make c2.2.0 depthwise separable: 199,904 parameters")
+    # what is tried next, if narrowing were to break another rule
+    assert [edit.text for edit in parameter_edits(analysis.analyze(network, SHAPE), 200_000)][:2] == [
+        "narrow c4.1.0 from 60 to 58 channels",
+        "make c2.2.0 depthwise separable",
+    ]
     network.c2[2] = nn.Sequential(
         nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False), nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32)
     )
@@ -135,16 +144,18 @@ def test_cure_for_parameters_depthwise_separable():
 
 def test_cure_for_parameters_that_are_not_registered():
     network = faulty.PlainList()
-    assert only_failure(network).cure == "hold layers of extra in nn.ModuleList, tensors in nn.Parameter"
+    assert only_failure(network).cure == (
+        "hold layers of extra in nn.ModuleList, tensors in nn.Parameter: 142,776 parameters, 73,728 more"
+    )
     layers = network.__dict__.pop("extra")
     network.extra = nn.ModuleList(layers)
     assert parameters(network) == 69_048 + 73_728
     assert judge(network).passed
 
 
-def test_no_narrowing_where_the_width_is_tied():
+def test_widths_that_are_added_are_narrowed_together():
     class Tied(faulty.Sound):
-        """Every wide layer is added to another: narrowing one would not fit."""
+        """Every wide layer is added to another: narrowing one alone would not fit."""
 
         def __init__(self):
             super().__init__()
@@ -156,8 +167,10 @@ def test_no_narrowing_where_the_width_is_tied():
             x = x + self.c4[1](x)
             return x + self.c4[2](x)
 
-    # 31,288, 9*32*120 + 240, twice 9*120 + 120*120 + 240, 1,200
-    assert only_failure(Tied()).cure == "make c4.1.0, c4.2.0 depthwise separable: 98,728 parameters"
+    cure = "narrow c4.0.0 and c4.1.0 and c4.2.0 from 120 to 88 channels: 197,432 parameters, 129,536 fewer"
+    assert only_failure(Tied()).cure == cure
+    # 31,288, 9*32*88 + 176, twice 9*88*88 + 176, 880
+    assert 31_288 + 9 * 32 * 88 + 176 + 2 * (9 * 88 * 88 + 176) + 880 == 197_432
 
 
 def test_cure_for_parameters_when_one_layer_is_not_enough():
@@ -165,7 +178,7 @@ def test_cure_for_parameters_when_one_layer_is_not_enough():
     network.c4 = nn.Sequential(faulty.conv(32, 240), faulty.conv(240, 240), faulty.conv(240, 240))
     network.fc = nn.Linear(240, 10, bias=False)
     # a channel of c4.1 costs 9 * (240 + 240) + 2 = 4,322; 218 of its 240 would have to go: another network
-    cure = "make c4.1.0, c4.2.0, c4.0.0 depthwise separable: 162,616 parameters"
+    cure = "make c4.1.0, c4.2.0, c4.0.0 depthwise separable: 162,616 parameters, 978,432 fewer"
     assert only_failure(network).cure == cure
     network.c4 = nn.Sequential(faulty.separable(32, 240), faulty.separable(240, 240), faulty.separable(240, 240))
     assert parameters(network) == 162_616
@@ -175,27 +188,35 @@ def test_cure_for_parameters_when_one_layer_is_not_enough():
 def test_cure_for_the_field():
     network = faulty.SmallField()
     assert only_failure(network).cure == (
-        "give c1.2.0 dilation 2 (padding larger by 1): 43x43 becomes 45x45, no parameters"
+        "give c1.0.0 dilation 2 and padding 2: receptive field 43x43 becomes 45x45, no more parameters"
     )
-    network.c1[2] = faulty.conv(8, 16, stride=2, dilation=2)
+    network.c1[0] = faulty.conv(3, 8, dilation=2)
     report = judge(network)
     assert report.passed
     assert parameters(network) == parameters(faulty.SmallField())
 
 
 def test_taps_that_see_only_padding_are_no_dilation_and_no_field():
-    found = {verdict.name: verdict for verdict in judge(faulty.DeadDilation()).verdicts if not verdict.passed}
+    found = {
+        verdict.name: verdict for verdict in judge(faulty.DeadDilation(), cures=True).verdicts if not verdict.passed
+    }
     assert [name[:2] for name in found] == ["R1", "R2", "R4"]
     end, size, _ = found.values()
-    assert end.detail == (
-        "the last convolution of c1, c1.2.0, has stride 1 and dilation 32, with which all taps but one see only padding"
+    assert end.detail.startswith(
+        "the last convolution of c1, c1.2.0, has stride 1 and dilation 32, with which all taps but one see only"
+        " padding; the last convolution of c2, c2.2.0, has"
     )
-    assert end.cure.endswith("or dilation 2 and padding 2: receptive field 7x7; neither costs parameters")
+    # 3 + 3 * 4
+    assert end.cure == (
+        "give c1.2.0, c2.2.0, c3.2.0 dilation 2 and padding 2: receptive field 3x3 becomes 15x15, no more parameters"
+    )
     assert size.detail == (
         "3x3 (195x195 with kernels of which one tap alone sees more than padding), must be more than 44: 42 too few"
     )
     # 3 + 2 * 21 = 45
-    assert size.cure == "give c1.2.0 dilation 21 and padding 21: 3x3 becomes 45x45, no parameters"
+    assert size.cure == (
+        "give c1.2.0 dilation 21 and padding 21: receptive field 3x3 becomes 45x45, no more parameters"
+    )
 
 
 def test_cure_for_taps_that_see_only_padding():
@@ -217,7 +238,10 @@ def test_a_field_that_is_large_without_dead_taps_passes():
 
 def test_cure_for_max_pooling():
     network = faulty.MaxPooling()
-    assert only_failure(network).cure == "delete pool3 and give c3.2.0 before it stride 2"
+    assert only_failure(network).cure == (
+        "delete pool3 and give c3.2.0 before it stride 2: receptive field 103x103 becomes 99x99, 3,992,192 MACs in"
+        " place of 4,434,560, no more parameters"
+    )
     network.pool3 = nn.Identity()
     network.c3[2] = faulty.conv(32, 32, stride=2, dilation=2)
     assert judge(network).passed
@@ -226,28 +250,41 @@ def test_cure_for_max_pooling():
 def test_cure_for_max_pooling_takes_the_same_steps():
     network = faulty.MaxPooling()
     network.pool3 = nn.MaxPool2d(3)
-    assert only_failure(network).cure == "delete pool3 and give c3.2.0 before it stride 3"
+    assert only_failure(network).cure.startswith(
+        "delete pool3 and give c3.2.0 before it stride 3: receptive field 131x"
+    )
 
 
 def test_cure_for_max_pooling_without_steps():
     network = faulty.StrideOnePooling()
-    assert only_failure(network).cure == "delete pool3: it drops no pixels, so nothing has to stand in for it"
+    assert only_failure(network).cure == (
+        "delete pool3: it drops no pixels, so nothing has to stand in for it; receptive field 83x83 becomes 75x75, no"
+        " more parameters"
+    )
     network.pool3 = nn.Identity()
     assert judge(network).passed
 
 
 def test_cure_for_the_bonus_where_an_average_shrinks_the_map():
     network = faulty.AveragePooling()
-    report = judge(network)
+    report = judge(network, cures=True)
     assert report.passed
     assert report.verdicts[3].detail.startswith("46x46")
     [bonus] = report.bonuses
-    assert bonus.cure == (
-        "delete pool2 and give c2.2.0 before it a larger dilation without padding, which shrinks the map as well"
+    # without the pooling alone the field would be 37: each layer after it is dilated by its step
+    assert bonus.cure.startswith(
+        "delete pool2; give c3.0.0, c3.1.0, c4.0.0, c4.1.0, c4.2.0 dilation 2 and padding 2; give c3.2.0 dilation 4 and"
+        " padding 4: receptive field 46x46 becomes 45x45"
     )
     network.pool2 = nn.Identity()
-    network.c2[2][0].dilation, network.c2[2][0].padding = (8, 8), (0, 0)  # 32 - 16 = 16, as with the pooling
-    assert judge(network).bonuses[0].passed
+    for layer, step in ((network.c3[0][0], 2), (network.c3[1][0], 2), (network.c3[2][0], 4)):
+        layer.dilation = layer.padding = (step, step)
+    for block in network.c4:
+        block[0].dilation = block[0].padding = (2, 2)
+    report = judge(network)
+    assert report.passed
+    assert report.bonuses[0].passed
+    assert report.verdicts[3].detail.startswith("45x45")
 
 
 def test_cure_for_a_short_block():
@@ -260,15 +297,17 @@ def test_cure_for_a_short_block():
 
 def test_cure_for_a_long_block():
     network = faulty.LongBlock()
-    assert only_failure(network).cure == "take c2.0.0 away, which keeps the width: 2,304 weights fewer"
+    assert only_failure(network).cure.startswith(
+        "take c2.0.0 away, which keeps the width: 2,304 weights fewer; 69,080 parameters"
+    )
     network.c2 = network.c2[1:]
     assert judge(network).passed
 
 
 def test_cure_for_a_block_that_is_two_too_long():
     network = faulty.LongestBlock()
-    cure = "take c2.1.0 and c2.2.0 away, which keep the width: 4,608 weights fewer"
-    assert only_failure(network).cure == cure
+    cure = "take c2.1.0 and c2.2.0 away, which keep the width: 4,608 weights fewer; 67,208 parameters"
+    assert only_failure(network).cure.startswith(cure)
     network.c2 = nn.Sequential(network.c2[0], network.c2[3], network.c2[4])
     assert judge(network).passed
 
@@ -277,12 +316,13 @@ def test_cure_for_a_block_that_ends_plain():
     network = faulty.BlockEndsPlain()
     cure = only_failure(network).cure
     assert cure == (
-        "give c2.2.0 stride 2: its map becomes 8x8; or dilation 2: receptive field 51x51; neither costs parameters"
+        "give c2.2.0 stride 2: receptive field 47x47 becomes 75x75, 6,204,032 MACs in place of 17,957,504, no more"
+        " parameters"
     )
-    network.c2[2] = faulty.conv(16, 32, dilation=2)
+    network.c2[2] = faulty.conv(16, 32, stride=2)
     report = judge(network)
     assert report.passed
-    assert report.verdicts[3].detail.startswith("51x51")
+    assert report.verdicts[3].detail.startswith("75x75")
 
 
 def test_cure_for_no_separable_layer():
@@ -297,7 +337,7 @@ def test_cure_for_no_separable_layer():
 def test_cure_for_no_dilation():
     network = faulty.NoDilation()
     assert only_failure(network).cure == (
-        "give c4.0.0 dilation 2 (padding larger by 1): no parameters, receptive field 107x107"
+        "give c4.0.0 dilation 2 and padding 2: receptive field 91x91 becomes 107x107, no more parameters"
     )
     network.c4[0] = faulty.conv(32, 32, dilation=2)
     assert judge(network).verdicts[3].detail.startswith("107x107")
@@ -307,14 +347,15 @@ def test_cure_for_no_dilation():
 def test_cure_for_a_flattened_head():
     network = faulty.FlattenedHead()
     cure = "put nn.AdaptiveAvgPool2d(1) before fc: it then needs 640 weights in place of 40,960"
-    assert only_failure(network).cure == cure
-    assert parameters(network) - parameters(faulty.Sound()) == 40_960 - 640
+    assert only_failure(network).cure == f"{cure}; 69,048 parameters, 40,320 fewer"
+    assert parameters(network) - parameters(faulty.Sound()) == 40_960 - 640 == 40_320
 
 
 def test_cure_for_a_map_that_a_kernel_swallows():
     network = faulty.SwallowedMap()
     # 8 + 2 * 3 - 7 places are left
-    assert only_failure(network).cure == "give last padding 3x3: a map of 7x7 is left to average"
+    cure = only_failure(network).cure
+    assert cure.startswith("give last padding 3: a map of 7x7 is left to average; 6,404,736 MACs")
     network.last.padding = (3, 3)
     assert judge(network).passed
 
@@ -324,13 +365,15 @@ def test_cure_for_a_map_that_strides_use_up():
     network.c4 = nn.Sequential(faulty.conv(32, 32), faulty.conv(32, 32), faulty.conv(32, 64, stride=8))
     verdict = only_failure(network)
     assert verdict.detail == "c4.2.0 leaves one place of a map of 32x8x8: pool has nothing to average"
-    assert verdict.cure == "give c4.2.0 stride 1: a map of 8x8 is left to average"
+    assert verdict.cure.startswith("give c4.2.0 stride 1: a map of 8x8 is left to average; ")
     network.c4[2][0].stride = (1, 1)
     assert judge(network).passed
 
 
 def test_cure_for_a_cropped_head():
-    assert only_failure(faulty.CroppedHead()).cure == "leave slice out: the whole map is to be averaged"
+    # both slices, of the height and of the width
+    cure = only_failure(faulty.CroppedHead()).cure
+    assert cure == "leave slice out: the whole map is to be averaged; no more parameters"
 
 
 # --- unknown is not a pass

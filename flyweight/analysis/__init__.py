@@ -5,13 +5,13 @@ width, for each operator which positions it reads. Walk backwards from the last 
 with NaN in the real network: the proof. All else are queries on that graph.
 
 Each sentence is a room: ``trace``, ``positions`` (the table of operators stands there), ``proof`` and ``findings``; a
-room imports only from rooms before it. :mod:`facts` are the records that come out, :mod:`analyzer` puts them together.
+room imports only from rooms before it. :mod:`facts` and :mod:`convolution` are the records
+that come out, :mod:`analyzer` puts them together.
 """
 
 from flyweight.analysis.analyzer import analyze, centres
+from flyweight.analysis.convolution import Convolution, ConvolutionLayer
 from flyweight.analysis.facts import (
-    Convolution,
-    ConvolutionLayer,
     DeadTaps,
     Facts,
     Head,
@@ -23,6 +23,7 @@ from flyweight.analysis.facts import (
     Unreached,
     Unregistered,
 )
+from flyweight.analysis.findings.memory import Peak, activation_peak
 
 __all__ = [
     "Convolution",
@@ -32,11 +33,13 @@ __all__ = [
     "Head",
     "HeadFault",
     "Layer",
+    "Peak",
     "Pooling",
     "ReceptiveField",
     "UnknownOperator",
     "Unreached",
     "Unregistered",
+    "activation_peak",
     "analyze",
     "centres",
 ]

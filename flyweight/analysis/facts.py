@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
 from typing import Literal
 
+from flyweight.analysis.convolution import Convolution, ConvolutionLayer
 from flyweight.analysis.positions.graph import Graph
 from flyweight.analysis.trace.trace import Node, Value
 
@@ -68,85 +68,6 @@ class Layer:
     macs: int | None
     receptive_field: tuple[int, int] | None
     field_note: str = ""
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """One executed convolution. Sizes are (height, width), or one number for each spatial dimension it has.
-
-    Attributes:
-        name: of its layer.
-        path: of the module it ran in.
-        node: the operator.
-        dilation: in pixels of its map, also where the dilation was moved into the batch.
-        live: taps on each axis that somewhere see more than padding; less than the kernel where others never do.
-        parameters: weights and biases, whoever owns them.
-    """
-
-    name: str
-    path: str
-    node: Node = field(repr=False, compare=False)
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    live: tuple[int, ...]
-    groups: int
-    inputs: int
-    outputs: int
-    input_size: tuple[int, ...]
-    output_size: tuple[int, ...]
-    bias: bool
-    transposed: bool
-    parameters: int
-    macs: int
-
-    @property
-    def depthwise(self) -> bool:
-        """One filter, or several, for each single channel."""
-        return self.groups == self.inputs > 1
-
-    @property
-    def pointwise(self) -> bool:
-        """1x1 over all channels."""
-        return self.groups == 1 and all(side == 1 for side in self.kernel)
-
-    @property
-    def dilated(self) -> bool:
-        """Taps further apart than one pixel on some axis on which more than one sees the map."""
-        return any(step > 1 and taps > 1 for step, taps in zip(self.dilation, self.live, strict=True))
-
-    @property
-    def strided(self) -> bool:
-        """Steps of more than one pixel on some axis."""
-        return not self.transposed and any(step > 1 for step in self.stride)
-
-
-@dataclass(frozen=True)
-class ConvolutionLayer:
-    """What a person counts as one convolution: a single one, or a depthwise one with the 1x1 that ends it."""
-
-    parts: tuple[Convolution, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of its first part."""
-        return self.parts[0].name
-
-    @property
-    def separable(self) -> bool:
-        """A depthwise separable layer, of whose depthwise part more than one tap sees the map."""
-        return len(self.parts) == 2 and prod(self.parts[0].live) > 1
-
-    @property
-    def strided(self) -> bool:
-        """Some part is."""
-        return any(part.strided for part in self.parts)
-
-    @property
-    def dilated(self) -> bool:
-        """Some part is."""
-        return any(part.dilated for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -250,11 +171,19 @@ class UnknownOperator:
     Attributes:
         opaque: nothing at all is known of it: it could hide a convolution or a maximum. Otherwise only the positions
             that it reads are not known.
+        words: what a person calls it where that is not the operator's own name: the class of its layer, ``nn.LSTM``.
     """
 
     layer: str
     operator: str
     opaque: bool
+
+    words: str = field(default="", repr=False)
+
+    @property
+    def told(self) -> str:
+        """What it is, in words that a person knows."""
+        return self.words or self.operator
 
 
 @dataclass(frozen=True)
@@ -272,6 +201,8 @@ class Facts:
         submodules: every module path, parents first.
         convolutions: in the order of execution.
         convolution_layers: the same, depthwise separable pairs joined.
+        random: how it is known that another run may be another network; empty where it is one. What is then told of its
+            layers holds for one run only.
         graph: what all of it was read from; the cures of the rules ask it "what if".
     """
 
@@ -292,3 +223,4 @@ class Facts:
     unknown: tuple[UnknownOperator, ...]
     submodules: tuple[str, ...]
     graph: Graph = field(repr=False, compare=False)
+    random: str = ""

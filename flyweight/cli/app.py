@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError
 from flyweight import __version__
 from flyweight.errors import EXIT_CODES, FlyweightError
 
-COMMANDS = ("data", "check", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
+COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
 """A command is the `app` of the module of its name in this folder, and its help is the docstring of the function of its
 name; the module is imported when the command is called."""
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import PLAIN, JsonOption, Marking, command, image_shape
+from flyweight.cli.options import PLAIN, JsonOption, Marking, command, input_shape
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
+    from flyweight.cli.marking import Where
     from flyweight.images.spec import Spec
     from flyweight.marking.marks import Claim
     from flyweight.marking.task import Task
@@ -35,12 +36,16 @@ def check(
         str | None,
         Parameter(
             name="--input",
-            help="Channels, height and width of an image; by default those of the recipe's data, else of the rule set.",
+            help="Channels, height and width of an image, or channels and length of a signal;"
+            " by default those of the recipe's data, else of the rule set.",
         ),
     ] = None,
     classes: Annotated[int | None, Parameter(help="How many; by default as many as the data or rule set has.")] = None,
     rules: Annotated[
         str | None, Parameter(help="A built-in rule set or a YAML file of yours; by default the recipe's, else brief.")
+    ] = None,
+    blocks: Annotated[
+        str | None, Parameter(help="The blocks of the rules by what the network calls them: layer1,layer2,... or auto.")
     ] = None,
     as_json: JsonOption = False,
     marking: Marking = PLAIN,
@@ -59,23 +64,23 @@ def check(
 
     if classes is not None and classes < 1:
         raise FlyweightError(f"--classes {classes}: there must be at least 1")
-    asked = None if shape is None else image_shape(shape, "--input")
+    asked = None if shape is None else input_shape(shape, "--input")
     claims = [parse_claim(text) for text in marking.claim]
     where = marks.where(marking, len(networks), as_json)
     tasks, broken = [], {}
     for network in dict.fromkeys(networks):
         try:
-            tasks.append(_task(network, asked, classes, rules))
+            tasks.append(_task(network, asked, classes, rules, blocks))
         except FlyweightError as error:
             if len(networks) == 1:
                 raise
             broken[network] = str(error)
-    if len(networks) == 1 and not (where.apart or where.csv or where.html):
-        return _one(tasks[0], claims, as_json)
+    if len(networks) == 1 and not (where.apart or where.files):
+        return _one(tasks[0], claims, where)
     return marks.run(tasks, broken, claims, where)
 
 
-def _one(task: Task, claims: list[Claim], as_json: bool) -> int:
+def _one(task: Task, claims: list[Claim], where: Where) -> int:
     """A single network, in this process."""
     from flyweight.cli import marking
     from flyweight.marking import marks
@@ -86,31 +91,40 @@ def _one(task: Task, claims: list[Claim], as_json: bool) -> int:
     except FlyweightError as error:
         raise type(error)(task.told(str(error))) from error
     mark = marks.Mark.of(task, found, 0.0)
-    if as_json:
+    if where.as_json:
         answer_json(marking.as_json(mark, claims))
+    elif where.markdown:
+        answer(marking.as_markdown([mark]))
     else:
         answer("\n".join([mark.text, *(marks.claim_line(mark, claim) for claim in claims)]))
     return 0 if mark.outcome == "pass" else 1
 
 
-def _task(network: str, asked: tuple[int, int, int] | None, classes: int | None, rules: str | None) -> Task:
+def _task(
+    network: str, asked: tuple[int, ...] | None, classes: int | None, rules: str | None, blocks: str | None
+) -> Task:
     """What is to be judged, with paths that hold from anywhere."""
     from flyweight import rules as rule_sets
     from flyweight.cli import job
-    from flyweight.marking.task import Task
+    from flyweight.marking.task import Task, blocks_of
     from flyweight.recipes.sections import ModelConfig
 
     recipe = _recipe(network)
     source = rules or ("brief" if recipe is None else recipe.rules)
     if source is None:
         raise FlyweightError(f"{network} asks for no rules: name some with --rules, such as --rules brief")
-    spec = _spec(asked, classes, recipe, rule_sets.load_ruleset(source), source)
+    ruleset = rule_sets.load_ruleset(source)
+    named = () if blocks is None else tuple(name.strip() for name in blocks.split(",") if name.strip())
+    if named:
+        ruleset.with_blocks(blocks_of(named))
+    spec, sizes = _spec(asked, classes, recipe, ruleset, source)
+    more = {"blocks": named, "signal": int(len(sizes) == 2)}
     if source not in rule_sets.known_rulesets():
         source = str(Path(source).resolve())
     if recipe is not None:
-        return Task.of(network, recipe.model, source, spec, ())
+        return Task.of(network, recipe.model, source, spec, (), **more)
     model = ModelConfig(network=job.own_network(Path(), network))
-    return Task.of(network, model, source, spec, _names(model.network, network))
+    return Task.of(network, model, source, spec, _names(model.network, network), **more)
 
 
 def _names(absolute: str, said: str) -> tuple[tuple[str, str], ...]:
@@ -133,9 +147,13 @@ def _recipe(network: str) -> Recipe | None:
 
 
 def _spec(
-    shape: tuple[int, int, int] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
-) -> Spec:
-    """For which images and how many classes: as the options say, else the recipe's data, else the rule set."""
+    shape: tuple[int, ...] | None, classes: int | None, recipe: Recipe | None, ruleset: RuleSet, source: str
+) -> tuple[Spec, tuple[int, ...]]:
+    """For which images and how many classes: as the options say, else the recipe's data, else the rule set.
+
+    Returns:
+        what the network is built for, and the sizes of its input: of a signal, (channels, length).
+    """
     from flyweight.cli import job
     from flyweight.data.registry import choose
     from flyweight.images.spec import Spec
@@ -151,8 +169,9 @@ def _spec(
             raise FlyweightError(
                 f"the rules {source} do not say for which images: say it with --input, such as 1,28,28"
             )
-        shape = image_shape(ruleset.input, f"{source}: input")
+        shape = input_shape(ruleset.input, f"{source}: input")
     classes = classes or ruleset.classes
     if classes is None:
         raise FlyweightError(f"the rules {source} do not say for how many classes: say it with --classes, such as 10")
-    return Spec.unnamed(classes, shape)
+    # a signal is an image of one line for whom builds the network
+    return Spec.unnamed(classes, shape if len(shape) == 3 else (shape[0], 1, shape[1])), shape

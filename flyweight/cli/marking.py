@@ -15,7 +15,7 @@ from flyweight.files import write_text
 from flyweight.marking import isolated, marks, page
 from flyweight.marking.marks import Claim, Mark
 from flyweight.marking.task import Task, answered
-from flyweight.rules import RuleSet, load_ruleset
+from flyweight.rules import RuleSet, load_ruleset, reports
 from flyweight.text import one_line, printable
 
 MARK = b"flyweight check</title>"
@@ -29,6 +29,8 @@ class Where:
     Attributes:
         csv: a table for spreadsheets; none: there is none.
         html: a page; none: there is none.
+        junit: verdicts as XML for continuous integration; none: there are none.
+        markdown: Markdown instead of text.
         as_json: one JSON object instead of text, or a list of them.
         apart: each network in a process of its own.
         seconds: that each may take there.
@@ -37,10 +39,17 @@ class Where:
 
     csv: Path | None
     html: Path | None
+    junit: Path | None
+    markdown: bool
     as_json: bool
     apart: bool
     seconds: int
     memory: float
+
+    @property
+    def files(self) -> bool:
+        """Whether any are written."""
+        return any(path is not None for path in (self.csv, self.html, self.junit))
 
     def check(self) -> None:
         """Refuse, before anything is judged, what could not be written or would replace a user's file.
@@ -54,6 +63,10 @@ class Where:
             _writable(self.csv, "--csv", (".csv",), ",".join(marks.HEAD).encode())
         if self.html is not None:
             _writable(self.html, "--html", (".html", ".htm"), MARK)
+        if self.junit is not None:
+            _writable(self.junit, "--junit", (".xml",), reports.JUNIT.encode())
+        if self.markdown and self.as_json:
+            raise FlyweightError("--markdown and --json are two forms of one answer: leave one out")
 
 
 def where(options: Marking, networks: int, as_json: bool) -> Where:
@@ -65,7 +78,9 @@ def where(options: Marking, networks: int, as_json: bool) -> Where:
     apart = (os.name == "posix" and networks > 1) if options.isolated is None else options.isolated
     if apart and os.name != "posix":
         raise FlyweightError("--isolated needs Linux or macOS: leave it out, or check there")
-    found = Where(options.csv, options.html, as_json, apart, options.seconds, options.memory)
+    found = Where(
+        options.csv, options.html, options.junit, options.markdown, as_json, apart, options.seconds, options.memory
+    )
     found.check()
     return found
 
@@ -147,7 +162,12 @@ def _tell(rows: Sequence[Mark], tasks: Sequence[Task], claims: Sequence[Claim], 
     if to.html is not None:
         page.write(rows, " and ".join(titles) or "no rules", rules, claims, to.html, _about(tasks, to))
         say(f"page {to.html}")
-    if to.as_json:
+    if to.junit is not None:
+        write_text(to.junit, reports.as_junit([(mark.name, mark.facts, mark.error) for mark in rows]))
+        say(f"verdicts {to.junit}")
+    if to.markdown:
+        answer(as_markdown(rows))
+    elif to.as_json:
         told = [as_json(mark, claims) for mark in rows]
         answer_json(told[0] if len(told) == 1 else told)
     elif len(rows) == 1 and rows[0].facts is not None:
@@ -164,6 +184,11 @@ def _judged(ruleset: RuleSet, rows: Sequence[Mark]) -> list[str]:
     """The rules that were judged, in the order of the rule set; those about a training were not."""
     pending = {name for mark in rows if mark.facts is not None for name in mark.facts["pending"]}
     return [rule.name for rule in ruleset.rules if rule.name not in pending]
+
+
+def as_markdown(rows: Sequence[Mark]) -> str:
+    """Networks for a page beside a change."""
+    return "\n\n".join(reports.as_markdown(mark.name, mark.facts, mark.error) for mark in rows)
 
 
 def as_json(mark: Mark, claims: Sequence[Claim]) -> dict[str, object]:

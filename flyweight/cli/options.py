@@ -18,6 +18,18 @@ def command(name: str, *examples: str) -> App:
     return App(name=name, help_epilogue="\n".join(["Examples:", *(f"  flyweight {line}" for line in examples)]))
 
 
+def input_shape(text: str, where: str) -> tuple[int, ...]:
+    """Sizes of an image, as :func:`image_shape` says, or (channels, length) of a signal, from text such as ``3,64``.
+
+    Raises:
+        FlyweightError: it is something else.
+    """
+    parts = text.split(",")
+    if len(parts) == 2 and all(part.strip().isdecimal() and int(part) for part in parts):
+        return int(parts[0]), int(parts[1])
+    return image_shape(text, where)
+
+
 def image_shape(text: str, where: str) -> tuple[int, int, int]:
     """(channels, height, width) of an image, from text such as ``1,28,28``.
 
@@ -48,6 +60,8 @@ class Marking:
     ] = ()
     csv: Annotated[Path | None, Parameter(help="Also write a table with a row a network, such as marks.csv.")] = None
     html: Annotated[Path | None, Parameter(help="Also write a page with the same, such as marks.html.")] = None
+    junit: Annotated[Path | None, Parameter(help="Also write the verdicts as JUnit XML, such as rules.xml.")] = None
+    markdown: Annotated[bool, Parameter(negative="", help="Print Markdown instead of text.")] = False
     isolated: Annotated[
         bool | None,
         Parameter(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,18 +28,22 @@ class Task(Section):
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     classes: int = Field(ge=1)
+    blocks: tuple[str, ...] = Field((), description="that stand for the rule set's, or auto; none: the rule set's")
+    signal: int = Field(0, ge=0, le=1, description="1: its input is (channels, width), without a height")
     folder: str = Field(description="that modules which are not installed lie in")
     said: tuple[tuple[str, str], ...] = Field(
         (), description="absolute paths and how whoever asks called them: so they are told"
     )
 
     @classmethod
-    def of(cls, name: str, model: ModelConfig, rules: str, spec: Spec, said: tuple[tuple[str, str], ...]) -> Task:
+    def of(
+        cls, name: str, model: ModelConfig, rules: str, spec: Spec, said: tuple[tuple[str, str], ...], **more: Any
+    ) -> Task:
         """A task for images and classes such as these."""
         channels, height, width = spec.shape
         return cls(
             name=name, model=model, rules=rules, channels=channels, height=height, width=width,
-            classes=len(spec.classes), folder=str(Path.cwd()), said=said,
+            classes=len(spec.classes), folder=str(Path.cwd()), said=said, **more,
         )  # fmt: skip
 
     def told(self, text: str) -> str:
@@ -47,6 +51,11 @@ class Task(Section):
         for path, name in self.said:
             text = text.replace(path, name)
         return text
+
+
+def blocks_of(names: tuple[str, ...]) -> tuple[str, ...] | Literal["auto"]:
+    """Names of blocks as somebody wrote them, or ``auto``."""
+    return "auto" if names == ("auto",) else names
 
 
 def judge(task: Task, tell: Callable[[str], None] = unheard) -> tuple[Facts, Judgement]:
@@ -59,9 +68,12 @@ def judge(task: Task, tell: Callable[[str], None] = unheard) -> tuple[Facts, Jud
     from flyweight.networks.build import build
 
     ruleset = rules.load_ruleset(task.rules)
+    if task.blocks:
+        ruleset = ruleset.with_blocks(blocks_of(task.blocks))
     spec = Spec.unnamed(task.classes, (task.channels, task.height, task.width))
     with redirect_stdout(sys.stderr):
-        facts = analysis.analyze(build(task.model, spec, tell), spec.shape)
+        shape = (task.channels, task.width) if task.signal else spec.shape
+        facts = analysis.analyze(build(task.model, spec, tell), shape)
         return facts, rules.check(facts, ruleset)
 
 

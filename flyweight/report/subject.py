@@ -12,7 +12,7 @@ from flyweight.data.scan import Scan, scan
 from flyweight.evaluation.scores import Evaluation
 from flyweight.recipes.sections import Recipe
 from flyweight.report import augmentations
-from flyweight.runs.card import Trained
+from flyweight.runs.card import WEIGHTS, Trained
 from flyweight.runs.folder import Run
 
 
@@ -51,8 +51,14 @@ class Subject:
         """Of the network and its training; None where there are no rules."""
         if self.ruleset is None:
             return None
-        score = rules.Score(self.scores.accuracy, self.dataset.name)
-        return rules.check(self.facts, self.ruleset, self.recipe.augment, score)
+        weights = self.run.folder / WEIGHTS
+        score = rules.Score(
+            self.scores.accuracy,
+            self.dataset.name,
+            least=self.scores.interval[0],
+            file_bytes=weights.stat().st_size if weights.is_file() else None,
+        )
+        return rules.check(self.facts, self.ruleset, self.recipe.augment, score, self.recipe.train)
 
     @cached_property
     def transforms(self) -> list[augmentations.Augmentation]:

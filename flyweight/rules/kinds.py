@@ -1,52 +1,32 @@
-"""Rules about a network, judged by its facts: each verdict with its margin, the layer at fault and the cheapest cure.
+"""Rules about what a network is made of, judged by its facts: each verdict with its margin and the layer at fault.
 
 What could not be analysed fails: an unknown is never taken for a zero or a pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from flyweight.analysis import ConvolutionLayer, Facts
-from flyweight.rules import cures
-from flyweight.rules.edits import dilation_edits, field_edit, reviving_edit, separable_edits
-from flyweight.rules.rule import Rule, Verdict
-from flyweight.schema import suggestion
+from flyweight.analysis.trace.trace import Node
+from flyweight.rules.cures.edit import Edit, together
+from flyweight.rules.cures.head import head_edits
+from flyweight.rules.cures.layers import (
+    first_and_last,
+    larger_field,
+    last_on_map,
+    more_dilated,
+    more_separable,
+    several,
+    smaller_field,
+)
+from flyweight.rules.cures.poolings import average_instead, stride_before
+from flyweight.rules.cures.reshape import without_steps
+from flyweight.rules.rule import Blocks, Rule, Verdict
 from flyweight.text import some
-
-
-class BlockRule(Rule):
-    """A rule about blocks: its own, or those of the rule set."""
-
-    blocks: tuple[str, ...] | None = None
-
-
-class ConvolutionsPerBlock(BlockRule):
-    """Each block has exactly `count` convolutions; a depthwise separable pair counts as one."""
-
-    kind: Literal["convolutions_per_block"]
-    count: int = Field(ge=1)
-
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """See :class:`Rule`."""
-        unknown = self.opaque(facts)
-        if unknown:
-            return unknown
-        counts = []
-        for block in self.blocks or blocks:
-            if block not in facts.submodules:
-                return _missing_block(self, facts, block)
-            layers = _layers_in(facts, block)
-            if len(layers) != self.count:
-                names = ", ".join(layer.name for layer in layers) or "none"
-                detail = f"{block} has {len(layers)}, must have {self.count}: {names}"
-                return self.fails(detail, block, cures.fewer_or_more(facts, block, layers, self.count))
-            counts.append(f"{block} {len(layers)}")
-        return self.passes(", ".join(counts))
 
 
 class NoMaxPooling(Rule):
@@ -54,72 +34,124 @@ class NoMaxPooling(Rule):
 
     kind: Literal["no_max_pooling"]
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
         found = [pooling for pooling in facts.poolings if pooling.kind == "max" and pooling.known]
         if found:
             detail = f"{len(found)} found, 0 allowed: {', '.join(pooling.name for pooling in found)}"
-            return self.fails(detail, found[0].name, cures.no_maximum(facts, found[0]))
+            return self.fails(detail, found[0].name, len(found))
         unsure = [pooling for pooling in facts.poolings if pooling.kind == "max"]
         unknown = self.opaque(facts)
         if unsure and not unknown:
             detail = f"unknown: whether {unsure[0].name} takes a maximum over space"
-            return self.fails(detail, unsure[0].name, cures.no_maximum(facts, unsure[0]))
+            return self.fails(detail, unsure[0].name)
         return unknown or self.passes("none found")
 
-
-class BlocksEndStridedOrDilated(BlockRule):
-    """The last convolution of each block has a stride of 2 or more, or is dilated."""
-
-    kind: Literal["blocks_end_strided_or_dilated"]
-
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
-        ends = []
-        for block in self.blocks or blocks:
-            if block not in facts.submodules:
-                return _missing_block(self, facts, block)
-            layers = _layers_in(facts, block)
-            if not layers:
-                return self.fails(f"{block} has no convolution", block)
-            last = layers[-1]
-            if not (last.strided or last.dilated):
-                detail = f"the last convolution of {block}, {last.name}, has stride 1 and dilation 1"
-                steps = max((max(part.dilation) for part in last.parts if prod(part.kernel) > 1), default=1)
-                if steps > 1:
-                    detail = f"{detail[:-1]}{steps}, with which all taps but one see only padding"
-                return self.fails(detail, last.name, cures.shrink_or_dilate(facts, last))
-            ends.append(f"{block} {'stride' if last.strided else 'dilated'}")
-        return self.passes(", ".join(ends))
+        found = [pooling for pooling in facts.poolings if pooling.kind == "max" and pooling.known]
+        ways = []
+        for pooling in found:
+            step = None if pooling.whole else stride_before(facts, pooling)
+            ways.append([step, average_instead(facts, pooling)] if step else [average_instead(facts, pooling)])
+        yield from first_and_last(ways)
 
 
-class ReceptiveFieldAbove(Rule):
+class _Field(Rule):
+    """A rule about the receptive field before global pooling, which must be proved."""
+
+    @property
+    def blames_cure(self) -> bool:
+        """See :class:`Rule`."""
+        return True
+
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
+        """See :class:`Rule`."""
+        field = facts.receptive_field
+        if field.height is None or field.width is None:
+            where = facts.unknown[0].layer if facts.unknown else field.before or None
+            return self.fails(f"unknown: {field.detail}", where, 1e6)
+        sizes = _sides(facts, field.live or (field.height, field.width))
+        size = "x".join(map(str, sizes))
+        if field.live:
+            whole = "x".join(map(str, _sides(facts, (field.height, field.width))))
+            size += f" ({whole} with kernels of which one tap alone sees more than padding)"
+        if field.status != "proved":
+            return self.fails(f"{size}, but {field.status}: {field.detail}", field.before or None, 1e6)
+        return self.judged(facts, sizes, size)
+
+    def judged(self, facts: Facts, sizes: tuple[int, ...], size: str) -> Verdict:
+        """The verdict on a field of known size, `size` being that in words."""
+        raise NotImplementedError
+
+
+class ReceptiveFieldAbove(_Field):
     """The receptive field before global pooling is larger than `minimum` on both axes, and proved."""
 
     kind: Literal["receptive_field_above"]
     minimum: int = Field(ge=0)
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    def judged(self, facts: Facts, sizes: tuple[int, ...], size: str) -> Verdict:
+        """See :class:`_Field`."""
+        return _above(self, facts, sizes, size, self.minimum)
+
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
+        """See :class:`Rule`."""
+        return larger_field(facts, self.minimum)
+
+
+class ReceptiveFieldAtMost(_Field):
+    """The receptive field before global pooling is no larger than `maximum` on any axis, and proved."""
+
+    kind: Literal["receptive_field_at_most"]
+    maximum: int = Field(ge=1)
+
+    def judged(self, facts: Facts, sizes: tuple[int, ...], size: str) -> Verdict:
+        """See :class:`_Field`."""
+        return _at_most(self, facts, sizes, size, self.maximum)
+
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
+        """See :class:`Rule`."""
+        return smaller_field(facts, self.maximum)
+
+
+class ReceptiveFieldWithin(_Field):
+    """The receptive field before global pooling is from `minimum` to `maximum` on every axis, and proved."""
+
+    kind: Literal["receptive_field_within"]
+    minimum: int = Field(ge=1)
+    maximum: int = Field(ge=1)
+
+    def judged(self, facts: Facts, sizes: tuple[int, ...], size: str) -> Verdict:
+        """See :class:`_Field`."""
+        if min(sizes) < self.minimum:
+            return _above(self, facts, sizes, size, self.minimum - 1)
+        return _at_most(self, facts, sizes, size, self.maximum)
+
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
         field = facts.receptive_field
-        if field.height is None or field.width is None:
-            where = facts.unknown[0].layer if facts.unknown else field.before or None
-            return self.fails(f"unknown: {field.detail}", where, "write that layer with operators of torch.nn")
-        high, wide = field.live or (field.height, field.width)
-        size, margin = f"{high}x{wide}", min(high, wide) - self.minimum
-        if field.live:
-            size += f" ({field.height}x{field.width} with kernels of which one tap alone sees more than padding)"
-        if field.status != "proved":
-            return self.fails(f"{size}, but {field.status}: {field.detail}", field.before or None)
-        if margin > 0:
-            return self.passes(f"{size}, must be more than {self.minimum}: {margin} more")
-        edit = field_edit(facts, self.minimum) or reviving_edit(facts, self.minimum)
-        detail = f"{size}, must be more than {self.minimum}: {1 - margin} too few"
-        last = _last_on_map(facts)
-        if edit is None or edit.receptive_field is None:
-            return self.fails(detail, last, "no single dilation is enough: add a 3x3 convolution in each block")
-        grown = "x".join(map(str, edit.receptive_field))
-        return self.fails(detail, edit.layer, f"{edit.text}: {high}x{wide} becomes {grown}, no parameters")
+        small = field.height is not None and min(_sides(facts, field.live or (field.height, field.width or 0)))
+        return larger_field(facts, self.minimum - 1) if small < self.minimum else smaller_field(facts, self.maximum)
+
+
+def _sides(facts: Facts, sizes: tuple[int, int]) -> tuple[int, ...]:
+    """Height and width; of a signal its length alone."""
+    return sizes[1:] if len(facts.input_shape) == 2 else sizes
+
+
+def _above(rule: Rule, facts: Facts, sizes: tuple[int, ...], size: str, minimum: int) -> Verdict:
+    margin = min(sizes) - minimum
+    if margin > 0:
+        return rule.passes(f"{size}, must be more than {minimum}: {margin} more")
+    return rule.fails(f"{size}, must be more than {minimum}: {1 - margin} too few", last_on_map(facts), 1 - margin)
+
+
+def _at_most(rule: Rule, facts: Facts, sizes: tuple[int, ...], size: str, maximum: int) -> Verdict:
+    over = max(sizes) - maximum
+    if over <= 0:
+        return rule.passes(f"{size}, must be at most {maximum}: {-over} to spare")
+    return rule.fails(f"{size}, must be at most {maximum}: {over} too many", last_on_map(facts), over)
 
 
 class LayersAtLeast(Rule):
@@ -127,21 +159,31 @@ class LayersAtLeast(Rule):
 
     at_least: int = Field(1, ge=1)
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    @property
+    def blames_cure(self) -> bool:
+        """See :class:`Rule`."""
+        return True
+
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
         found = [layer.name for layer in facts.convolution_layers if self.counts(layer)]
         detail = f"{len(found)} found, at least {self.at_least} needed"
         if len(found) >= self.at_least:
             return self.passes(f"{detail}: {some(found)}")
-        return self.fails(detail, *self.cure(facts, found))
+        return self.fails(detail, last_on_map(facts), self.at_least - len(found))
 
     def counts(self, layer: ConvolutionLayer) -> bool:
         """Whether a layer is of the sort."""
         raise NotImplementedError
 
-    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
-        """The layer that is best made one of them, and the edit; `found` are those that are."""
+    def more(self, facts: Facts) -> list[Edit]:
+        """Edits that each make one more, the best first."""
         raise NotImplementedError
+
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
+        """See :class:`Rule`."""
+        needed = self.at_least - sum(self.counts(layer) for layer in facts.convolution_layers)
+        return several(self.more(facts), needed)
 
 
 class DepthwiseSeparableLayers(LayersAtLeast):
@@ -153,12 +195,9 @@ class DepthwiseSeparableLayers(LayersAtLeast):
         """See :class:`LayersAtLeast`."""
         return layer.separable
 
-    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
+    def more(self, facts: Facts) -> list[Edit]:
         """See :class:`LayersAtLeast`."""
-        for edit in separable_edits(facts):
-            saved = facts.parameters - edit.parameters
-            return edit.layer, f"{edit.text}: {edit.parameters:,} parameters, {saved:,} fewer"
-        return ()
+        return more_separable(facts)
 
 
 class DilatedLayers(LayersAtLeast):
@@ -170,13 +209,9 @@ class DilatedLayers(LayersAtLeast):
         """See :class:`LayersAtLeast`."""
         return layer.dilated
 
-    def cure(self, facts: Facts, found: Sequence[str]) -> tuple[str, str] | tuple[()]:
+    def more(self, facts: Facts) -> list[Edit]:
         """See :class:`LayersAtLeast`."""
-        for edit in dilation_edits(facts):
-            if edit.layer not in found:
-                high, wide = edit.receptive_field or (0, 0)
-                return edit.layer, f"{edit.text}: no parameters, receptive field {high}x{wide}"
-        return ()
+        return more_dilated(facts)
 
 
 class GlobalAveragePooling(Rule):
@@ -184,7 +219,7 @@ class GlobalAveragePooling(Rule):
 
     kind: Literal["global_average_pooling"]
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
         head = facts.head
         if not head.faults and head.pooling:
@@ -192,49 +227,12 @@ class GlobalAveragePooling(Rule):
         if not head.faults:
             return self.fails("no map reaches the output")
         fault = head.faults[0]
-        return self.fails(f"{fault.layer} {fault.detail}", fault.layer, cures.average_whole_map(facts, fault))
+        return self.fails(f"{fault.layer} {fault.detail}", fault.layer, len(head.faults))
 
-
-class ParametersBelow(Rule):
-    """Fewer parameters than `limit`, trainable or not, and none that the network does not know of."""
-
-    kind: Literal["parameters_below"]
-    limit: int = Field(ge=1)
-
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
-        if facts.unregistered:
-            hidden = sum(held.parameters for held in facts.unregistered)
-            where = facts.unregistered[0].layer
-            names = some([held.layer for held in facts.unregistered])
-            detail = f"{facts.parameters:,}, and {hidden:,} in {names} that are neither registered, trained nor saved"
-            return self.fails(detail, where, f"hold layers of {where} in nn.ModuleList, tensors in nn.Parameter")
-        margin = self.limit - facts.parameters
-        if margin > 0:
-            return self.passes(f"{facts.parameters:,}, must be fewer than {self.limit:,}: {margin:,} to spare")
-        detail = f"{facts.parameters:,}, must be fewer than {self.limit:,}: {1 - margin:,} too many"
-        largest = max(facts.layers, key=lambda layer: layer.parameters, default=None)
-        cure, layer = cures.lighten(facts, self.limit)
-        return self.fails(detail, layer or (largest.name if largest else None), cure)
-
-
-class MacsBelow(Rule):
-    """Fewer multiply-accumulates of convolutions and matrix products for one image than `limit`."""
-
-    kind: Literal["macs_below"]
-    limit: int = Field(ge=1)
-
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """See :class:`Rule`."""
-        if facts.macs is None:
-            unknown = facts.unknown[0] if facts.unknown else None
-            what = f"{unknown.operator} in {unknown.layer} is not understood" if unknown else "not counted"
-            return self.fails(f"unknown: {what}", unknown.layer if unknown else None)
-        margin = self.limit - facts.macs
-        if margin > 0:
-            return self.passes(f"{facts.macs:,}, must be fewer than {self.limit:,}: {margin:,} to spare")
-        largest = max(facts.layers, key=lambda layer: layer.macs or 0)
-        return self.fails(f"{facts.macs:,}, must be fewer than {self.limit:,}: {1 - margin:,} too many", largest.name)
+        for fault in facts.head.faults:
+            yield from head_edits(facts, fault)
 
 
 class NoDownSampling(Rule):
@@ -242,43 +240,36 @@ class NoDownSampling(Rule):
 
     kind: Literal["no_down_sampling"]
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
-        """See :class:`Rule`."""
+    def _steps(self, facts: Facts) -> list[tuple[Node, str, str]]:
+        """Operators that drop pixels, their names and what they are, in order."""
         steps = [(c.node, c.name, f"stride {max(c.stride)}") for c in facts.convolutions if c.strided]
         steps += [
             (pooling.node, pooling.name, f"{pooling.kind} pooling" if pooling.kind != "subsampling" else pooling.kind)
             for pooling in facts.poolings
             if pooling.known and not (pooling.whole and pooling.kind == "average")
         ]
+        return sorted(steps, key=lambda step: step[0].index)
+
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
+        """See :class:`Rule`."""
+        steps = self._steps(facts)
         if steps:
-            steps.sort(key=lambda step: step[0].index)
             detail = ", ".join(f"{name} ({what})" for _, name, what in steps)
-            node, first, _ = steps[0]
-            return self.fails(detail, first, cures.dilate_instead(facts, node, first))
+            return self.fails(detail, steps[0][1], len(steps))
         if facts.unknown:  # wherever positions are lost, some may have been left out
             unknown = facts.unknown[0]
-            detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could pool or drop pixels"
-            return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
+            detail = f"unknown: {unknown.told} in {unknown.layer} is not understood and could pool or drop pixels"
+            return self.fails(detail, unknown.layer)
         return self.passes("none found")
 
-
-def _layers_in(facts: Facts, block: str) -> list[ConvolutionLayer]:
-    """Convolution layers that ran in a submodule, in order."""
-    return [
-        layer
-        for layer in facts.convolution_layers
-        if layer.parts[0].path == block or layer.parts[0].path.startswith(f"{block}.")
-    ]
-
-
-def _missing_block(rule: Rule, facts: Facts, block: str) -> Verdict:
-    top = [path for path in facts.submodules if "." not in path]
-    near = suggestion(block, top)
-    detail = f"there is no submodule {block!r}{near}: the network has {some(top) or 'none'}"
-    return rule.fails(detail, block, f"name the block {block!r}, or list other blocks in the rule set")
-
-
-def _last_on_map(facts: Facts) -> str | None:
-    """The last convolution with more than one pixel to look at."""
-    names = [c.name for c in facts.convolutions if prod(c.output_size) > 1]
-    return names[-1] if names else None
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
+        """See :class:`Rule`."""
+        steps = [node for node, *_ in self._steps(facts)]
+        # a plain stride of 1 is the least; dilated where the stride was, a block still ends dilated
+        yield without_steps(facts, steps)
+        yield without_steps(facts, steps, atrous=True)
+        yield without_steps(facts, steps, atrous=True, ends=True)
+        yield without_steps(facts, steps, ends=True)
+        for fault in facts.head.faults:
+            if fault.features:  # a flattened map of another size would not fit
+                yield from (together([edit, without_steps(facts, steps)]) for edit in head_edits(facts, fault))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
 
 from flyweight.analysis import Facts
-from flyweight.recipes.sections import AugmentConfig
+from flyweight.recipes.sections import AugmentConfig, TrainConfig
+from flyweight.rules.cures.edit import Edit
 from flyweight.schema import Section
+
+Blocks = Literal["auto"] | dict[str, tuple[str, ...]] | tuple[str, ...] | tuple[int, ...]
+"""Names of submodules; names with the submodules that each consists of; ``auto``: the network's own children that hold
+convolutions; or places among the blocks of the rule set, the first being 1."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +23,14 @@ class Score:
     Attributes:
         accuracy: of the last epoch, in percent.
         data: name of the data set whose images it was measured on.
+        least: the lower end of the accuracy's 95 % interval, in percent; none: not worked out.
+        file_bytes: size of the weights' file; none: there is none yet.
     """
 
     accuracy: float
     data: str
+    least: float | None = None
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,13 @@ class Evidence:
         facts: of the network.
         augment: how the training images are augmented; none: no training is known yet.
         score: what the training has reached; none: it has not ended yet.
+        train: how it is trained; none: no training is known yet.
     """
 
     facts: Facts
     augment: AugmentConfig | None = None
     score: Score | None = None
+    train: TrainConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,9 @@ class Verdict:
         passed: whether it is obeyed; none: it was measured on other data than the rule names, and does not count.
         detail: measured value, limit and margin in one line.
         layer: the layer or block at fault; None when it passed or no layer is to blame.
-        cure: the cheapest edit that would mend it, in one line; None when it passed or none was found.
+        cure: the cheapest edits that mend it and break no other rule, in one line; None when it passed or none of
+            those that were tried hold.
+        short: how far it is from passing, in the measure of the rule; to tell which of two failures is the nearer.
     """
 
     name: str
@@ -55,6 +69,7 @@ class Verdict:
     detail: str
     layer: str | None = None
     cure: str | None = None
+    short: float = field(default=1.0, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,26 +100,43 @@ class Rule(Section):
     name: str
     kind: str
 
-    def judge(self, evidence: Evidence, blocks: Sequence[str]) -> Verdict | None:
+    def judge(self, evidence: Evidence, blocks: Blocks) -> Verdict | None:
         """Judge by all that is known; None where that is not enough yet. `blocks` are those of the rule set."""
-        return self.check(evidence.facts, blocks)
+        facts = evidence.facts
+        if facts.random and not self.settled:
+            return self.fails(f"unknown: not the same in two runs: {facts.random}")
+        return self.check(facts, blocks)
 
-    def check(self, facts: Facts, blocks: Sequence[str]) -> Verdict:
+    @property
+    def blames_cure(self) -> bool:
+        """Whether no layer is to blame by itself, so that the one which is best changed is named."""
+        return False
+
+    @property
+    def settled(self) -> bool:
+        """Whether what it judges is the same in every run of a network, however the network runs."""
+        return False
+
+    def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """Judge a network. `blocks` are those of the rule set."""
         raise NotImplementedError
 
+    def edits(self, facts: Facts, blocks: Blocks) -> Iterable[Edit]:
+        """What might make a network that breaks it obey it, the cheapest first; each is tried before it is told."""
+        return ()
+
     def passes(self, detail: str) -> Verdict:
         """The rule is obeyed."""
-        return Verdict(self.name, True, detail)
+        return Verdict(self.name, True, detail, short=0.0)
 
-    def fails(self, detail: str, layer: str | None = None, cure: str | None = None) -> Verdict:
+    def fails(self, detail: str, layer: str | None = None, short: float = 1.0, cure: str | None = None) -> Verdict:
         """The rule is broken."""
-        return Verdict(self.name, False, detail, layer, cure)
+        return Verdict(self.name, False, detail, layer, cure, short)
 
     def opaque(self, facts: Facts) -> Verdict | None:
         """A failure when some operator could hide anything at all, None when there is no such operator."""
         for unknown in facts.unknown:
             if unknown.opaque:
-                detail = f"unknown: {unknown.operator} in {unknown.layer} is not understood and could hide anything"
-                return self.fails(detail, unknown.layer, f"write {unknown.layer} with operators of torch.nn")
+                detail = f"unknown: {unknown.told} in {unknown.layer} is not understood and could hide anything"
+                return self.fails(detail, unknown.layer)
         return None

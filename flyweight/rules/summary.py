@@ -81,7 +81,8 @@ def render_totals(facts: Facts) -> str:
         f"unregistered     {stranger.layer}: {stranger.parameters:,} weights that nobody counts, trains or saves"
         for stranger in facts.unregistered
     ]
-    lines += [f"not understood   {unknown.operator} in {unknown.layer}" for unknown in facts.unknown]
+    lines += [f"random           {facts.random}"] * bool(facts.random)
+    lines += [f"not understood   {unknown.told} in {unknown.layer}" for unknown in facts.unknown]
     return "\n".join(lines)
 
 
@@ -89,7 +90,10 @@ def _headline(facts: Facts) -> str:
     field = facts.receptive_field
     if field.height is None or field.width is None:
         return f"unknown: {field.detail}"
-    size = f"{field.height}x{field.width}"
+    size = str(field.width) if len(facts.input_shape) == 2 else f"{field.height}x{field.width}"
+    if field.live:
+        seen = field.live[1:] if len(facts.input_shape) == 2 else field.live
+        size = f"{_by(seen)} ({size} with taps that see only padding)"
     return f"{size} before {field.before or 'the output'}, {field.status}: {field.detail}"
 
 
@@ -124,16 +128,22 @@ def _verdict(verdict: Verdict, width: int, failure: str) -> list[str]:
 
 
 def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
-    """One object for programs. Unknown numbers are null; `receptive_field` is a number, or [height, width]."""
+    """One object for programs. Unknown numbers are null; `receptive_field` is a number, or [height, width].
+
+    It is what the rules judge: kernels of which one tap alone sees more than padding count as 1.
+    """
     field = facts.receptive_field
-    value = field.value
+    sees = field.live or (field.height, field.width)
+    value = None if field.value is None else sees[0] if sees[0] == sees[1] else sees
     return {
         "network": facts.network,
+        "ruleset": judgement.title,
         "input": list(facts.input_shape),
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable_parameters,
         "macs": facts.macs,
         "receptive_field": list(value) if isinstance(value, tuple) else value,
+        "receptive_field_with_dead_taps": [field.height, field.width] if field.live else None,
         "receptive_field_status": field.status,
         "receptive_field_detail": field.detail,
         "sees_whole_map": list(field.gathered),
@@ -145,12 +155,14 @@ def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
         "dead_taps": [vars(dead) for dead in facts.dead_taps],
         "unreached": [vars(unreached) for unreached in facts.unreached],
         "unregistered": [vars(stranger) for stranger in facts.unregistered],
-        "unknown": [vars(unknown) for unknown in facts.unknown],
+        "unknown": [
+            {"layer": unknown.layer, "operator": unknown.told, "opaque": unknown.opaque} for unknown in facts.unknown
+        ],
     }
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
-    return dict(vars(verdict))
+    return {name: content for name, content in vars(verdict).items() if name != "short"}
 
 
 def _layer_json(layer: Layer) -> dict[str, Any]:

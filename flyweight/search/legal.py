@@ -152,7 +152,7 @@ class Judge:
         """Build it, analyse it and judge it by the whole rule set."""
         self.proved += 1
         network = build(ModelConfig(network="drawn", table=candidate.network, phases=candidate.phases), self.spec)
-        judgement = rules.check(analysis.analyze(network, self.spec.shape), self.ruleset, self.augment)
+        judgement = rules.check(analysis.analyze(network, self.spec.shape), self.ruleset, self.augment, cures=False)
         if not judgement.passed:
             self.refused[next(verdict.name for verdict in judgement.verdicts if verdict.passed is False)] += 1
         return judgement

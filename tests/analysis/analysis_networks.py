@@ -103,6 +103,40 @@ FORMS = [
     (lambda net, x: net.a(F.hardsigmoid(F.hardswish(x.clamp(0, 6)))), {"a": conv(3, 8)}, 3),
     (lambda net, x: net.a(F.max_pool2d(x, 2)), {"a": conv(3, 8)}, 6),
     (lambda net, x: net.c(torch.cat(net.a(x).chunk(2, 1)[::-1], 1)), {"a": conv(3, 8), "c": conv(8, 8)}, 5),
+    # a window that goes round the border
+    (
+        lambda net, x: net.b(net.a(x)),
+        {"a": conv(3, 8, 5, padding_mode="circular"), "b": conv(8, 8, padding_mode="circular")},
+        7,
+    ),
+    (lambda net, x: net.a(F.pad(x, (2, 1, 1, 2), mode="circular")), {"a": conv(3, 8, 4, padding=0)}, 4),
+    # pixels of elsewhere, the shorter way round
+    (lambda net, x: net.a(x + x.roll((2, -3), (2, 3)) + x.roll(-1, 2)), {"a": conv(3, 8)}, 6),
+    # a convolution as a matrix product
+    (
+        lambda net, x: net.b(
+            (net.w.weight[:, :, 0, 0] @ F.unfold(x, 3, padding=2, dilation=2)).view(1, 8, *x.shape[2:])
+        ),
+        {"w": nn.Conv2d(27, 8, 1), "b": conv(8, 8)},
+        7,
+    ),
+    (lambda net, x: F.fold(net.a(x).flatten(2), (2 * x.shape[2], 2 * x.shape[3]), 2, stride=2), {"a": conv(3, 32)}, 3),
+    # between pixels, where two or four of them come in
+    (
+        lambda net, x: net.b(F.interpolate(net.a(x), scale_factor=2, mode="bilinear")),
+        {"a": conv(3, 8), "b": conv(8, 8)},
+        5,
+    ),
+    (lambda net, x: net.a(F.interpolate(x, scale_factor=3, mode="bicubic")), {"a": conv(3, 8)}, 5),
+    (lambda net, x: net.a(F.interpolate(x, scale_factor=0.5, mode="bilinear")), {"a": conv(3, 8)}, 6),
+    (lambda net, x: net.a(torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127)), {"a": conv(3, 8)}, 3),
+    (
+        lambda net, x: net.a(
+            torch.fake_quantize_per_channel_affine(x, torch.ones(3), torch.zeros(3, dtype=torch.int32), 1, -128, 127)
+        ),
+        {"a": conv(3, 8)},
+        3,
+    ),
 ]
 
 
@@ -123,6 +157,8 @@ MAXIMA = [
     lambda net, x: torch.cat([x[..., 1:], x[..., :-1]], 1).view(1, 2, 3, 32, 31).max(1).values,
     lambda net, x: x * torch.sigmoid(-(-x).amin((2, 3), keepdim=True)),
     lambda net, x: F.max_pool1d(x.flatten(2), 2).view(1, 3, 32, 16),
+    lambda net, x: torch.maximum(x, x.roll(1, 3)),
+    lambda net, x: x * x.roll(1, 3).amax((2, 3), keepdim=True),
 ]
 
 # a maximum over what is not known to be space or features
@@ -130,8 +166,9 @@ UNSURE_MAXIMA = [
     lambda net, x: split(x).amax((3, 5)),
     lambda net, x: F.pixel_unshuffle(x, 2).view(1, 3, 4, 16, 16).amax(2),
     lambda net, x: torch.maximum(*x.chunk(2, 3)),
-    lambda net, x: torch.maximum(x, x.roll(1, 3)),
-    lambda net, x: x * x.roll(1, 3).amax((2, 3), keepdim=True),
+    # of the pixels of a window, which are features by then
+    lambda net, x: F.unfold(x, 2, stride=2).view(1, 3, 4, 16, 16).amax(2),
+    lambda net, x: torch.maximum(*F.unfold(x, (2, 1), stride=(2, 1)).view(1, 3, 2, 16, 32).unbind(2)),
     lambda net, x: x.roll(1, 3).unbind(3)[0].amax(2)[:, :, None, None] * x,
 ]
 
@@ -174,10 +211,10 @@ SEPARABLE = [
 # what is not understood, and the layer that is named
 UNKNOWN = [
     (lambda net, x: net.a(torch.fft.fft2(x).real), "fft_c2c"),
-    (lambda net, x: net.a(x.roll(3, 2)), "roll"),
+    (lambda net, x: net.a(F.grid_sample(x, torch.zeros(1, 32, 32, 2), align_corners=True)), "grid_sampler_2d"),
     (lambda net, x: net.a(torch.from_numpy(x.numpy() * 2)), "the network"),
     (lambda net, x: net.a(x) if x.max().item() > 0 else net.a(-x), "the network"),
-    (lambda net, x: net.a(F.interpolate(x, scale_factor=2, mode="bilinear")), "upsample_bilinear2d"),
+    (lambda net, x: net.a(F.interpolate(x, scale_factor=2, mode="nearest-exact")), "interpolate"),
 ]
 
 

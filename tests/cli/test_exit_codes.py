@@ -16,6 +16,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 CALLS = {
     "data": ["data", "photos"],
     "check": ["check", "nano"],
+    "rules": ["rules"],
     "train": ["train", "nano"],
     "evaluate": ["evaluate", "nano"],
     "report": ["report", "runs/mine"],

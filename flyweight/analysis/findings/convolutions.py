@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from flyweight.analysis.facts import Convolution, ConvolutionLayer
+from flyweight.analysis.convolution import Convolution, ConvolutionLayer
 from flyweight.analysis.findings.dead import live_taps, per_axis
 from flyweight.analysis.findings.weights import used_parameters
 from flyweight.analysis.positions import axes
@@ -75,10 +75,48 @@ def join_separable(graph: Graph, convolutions: Iterable[Convolution]) -> tuple[C
                 partner[convolution.node] = end
     seconds = {end.node for end in partner.values()}
     return tuple(
-        ConvolutionLayer((convolution, partner[convolution.node]) if convolution.node in partner else (convolution,))
+        ConvolutionLayer((convolution, partner[convolution.node]))
+        if convolution.node in partner
+        else ConvolutionLayer((convolution,), projection=_projects(graph, convolution, by_node))
         for convolution in all_of_them
         if convolution.node not in seconds
     )
+
+
+def _projects(graph: Graph, convolution: Convolution, by_node: dict[Node, Convolution]) -> bool:
+    """Whether a 1x1 fits what a block read to the sum at its end (He et al. 2016, section 3.3, option B).
+
+    It is added to what other convolutions made of the same map: more than one, or one of more than one tap. That map is
+    followed back through what works on one value alone, such as a norm or an average before a 1x1 of stride 1.
+    """
+    if prod(convolution.kernel) > 1 or convolution.transposed:
+        return False
+    ends = _ends(graph, convolution.node)
+    if len(ends) != 1 or not graph.ops[ends[0]].adds:
+        return False
+    starts = set(graph.back([convolution.node.args["input"]], lambda value: _alone(graph, value)))
+    beside: dict[Node, None] = {}
+
+    def step(value: Value) -> Iterable[Value]:
+        if value in starts or value.producer is None or value.producer is convolution.node:
+            return ()
+        return graph.inputs(value.producer)
+
+    way = list(graph.back(graph.inputs(ends[0]), step))
+    for value in way:
+        if value not in starts and value.producer in by_node and value.producer is not convolution.node:
+            beside[value.producer] = None
+    joined = any(value in starts for value in way)
+    return joined and (len(beside) > 1 or any(prod(by_node[node].kernel) > 1 for node in beside))
+
+
+def _alone(graph: Graph, value: Value) -> list[Value]:
+    """The one value that a value was made of without a convolution."""
+    node = value.producer
+    if node is None or graph.ops[node].kind in ("convolution", "product"):
+        return []
+    read = graph.inputs(node)
+    return read if len(read) == 1 else []
 
 
 def _ends(graph: Graph, node: Node) -> list[Node]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flyweight.analysis.facts import Convolution, DeadTaps
+from flyweight.analysis.convolution import Convolution
+from flyweight.analysis.facts import DeadTaps
 from flyweight.analysis.positions import axes
 from flyweight.analysis.positions.graph import Graph
 from flyweight.analysis.positions.reads import Links, Window, of_window

@@ -11,6 +11,7 @@ from flyweight.analysis.findings.averages import averages
 from flyweight.analysis.positions.axes import has_axis
 from flyweight.analysis.positions.field import Pixels, UnknownFieldError, look_back
 from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.names import words
 from flyweight.analysis.positions.reads import Window
 from flyweight.analysis.trace.trace import Node, Value
 
@@ -78,12 +79,21 @@ class _Ends:
 
     def _lost(self, value: Value) -> None:
         cause = _cause(self.graph, value)
-        self.faults[cause] = HeadFault(self.graph.names[cause], f"({cause.name}) is not understood", cause)
+        self.faults[cause] = HeadFault(
+            self.graph.names[cause], f"({words(self.graph, cause)}) is not understood", cause
+        )
 
 
 def _fault(graph: Graph, node: Node, source: Value) -> HeadFault:
     """What a node does to a map that it does not average."""
     op, shape = graph.ops[node], _map_shape(graph, source)
+    left = _narrowing(graph, source) if _places(graph, source) == 1 else None
+    if left is not None and graph.ops[left[0]].takes == "average":
+        # a map of one place was made by an average of a part: what ends it does no harm
+        before, window = _map_shape(graph, left[1]), left[0].args.get("kernel_size") or []
+        sides = [*window, *window][: len(before) - 1]
+        detail = f"averages {_by(sides)} of a map of {_by(before)}, not the whole"
+        return HeadFault(graph.names[left[0]], detail, left[0], before)
     verb = f"({node.name.strip('_')}) ends"
     if op.kind == "product":
         verb = "flattens"

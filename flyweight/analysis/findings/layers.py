@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flyweight.analysis.facts import Convolution, Layer
+from flyweight.analysis.convolution import Convolution
+from flyweight.analysis.facts import Layer
 from flyweight.analysis.findings.structure import unknown_work
 from flyweight.analysis.findings.weights import used_parameters
 from flyweight.analysis.positions.axes import HEIGHT, WIDTH
 from flyweight.analysis.positions.field import UnknownFieldError, field_size
 from flyweight.analysis.positions.graph import Graph
 from flyweight.analysis.positions.names import label
+from flyweight.analysis.trace.running import plain
 from flyweight.analysis.trace.trace import Call, Node, Value
 
 
 def find_layers(graph: Graph, convolutions: Sequence[Convolution]) -> tuple[Layer, ...]:
     """A row for each leaf module call and each operator outside of them that makes something of the image."""
     model = graph.trace.model
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {plain(name): parameter.numel() for name, parameter in model.named_parameters()}
     words = {convolution.node: describe(convolution) for convolution in convolutions}
     fields = _Fields(graph)
     rows = []

@@ -12,7 +12,7 @@ from flyweight.analysis.facts import Pooling
 from flyweight.analysis.findings.averages import averages
 from flyweight.analysis.positions.field import Interval
 from flyweight.analysis.positions.graph import Graph
-from flyweight.analysis.positions.reads import WHOLE, Bins, Coarse, Nearest, Window
+from flyweight.analysis.positions.reads import WHOLE, Between, Bins, Coarse, Nearest, Window
 from flyweight.analysis.trace.trace import Node, Value
 
 Places = dict[Value, "dict[int, Interval] | None"]
@@ -45,20 +45,39 @@ def _kind(graph: Graph, node: Node, links: list[Any]) -> tuple[Literal["max", "a
         return ("max" if over_dimensions else "average"), True
     if any(_elsewhere(graph, a, b) for a, b in combinations(operands, 2)):
         return "max", True
+    if op.extreme and any(_of_windows(graph, value) for value in graph.inputs(node)):
+        return "max", False
     if op.kind != "convolution" and any(_drops(link) for link in links):
         return "subsampling", True
     return None, True
 
 
+def _of_windows(graph: Graph, value: Value) -> bool:
+    """Whether the features of a value are pixels of a window (``F.unfold``), moved or changed one by one since."""
+    found = False
+
+    def step(value: Value) -> Iterable[Value]:
+        nonlocal found
+        node = value.producer
+        if node is None or not _hands_on(graph, node):
+            return ()
+        found |= any(isinstance(link, Window) and link.kernel > 1 for link in graph.links(node))
+        return graph.inputs(node)
+
+    for _ in graph.back([value], step):
+        pass
+    return found
+
+
 def _drops(link: Any) -> bool:
-    return isinstance(link, (Bins, Coarse)) or (isinstance(link, (Window, Nearest)) and _stride(link) > 1)
+    return isinstance(link, (Bins, Coarse)) or (isinstance(link, (Window, Nearest, Between)) and _stride(link) > 1)
 
 
 def _stride(link: Any) -> int:
     """Positions from one that is read to the next, rounded up where they differ."""
     if isinstance(link, Window):
         return link.stride
-    return -(-link.before // link.after) if isinstance(link, (Bins, Nearest)) else 1
+    return -(-link.before // link.after) if isinstance(link, (Bins, Nearest, Between)) else 1
 
 
 def _operands(graph: Graph, node: Node) -> list[Value]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flyweight.analysis.facts import UnknownOperator, Unreached
 from flyweight.analysis.positions.graph import Graph
+from flyweight.analysis.positions.names import words
+from flyweight.analysis.trace.running import plain
 from flyweight.analysis.trace.trace import Node
 
 
@@ -11,10 +13,10 @@ def find_unreached(graph: Graph) -> tuple[Unreached, ...]:
     """Modules with parameters of their own of which none has a part in the output."""
     trace = graph.trace
     reached = {value.parameter for value in graph.back(trace.outputs)}
-    names = {id(parameter): name for name, parameter in trace.model.named_parameters()}
+    names = {id(parameter): plain(name) for name, parameter in trace.model.named_parameters()}
     called = {call.path for call in trace.calls}
     found = []
-    for path, module in trace.model.named_modules():
+    for path, module in ((plain(path), module) for path, module in trace.model.named_modules()):
         own = list(module.parameters(recurse=False))
         if own and not any(names[id(parameter)] in reached for parameter in own):
             reason = "its output does not reach the network's output" if path in called else "it never ran"
@@ -29,7 +31,8 @@ def find_unknown(graph: Graph) -> tuple[UnknownOperator, ...]:
     for node in graph.trace.nodes:
         lost = _loses_positions(graph, node) and not reached.isdisjoint(node.outputs)
         if lost or unknown_work(graph, node):
-            found[UnknownOperator(graph.names[node], node.name, opaque=graph.ops[node].effect is None)] = None
+            opaque = graph.ops[node].effect is None
+            found[UnknownOperator(graph.names[node], node.name, opaque, words(graph, node))] = None
     for layer in graph.leaks:
         found[UnknownOperator(layer, "values read outside torch", opaque=True)] = None
     return tuple(found)

@@ -71,6 +71,8 @@ class Op:
         row: whether it gets a row of the summary outside a module: not when it makes no new numbers, and "resized"
             when more than sizes of 1 change.
         label: as a person calls it; empty: by its name.
+        told: what a message calls it where nobody knows it by its name.
+        adds: it adds two maps number by number, as at the end of a residual block.
     """
 
     names: str
@@ -81,6 +83,8 @@ class Op:
     passes_nan: bool = False
     row: Literal["always", "resized", "never"] = "always"
     label: str = ""
+    told: str = ""
+    adds: bool = False
 
     @property
     def extreme(self) -> bool:

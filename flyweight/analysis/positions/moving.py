@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flyweight.analysis.positions import axes as lay
-from flyweight.analysis.positions.axes import Dim, Layout, LostError, has_axis, size_of
-from flyweight.analysis.positions.family import Single, dims_of, unmoved
+from flyweight.analysis.positions.axes import Atom, Dim, Layout, LostError, has_axis, size_of
+from flyweight.analysis.positions.family import Family, Single, dims_of, number, unmoved, unsplit
 from flyweight.analysis.positions.graph import Effect, Graph
-from flyweight.analysis.positions.reads import WHOLE, Flip, Links, Nearest
+from flyweight.analysis.positions.reads import WHOLE, Between, Flip, Links, Nearest, TransposedWindow, Window
 from flyweight.analysis.trace.trace import Node, Value
 
 
@@ -94,7 +94,7 @@ def joining(node: Node, graph: Graph) -> Effect:
 
 
 def padding(node: Node, graph: Graph) -> Effect:
-    """Zeros, mirrored or repeated pixels around a map; on the infinite plane all three only shift it."""
+    """Zeros, mirrored, repeated or opposite pixels around a map; on the infinite plane all only shift it."""
     one = Single(node, graph)
     pad = node.args.get("pad", node.args.get("padding"))
     if pad is None:
@@ -117,11 +117,15 @@ def flipping(node: Node, graph: Graph) -> Effect:
 
 
 def rolling(node: Node, graph: Graph) -> Effect:
-    """``roll`` along features; along the image it would wrap around, which no field describes."""
+    """``roll``: a shift, the shorter way round; what is pushed out at one border comes in at the other."""
     one = Single(node, graph)
-    for dim in dims_of(node, len(one.before), "dims"):
-        one.features(dim)
-    return one.effect()
+    dims, shifts = node.args["dims"], node.args["shifts"]
+    if not dims:
+        raise LostError  # it rolls the flattened map
+    for dim, shift in zip(dims, shifts, strict=True):
+        size = max(1, size_of(one.before[dim]))
+        one.slide(dim % len(one.before), padding=(shift + (size - 1) // 2) % size - (size - 1) // 2)
+    return one.effect(edges=any(has_axis(one.before[dim]) for dim in dims))
 
 
 def nearest(node: Node, graph: Graph) -> Effect:
@@ -133,6 +137,88 @@ def nearest(node: Node, graph: Graph) -> Effect:
             raise LostError
         one.resize(dim, Nearest)
     return one.effect()
+
+
+def nearest_exact(node: Node, graph: Graph) -> Effect:
+    """The nearest of one tap, from the middle of the pixel; which it is stands in no formula of whole numbers here."""
+    effect = nearest(node, graph)
+    return Effect(effect.layouts, {}, known=False)
+
+
+def between(taps: int, count: int = 2) -> Family:
+    """Linear and cubic resizing of the last `count` dimensions."""
+
+    def effect(node: Node, graph: Graph) -> Effect:
+        one = Single(node, graph)
+        names = {1: ("scales",), 2: ("scales_h", "scales_w")}[count]
+        for dim, name in zip(range(-count, 0), names, strict=True):
+            factor, size = node.args.get(name), size_of(one.before[dim])
+            if factor is not None and has_axis(one.before[dim]) and factor * size != one.shape[dim]:
+                raise LostError
+            one.resize(dim, lambda before, after: Between(before, after, taps, bool(node.args["align_corners"])))
+        return one.effect(edges=True)
+
+    return effect
+
+
+def unread(node: Node, graph: Graph) -> Effect:
+    """A map of another size of which it is not followed what each position reads (smoothed shrinking)."""
+    one = Single(node, graph)
+    for dim in (-2, -1):
+        one.resize(dim, Nearest)
+    return Effect([tuple(one.after)], {}, known=False)
+
+
+def _windows(node: Node, count: int = 2) -> list[dict[str, int]]:
+    names = {"kernel": "kernel_size", "stride": "stride", "padding": "padding", "dilation": "dilation"}
+    return [{ours: number(node.args[theirs], index) for ours, theirs in names.items()} for index in range(count)]
+
+
+def unfolding(node: Node, graph: Graph) -> Effect:
+    """``im2col``: the window around each place becomes features, and the places one dimension."""
+    one = Single(node, graph)
+    *_, height, width = one.before
+    sides = []
+    for dim, options in zip((height, width), _windows(node), strict=True):
+        atom = unsplit(single_atom(dim))
+        span = options["dilation"] * (options["kernel"] - 1) + 1
+        size = (atom.size + 2 * options["padding"] - span) // options["stride"] + 1
+        one.links[atom.axis] = Window(**options)
+        sides.append(atom._replace(size=size))
+    one.features(-3)
+    one.after = [*one.before[:-3], lay.plain(one.shape[-2]), lay.join([a for a in sides if a.size > 1])]
+    return one.effect()
+
+
+def folding(node: Node, graph: Graph) -> Effect:
+    """``col2im``: features become the window around each place, and windows that overlap are added."""
+    one = Single(node, graph)
+    options = _windows(node)
+    counts = [
+        (size + 2 * o["padding"] - o["dilation"] * (o["kernel"] - 1) - 1) // o["stride"] + 1
+        for size, o in zip(node.args["output_size"], options, strict=True)
+    ]
+    split = lay.reshape(one.before, [*(size_of(dim) for dim in one.before[:-1]), *counts])
+    one.features(-2)
+    sides = []
+    for dim, o, size in zip(split[-2:], options, one.shape[-2:], strict=True):
+        atom = unsplit(single_atom(dim))
+        one.links[atom.axis] = TransposedWindow(**o)
+        sides.append((atom._replace(size=size),))
+    one.after = [*one.before[:-2], lay.plain(one.shape[-3]), *sides]
+    return one.effect()
+
+
+def single_atom(dim: Dim) -> Atom:
+    """The part of an axis that a dimension is.
+
+    Raises:
+        LostError: it is none, or mixes it with something else.
+    """
+    atom = lay.single(dim)
+    if atom is None:
+        raise LostError
+    return atom
 
 
 def pixel_shuffle(node: Node, graph: Graph) -> Effect:

@@ -18,6 +18,14 @@ def label(graph: Graph, node: Node) -> str:
     return op.label or node.name.strip("_")
 
 
+def words(graph: Graph, node: Node) -> str:
+    """What a message calls an operator: the class of the layer that it stands for, else what the table says."""
+    if node.call is None or not node.in_leaf:
+        return graph.ops[node].told or node.name
+    kind = type(node.call.module)
+    return f"nn.{kind.__name__}" if kind.__module__.startswith("torch.nn.") else kind.__name__
+
+
 def name_nodes(graph: Graph) -> dict[Node, str]:
     """A name for each node; a second functional ``add`` of one module becomes ``add_2``."""
     names: dict[Node, str] = {}

@@ -14,9 +14,11 @@ from flyweight.analysis.positions.graph import Effect, Graph, Op
 from flyweight.analysis.positions.names import name_nodes
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Node, Trace
 
+WRITTEN = "a write to a part of a tensor"
 OPERATORS = (
     # element by element
-    Op("add add_ sub relu relu_ silu gelu sigmoid", elementwise, "elementwise", passes_nan=True),
+    Op("add add_", elementwise, "elementwise", passes_nan=True, adds=True),
+    Op("sub relu relu_ silu gelu sigmoid", elementwise, "elementwise", passes_nan=True),
     Op("mul mul_", elementwise, "elementwise", scale="times", passes_nan=True),
     Op("div div_", elementwise, "elementwise", scale="over", passes_nan=True),
     Op("clone", elementwise, "elementwise", scale="none", passes_nan=True, row="never"),
@@ -31,6 +33,14 @@ OPERATORS = (
         " masked_fill_ where",
         elementwise,
         "elementwise",
+    ),
+    Op(
+        "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask"
+        " _fake_quantize_per_tensor_affine_cachemask_tensor_qparams _fake_quantize_learnable_per_tensor_affine"
+        " _fake_quantize_learnable_per_channel_affine",
+        elementwise,
+        "elementwise",
+        label="fake_quantize",
     ),
     # over windows, over matrices
     Op("convolution _convolution convolution_overrideable", computing.convolution, "convolution", label="conv"),
@@ -91,15 +101,23 @@ OPERATORS = (
     Op("select", moving.selecting, "move", scale="none", row="resized"),
     Op("cat stack", moving.joining, "join"),
     Op("constant_pad_nd", moving.padding, "pad", label="pad"),
+    Op("flyweight::circular_pad", moving.padding, "pad", label="pad"),
     Op("reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d", moving.padding, "pad"),
     Op("flip", moving.flipping, "move", scale="none"),
     Op("roll", moving.rolling, "move", scale="none"),
     Op("upsample_nearest2d", moving.nearest, "resize"),
+    Op("upsample_linear1d", moving.between(2, 1), "resize", label="interpolate"),
+    Op("upsample_bilinear2d", moving.between(2), "resize", label="interpolate"),
+    Op("upsample_bicubic2d", moving.between(4), "resize", label="interpolate"),
+    Op("_upsample_nearest_exact2d", moving.nearest_exact, "resize", label="interpolate"),
+    Op("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", moving.unread, "resize", label="interpolate"),
+    Op("im2col", moving.unfolding, "move", label="unfold", told="F.unfold"),
+    Op("col2im", moving.folding, "move", label="fold", told="F.fold"),
     Op("pixel_shuffle", moving.pixel_shuffle, "move"),
     Op("pixel_unshuffle", moving.pixel_unshuffle, "move"),
     Op("channel_shuffle native_channel_shuffle", moving.channel_shuffle, "move"),
     Op("glu", moving.gated_linear, "move"),
-    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "move", row="never"),
+    Op(WRITE_THROUGH_VIEW, moving.write_through_view, "move", row="never", told=WRITTEN),
     # results that the image has no part in, and numbers that leave torch
     Op(
         "bernoulli_ empty_like exponential_ fill fill_ full_like new_empty new_empty_strided new_full new_ones"

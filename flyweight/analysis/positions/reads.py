@@ -152,6 +152,30 @@ class Nearest:
 
 
 @dataclass(frozen=True)
+class Between:
+    """Resizing by a weighted sum of the nearest pixels (PyTorch's ``UpSample.h``, area_pixel_compute_source_index).
+
+    Attributes:
+        taps: 2 of linear, 4 of cubic interpolation.
+        corners: the outer pixels of both maps lie on each other.
+    """
+
+    before: int
+    after: int
+    taps: int
+    corners: bool
+    period: int = 1
+
+    def reads(self, outputs: Indices) -> Indices:
+        """See :class:`Link`."""
+        if self.corners:
+            left = outputs * (self.before - 1) // max(1, self.after - 1)
+        else:
+            left = ((2 * outputs + 1) * self.before - self.after) // (2 * self.after)
+        return left[:, None] + np.arange(self.taps, dtype=np.int64) - (self.taps // 2 - 1)
+
+
+@dataclass(frozen=True)
 class Bins:
     """Adaptive pooling: bin o is ``floor(o * before / after)`` to ``ceil((o + 1) * before / after) - 1``."""
 

@@ -15,7 +15,7 @@ from flyweight.analysis.positions.axes import AXES
 from flyweight.analysis.positions.field import Back
 from flyweight.analysis.positions.graph import Graph, Op
 from flyweight.analysis.trace.aten import detaches, short_name, tensors_in
-from flyweight.analysis.trace.running import LightMode, borrowed, sample_like
+from flyweight.analysis.trace.running import LightMode, WholePadding, borrowed, sample_like
 from flyweight.analysis.trace.trace import Node, Value
 from flyweight.errors import FlyweightError
 from flyweight.text import one_line
@@ -54,7 +54,7 @@ class _PoisonMode(LightMode):
             result = func(*args, **kwargs)
         if node in self._cut:
             result = tree_map(_clean, result)
-        elif node.pointwise and not op.passes_nan:
+        elif (node.pointwise or (op.kind == "elementwise" and "src" not in node.args)) and not op.passes_nan:
             result = _help(result, args)
         if self._ordinal == len(self._steps):
             self.result = tensors_in(result)[self._output]
@@ -101,11 +101,8 @@ def _positions_only(func: Any, args: Any, kwargs: Any) -> Any:
 
 def _help(result: Any, args: Any) -> Any:
     """NaN wherever an input of an element-by-element operator is NaN."""
-    if not isinstance(result, Tensor) or not result.is_floating_point():
-        return result
-    for leaf in tensors_in(args):
-        if leaf.is_floating_point():
-            result = _mark(result, leaf.isnan())
+    for poison in [leaf.isnan() for leaf in tensors_in(args) if leaf.is_floating_point()]:
+        result = tree_map(lambda leaf, poison=poison: _mark(leaf, poison), result)
     return result
 
 
@@ -148,7 +145,7 @@ class Probe:
             image.index_fill_(image.ndim - 2 + axis, index, torch.nan)
             probe = _PoisonMode(self._steps, self._output, self._cut, self._gathered)
             try:
-                with probe:
+                with WholePadding(), probe:
                     self._model(image)
             except _Captured:
                 pass

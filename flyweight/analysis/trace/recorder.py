@@ -6,17 +6,29 @@ module, a functional call or an operator of Python asked for it, and hooks tell 
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from flyweight.analysis.trace.aten import bind, detaches, overlap, short_name, storage, tensors_in, written
-from flyweight.analysis.trace.running import LightMode, borrowed, holders, sample_like, times
+from flyweight.analysis.trace.running import (
+    LightMode,
+    WholePadding,
+    borrowed,
+    holders,
+    materialise,
+    plain,
+    sample_like,
+    times,
+)
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
 from flyweight.errors import FlyweightError
 from flyweight.networks.blame import place
@@ -34,13 +46,15 @@ class _Recorder(LightMode):
         super().__init__()
         self.stack: list[Call] = []
         self.foreign: list[tuple[str, Tensor]] = []
+        self.returned: list[Tensor] = []
+        self.draws = ""
         self._until = until
         self._ordinal = 0
         self._count = 0
         self._alive: list[Tensor] = []
         self._value_of: dict[int, Value] = {}
         self._sharing: dict[int, list[Tensor]] = {}
-        self._parameters = {id(p): name for name, p in model.named_parameters()}
+        self._parameters = {id(p): plain(name) for name, p in model.named_parameters()}
         self._holders = holders(model)
         self._own = {id(t) for m in model.modules() for t in [*m.buffers(recurse=False), *vars(m).values()]}
         self.trace = Trace(model, tuple(sample.shape[1:]), self._new(sample))
@@ -82,6 +96,7 @@ class _Recorder(LightMode):
             args=read,
             macs=counter(*args, **kwargs, out_val=result) // 2 if counter else None,
             pointwise=torch.Tag.pointwise in func.tags,
+            seeded=torch.Tag.nondeterministic_seeded in func.tags,
             ordinal=-1 if detaches(func) else self._ordinal,
         )
         changed = written(func, bound)
@@ -95,10 +110,12 @@ class _Recorder(LightMode):
             raise _Reached
         return result
 
-    def _append(self, name: str, args: dict[str, Any], macs: int | None, pointwise: bool, ordinal: int) -> Node:
+    def _append(
+        self, name: str, args: dict[str, Any], macs: int | None, pointwise: bool, ordinal: int, seeded: bool = False
+    ) -> Node:
         inputs = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Value)]
         call = self.stack[-1] if self.stack else None
-        node = Node(name, args, inputs, call, macs, pointwise, ordinal, index=len(self.trace.nodes))
+        node = Node(name, args, inputs, call, macs, pointwise, seeded, ordinal, index=len(self.trace.nodes))
         self.trace.nodes.append(node)
         if not node.in_leaf:
             self.trace.events.append(node)
@@ -134,7 +151,7 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         for path, module in model.named_modules():
 
-            def before(module: nn.Module, args: Any, path: str = path) -> None:
+            def before(module: nn.Module, args: Any, path: str = plain(path)) -> None:
                 recorder.enter(path, module)
 
             def after(module: nn.Module, args: Any, output: Any) -> None:
@@ -145,19 +162,22 @@ def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         yield
 
 
-def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None) -> Trace:
+def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None, twice: bool = True) -> Trace:
     """Run a network in evaluation mode on one random image and record the operators.
 
     Args:
         model: any module that takes one tensor; it comes back as it was.
         input_shape: (C, H, W).
         until: stop after the operator with this ordinal, so that what follows may be of the wrong size.
+        twice: run it a second time, to see whether it is the same network then.
 
     Raises:
         FlyweightError: the forward pass raised, or it returned no tensor; the input does not fit into memory; a part
             of the network is compiled by TorchScript.
     """
     _refuse_scripted(model)
+    with _raising(model, input_shape):
+        materialise(model, input_shape)
     recorder = _run(model, input_shape, until, seed=0)
     if recorder.foreign:
         # tensors that no operator made are constants only if another image leaves them as they are
@@ -165,30 +185,86 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
         for position, (layer, tensor) in enumerate(recorder.foreign):
             if position >= len(again) or not torch.equal(tensor, again[position]):
                 recorder.trace.leaks.append(layer or "the network")
+    if until is None and twice:
+        recorder.trace.random = recorder.draws or _drawn(recorder.trace) or _differs(recorder, model, input_shape)
     return recorder.trace
+
+
+def _drawn(trace: Trace) -> str:
+    """The first operator that draws random numbers which reach the output or a decision of Python's."""
+    tainted: dict[Value, Node] = {}
+    for node in trace.nodes:
+        # what asks for none draws none: dropout in evaluation mode, attention without dropout
+        idle = any(node.args.get(name, True) in (False, 0.0) for name in ("train", "training", "dropout_p", "p"))
+        source = node if node.seeded and not idle else next((tainted[v] for v in node.inputs if v in tainted), None)
+        if source is None:
+            continue
+        if not node.outputs:
+            return _drawn_by(source)
+        tainted.update(dict.fromkeys(node.outputs, source))
+    reached = next((tainted[value] for value in trace.outputs if value in tainted), None)
+    return "" if reached is None else _drawn_by(reached)
+
+
+def _drawn_by(node: Node) -> str:
+    return f"{node.name.strip('_')} in {node.path or 'the network'} draws random numbers in evaluation mode"
+
+
+def _differs(first: _Recorder, model: nn.Module, input_shape: tuple[int, ...]) -> str:
+    """How a second run on the same image differs from the first."""
+    try:
+        second = _run(model, input_shape, None, seed=0)
+    except FlyweightError as error:
+        return f"a second run on the same image failed: {error}"
+    names = [[node.name for node in one.trace.nodes] for one in (first, second)]
+    if names[0] != names[1]:
+        return "two runs on the same image ran other operators"
+    pairs = zip(first.returned, second.returned, strict=False)
+    same = all(a.shape == b.shape and torch.allclose(a, b, equal_nan=True) for a, b in pairs)
+    return "" if same else "two runs on the same image gave other outputs"
 
 
 def _run(model: nn.Module, input_shape: tuple[int, ...], until: int | None, seed: int) -> _Recorder:
     with borrowed(model):
         sample = sample_like(model, input_shape, seed)
         recorder = _Recorder(model, sample, until)
+        states = _states()
         with _hooked(model, recorder):
             try:
-                with recorder:
+                with _raising(model, input_shape, until), WholePadding(), recorder:
                     output = model(sample)
             except _Reached:
                 return recorder
-            # a sys.exit() in a user's file must not pass for an end of ours
-            except (Exception, SystemExit) as error:
-                raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
-                where = place(error)
-                told = f" ({where})" if where else ""
-                raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{told}") from error
-    tensors = tensors_in(output)
-    if not tensors:
+        recorder.draws = "".join(
+            f"the network draws numbers from {name} in evaluation mode"
+            for name, before in states.items()
+            if _states()[name] != before
+        )
+    recorder.returned = tensors_in(output)
+    if not recorder.returned:
         raise FlyweightError(f"{type(model).__name__} returns {type(output).__name__}: a network must return a tensor")
-    recorder.trace.outputs = [recorder.value(tensor) for tensor in tensors]
+    recorder.trace.outputs = [recorder.value(tensor) for tensor in recorder.returned]
     return recorder
+
+
+@contextmanager
+def _raising(model: nn.Module, input_shape: tuple[int, ...], until: int | None = None) -> Iterator[None]:
+    """What a forward pass raises becomes one line, with the line of the user's file unless it was only a try."""
+    try:
+        yield
+    except (FlyweightError, _Reached):
+        raise
+    # a sys.exit() in a user's file must not pass for an end of ours
+    except (Exception, SystemExit) as error:
+        raised = f"{type(model).__name__} on an input of {times((1, *input_shape))} raised"
+        where = place(error) if until is None else ""
+        told = f" ({where})" if where else ""
+        raise FlyweightError(f"{raised} {type(error).__name__}: {one_line(error)}{told}") from error
+
+
+def _states() -> dict[str, Any]:
+    """What Python's and NumPy's own generators would draw next; torch's operators are seen as they run."""
+    return {"Python's random": random.getstate(), "numpy.random": pickle.dumps(np.random.get_state())}
 
 
 def _refuse_scripted(model: nn.Module) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -25,6 +29,53 @@ class LightMode(TorchDispatchMode):
         return False
 
 
+# torch writes a circular padding as copies into parts of an empty tensor, of which nobody could tell what they are
+_LIBRARY = torch.library.Library("flyweight", "FRAGMENT")
+_LIBRARY.define("circular_pad(Tensor self, int[] pad) -> Tensor")
+_LIBRARY.impl("circular_pad", lambda self, pad: F.pad(self, pad, "circular"), "CompositeExplicitAutograd")
+
+
+class WholePadding(TorchFunctionMode):
+    """Runs a circular padding as one operator, ``flyweight::circular_pad``."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.pad:
+            given = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | kwargs
+            if given.get("mode") == "circular":
+                return torch.ops.flyweight.circular_pad(given["input"], list(given["pad"]))
+        return func(*args, **kwargs)
+
+
+def plain(path: str) -> str:
+    """Path of a module or parameter without the steps that ``torch.compile`` puts around a module."""
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """What was given to ``torch.compile`` runs as it was written: to compile it for each size would take minutes."""
+    # who never imported the compiler has compiled nothing
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def materialise(model: nn.Module, input_shape: Sequence[int]) -> None:
+    """Give lazy layers their shapes by one forward pass, as a training's first step would; others change nothing.
+
+    Raises:
+        FlyweightError: one of them never runs, so that it has no shape.
+    """
+    if not any(is_lazy(parameter) for parameter in model.parameters()):
+        return
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]), uncompiled():
+        model(sample_like(model, input_shape))
+    for path, module in model.named_modules():
+        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+            raise FlyweightError(
+                f"{type(model).__name__}.{plain(path)} is a lazy layer that never runs, so that it has no shape:"
+                " take it away, or give it its sizes"
+            )
+
+
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[None]:
     """A network in evaluation mode without gradients; modes, buffers, random state and threads are given back."""
@@ -35,7 +86,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     try:
         # one image gives two threads little to share; beside a training they wait for each other ten times longer
         torch.set_num_threads(1)
-        with ExitStack() as modes, torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with ExitStack() as modes, torch.no_grad(), torch.random.fork_rng(devices=[]), uncompiled():
             for root in roots:
                 modes.enter_context(evaluating(root))
             yield
@@ -54,7 +105,7 @@ def held(model: nn.Module) -> Iterator[tuple[str, Any]]:
             # numbers, words and the empty tables of hooks are most of a module: a fifth of an analysis went into them
             bare = isinstance(content, _BARE) or (isinstance(content, dict | list | tuple) and not content)
             if not bare and name not in ("_parameters", "_modules", "_buffers"):
-                yield from ((f"{path}.{name}" if path else name, leaf) for leaf in tree_leaves(content))
+                yield from ((plain(f"{path}.{name}" if path else name), leaf) for leaf in tree_leaves(content))
 
 
 def holders(model: nn.Module) -> dict[int, str]:

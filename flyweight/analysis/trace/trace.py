@@ -60,6 +60,7 @@ class Node:
         call: the innermost module call that it ran in; None outside any.
         macs: multiply-accumulates where torch has a formula for the operator, else None.
         pointwise: torch tags the operator as element by element.
+        seeded: torch tags the operator as one that draws random numbers.
         ordinal: position in the stream of dispatched operators; -1 for one that does not count
             (detaching, and what only this trace adds).
         index: position among the nodes of the trace.
@@ -71,6 +72,7 @@ class Node:
     call: Call | None
     macs: int | None
     pointwise: bool
+    seeded: bool
     ordinal: int
     index: int
     outputs: list[Value] = field(default_factory=list, repr=False)
@@ -97,6 +99,7 @@ class Trace:
         leaks: layers to which values came back from outside torch (NumPy), so that the trace has a hole.
         unregistered: values that are weights which the network does not know of, each with the attribute that holds
             it (``stage.layers``); empty where none was found.
+        random: how it is known that another run in evaluation mode may be another network; empty where it is one.
     """
 
     model: nn.Module
@@ -108,3 +111,4 @@ class Trace:
     events: list[Call | Node] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     unregistered: dict[Value, str] = field(default_factory=dict)
+    random: str = ""
