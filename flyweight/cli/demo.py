@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from contextlib import redirect_stdout, suppress
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,6 +12,9 @@ from flyweight.cli import job
 from flyweight.cli.console import answer, say
 from flyweight.cli.options import command
 from flyweight.errors import FlyweightError
+
+CHECKED = 500
+"""Test images that a page is checked on before it is served. All of them, as of an export, can take minutes."""
 
 app = command("demo", "demo dilated", "demo runs/mine --port 0    (any free port)")
 
@@ -28,8 +29,8 @@ def demo(
 ) -> int:
     """Show a trained network in a browser: serve its page on 127.0.0.1 until Ctrl-C.
 
-    It is the page that `flyweight export --format demo` writes, checked against PyTorch on all test images before.
-    The address is printed, and nothing is opened.
+    It is the page that `flyweight export --format demo` writes, checked against PyTorch on 500 test images before, and
+    not on all of them. The address is printed, and nothing is opened.
 
     Args:
         network: A network that ships with its weights, or a run folder.
@@ -50,12 +51,12 @@ def demo(
     with Serving(b"", port) as server:
         with redirect_stdout(sys.stderr):  # a network of the user's may print
             trained = load_trained(source)
-            subject = Subject(trained, job.load_tested(trained, data))
-            say(f"checking the page against PyTorch on {len(subject.labels):,} images")
-            with tempfile.TemporaryDirectory() as folder:
-                (written,) = format.write(subject, Path(folder))
-                server.page = (Path(folder) / format.FILE).read_bytes()
-        say(written.line())
+            dataset = job.load_tested(trained, data)
+            say(f"testing {network} on {len(dataset.test):,} images, and its page on up to {CHECKED} of them")
+            subject = Subject(trained, dataset)
+            page = format.made(subject, min(CHECKED, len(subject.labels)))
+        server.page = page.content
+        say(page.agreement.line())
         answer(server.address)
         sys.stdout.flush()
         say("Ctrl-C ends it")

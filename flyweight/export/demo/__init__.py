@@ -16,18 +16,29 @@ from flyweight.export.demo import looking, running
 from flyweight.export.demo.lowered import lowered
 from flyweight.export.demo.packed import packed
 from flyweight.export.demo.page import assembled, samples
-from flyweight.export.subject import Artefact, Subject, saved
+from flyweight.export.subject import Artefact, Made, Subject, saved
 from flyweight.inference import confidence
 
 FILE = "index.html"
 
 
 def write(subject: Subject, folder: Path) -> list[Artefact]:
-    """Write ``index.html``.
+    """Write ``index.html``, checked on all test images.
 
     Raises:
         FlyweightError: an operator has no step, the images are neither grey nor RGB, or wasmtime is missing.
         GateError: it does not say what the network says.
+    """
+    page = made(subject, len(subject.labels))
+    about = {"takes": "an image file", "gives": "probabilities, and where it looks", "note": page.note}
+    return [saved(folder, FILE, page.content, agreement=page.agreement, **about)]
+
+
+def made(subject: Subject, count: int) -> Made:
+    """The page, checked on the first so many test images.
+
+    Raises:
+        FlyweightError: as :func:`write` says.
     """
     running.require()
     card = subject.card
@@ -35,12 +46,11 @@ def write(subject: Subject, folder: Path) -> list[Artefact]:
         raise FlyweightError(f"demo takes grey or RGB images, and the network has {card.input_shape[0]} channels")
     network = lowered(quantise.prepared(subject.model()), card, subject.name)
     memory = packed(network)
-    logits = running.answers(memory, len(subject.labels), len(card.classes), subject.pixels)
+    logits = running.answers(memory, count, len(card.classes), subject.pixels)
     said = confidence.probabilities(logits, card.temperature)
-    agreed = gate.equal_or_raise(FILE, said, subject.probabilities, subject.labels)
+    agreed = gate.equal_or_raise(FILE, said, subject.probabilities[:count], subject.labels[:count])
     shown = [one.place for one in samples(subject)] or [0]
     heat = looking.heat(subject.trained, network, memory, subject.dataset.test.images[shown])
     content = assembled(subject, network, memory, heat, agreed).encode()
     note = "opens from disk" if heat is not None else "opens from disk; without a heat map, which this network has not"
-    about = {"takes": "an image file", "gives": "probabilities, and where it looks", "note": note}
-    return [saved(folder, FILE, content, agreement=agreed, **about)]
+    return Made(content, agreed, note)
