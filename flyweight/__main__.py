@@ -4,13 +4,16 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it without a traceback from its first imports on."""
+    """Run the command line; Ctrl-C, SIGTERM and SIGHUP end it without a traceback from its first imports on."""
+    from flyweight.machine import signals
+
     try:
+        signals.begin()
         from flyweight.cli import app
 
         app.main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(signals.told(interrupt))
     except ModuleNotFoundError as error:
         if (error.name or "flyweight").split(".")[0] == "flyweight":
             raise

@@ -9,11 +9,28 @@ EXIT_CODES = {
     5: "the training diverged",
     6: "another process of the same job ended, and this one with it",
     70: "flyweight itself is at fault; --debug shows the traceback",
+    129: "ended by SIGHUP: the terminal has gone",
     130: "interrupted by Ctrl-C",
     141: "the reader of the output has gone",
     143: "ended by SIGTERM",
 }
 """What the command line returns, and when."""
+
+
+class Terminated(KeyboardInterrupt):  # noqa: N818 (it is no error)
+    """The interrupt that SIGTERM asked for.
+
+    Attributes:
+        exit_code: what the command line returns for it.
+    """
+
+    exit_code = 143
+
+
+class HungUp(Terminated):
+    """The interrupt that SIGHUP asked for: the terminal has gone."""
+
+    exit_code = 129
 
 
 class FlyweightError(Exception):

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from flyweight import __version__
 from flyweight.errors import EXIT_CODES, FlyweightError
+from flyweight.machine import signals
 
 COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
 """A command is the `app` of the module of its name in this folder, and its help is the docstring of the function of its
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a name that the terminal's encoding lacks is told with escapes, and ends nothing
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run_command(arguments))
+    code = run_command(arguments)
+    signals.end()
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -77,8 +80,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a reader that has gone can be told apart
         return code
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return signals.told(interrupt)
     except BrokenPipeError:
         # the reader of our output has gone: nobody is left to tell
         sys.stdout = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from flyweight.cli import job
 from flyweight.cli.console import answer, say
 from flyweight.cli.options import command
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, Terminated
 
 CHECKED = 500
 """Test images that a page is checked on before it is served. All of them, as of an export, can take minutes."""
@@ -60,6 +60,10 @@ def demo(
         answer(server.address)
         sys.stdout.flush()
         say("Ctrl-C ends it")
-        with suppress(KeyboardInterrupt):
+        try:
             server.serve_forever()
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            pass
     return 0

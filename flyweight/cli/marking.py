@@ -12,6 +12,7 @@ from flyweight.cli.console import MarkingBar, answer, answer_json, err, say
 from flyweight.cli.options import Marking
 from flyweight.errors import FlyweightError
 from flyweight.files import write_text
+from flyweight.machine import signals
 from flyweight.marking import isolated, marks, page
 from flyweight.marking.marks import Claim, Mark
 from flyweight.marking.task import Task, answered
@@ -104,25 +105,26 @@ def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], 
         to: and how.
 
     Returns:
-        the exit code: 130 interrupted, 70 a bug of ours, 2 some could not be judged, 1 some fail a rule, 0 all pass.
+        the exit code: 129, 130 or 143 interrupted, 70 a bug of ours, 2 some could not be judged, 1 some fail a rule, 0
+        all pass.
     """
     found = {name: Mark(name, error=error) for name, error in broken.items()}
-    interrupted = False
+    interrupt: KeyboardInterrupt | None = None
     with MarkingBar(err, len(tasks)) as bar:
         try:
             with closing(_marks(tasks, to, bar)) as judged:
                 for mark in judged:
                     found[mark.name] = mark
                     bar.done(mark.name, mark.outcome)
-        except KeyboardInterrupt:
-            interrupted = True
+        except KeyboardInterrupt as asked:
+            interrupt = asked
     for task in tasks:
         found.setdefault(task.name, Mark(task.name, error="not checked: it was interrupted"))
     rows = sorted(found.values(), key=lambda mark: mark.name)
     _tell(rows, tasks, claims, to)
-    if interrupted:
+    if interrupt is not None:
         say(f"interrupted: {sum(mark.outcome != 'not checked' for mark in rows)} of {len(rows)} were judged")
-        return 130
+        return signals.code(interrupt)
     return _code(rows)
 
 

@@ -182,6 +182,7 @@ def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None
 
 
 def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: str | None) -> int:
+    from flyweight.machine import signals
     from flyweight.machine.device import settle
     from flyweight.networks.build import build
     from flyweight.recipes.sections import ModelConfig
@@ -192,7 +193,6 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     from flyweight.search.trials import Trials
     from flyweight.search.worker import Worker
     from flyweight.training.checks import check_trainable
-    from flyweight.training.interrupt import Terminated
 
     settled = settle(found.recipe.train, len(found.dataset.train))
     recipe = found.recipe.model_copy(update={"train": settled})
@@ -213,7 +213,8 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     try:
         worker.run()
     except KeyboardInterrupt as interrupt:
-        code = 143 if isinstance(interrupt, Terminated) else 130
+        signals.end()
+        code = signals.code(interrupt)
     finally:
         trials.close()
     _summary(worker, code)

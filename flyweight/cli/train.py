@@ -113,10 +113,10 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
 def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
     import torch
 
+    from flyweight.machine import signals
     from flyweight.machine.together import processes
     from flyweight.networks.build import build
     from flyweight.training import loop as training
-    from flyweight.training.interrupt import Terminated
 
     main = processes().is_main_process
     torch.manual_seed(plan.train.seed)
@@ -127,9 +127,10 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
         try:
             result = training.fit(network, dataset, plan, folder, bar, note)
         except KeyboardInterrupt as interrupt:
+            signals.end()
             lost = "the steps since the last checkpoint will be done again" if interrupt.args else "nothing is lost"
             say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
-            return 143 if isinstance(interrupt, Terminated) else 130
+            return signals.code(interrupt)
     if not main:
         return 0
     record = folder.read_environment()

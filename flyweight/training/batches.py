@@ -146,8 +146,10 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
 
 
 def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the workers must live until the main process has saved its state
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and the end of a terminal reach every process of it; the workers must live until the main process has saved its state
+    for number in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, number):
+            signal.signal(getattr(signal, number), signal.SIG_IGN)
     if launched.world() > 1:
         # torchrun sends SIGTERM to them, too, and kills what is left half a minute later
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))

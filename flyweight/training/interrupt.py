@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a polite question."""
+"""Ctrl-C, SIGTERM and SIGHUP as a polite question."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from flyweight.machine import signals
+
 AT_ONCE = "at once"
 """What a KeyboardInterrupt carries when nothing could be saved before it."""
 
-
-class Terminated(KeyboardInterrupt):
-    """The interrupt that SIGTERM asked for."""
+_HANGUP = getattr(signal, "SIGHUP", None)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal(patient: bool = False) -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM ask to stop after the step under way; a second one stops at once.
+    """Ctrl-C, SIGTERM and SIGHUP ask to stop after the step under way; a second one stops at once.
 
     Args:
         patient: a second one changes nothing. Of several processes one may be told by a user, by torchrun and by a
@@ -37,22 +37,27 @@ def stop_on_signal(patient: bool = False) -> Iterator[Stop]:
     stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop.asked and patient:
+        if number == _HANGUP:
+            signals.without_terminal()
+        # of SIGHUP a shell and the system send one each
+        if stop.asked and (patient or number == _HANGUP):
             return
         if stop.asked:
             raise KeyboardInterrupt(AT_ONCE)
         stop.asked, stop.number = True, number
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *signals.ENDING):
+            if number == _HANGUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup's: the training is to outlive its terminal
             stop.previous[number] = signal.signal(number, ask)
     except ValueError:  # not in the main thread: signals are somebody else's business there
         pass
     try:
         yield stop
     except KeyboardInterrupt as interrupt:
-        if stop.number == signal.SIGTERM:
-            raise Terminated(*interrupt.args) from None
+        if stop.number in signals.ENDING:
+            raise signals.ENDING[stop.number](*interrupt.args) from None
         raise
     finally:
         for caught, handler in stop.previous.items():
