@@ -17,7 +17,7 @@ EXIT_CODES = {
 """What the command line returns, and when."""
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818 (it is no error)
+class Terminated(KeyboardInterrupt):
     """The interrupt that SIGTERM asked for.
 
     Attributes:

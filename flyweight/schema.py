@@ -24,11 +24,13 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         # Python would take true for the number 1
         field = cls.model_fields.get(info.field_name or "")
         if isinstance(value, bool) and (field is None or field.annotation is not bool):
             raise ValueError("a yes or a no means nothing here")
+        if isinstance(value, str) and "\0" in value:  # the system's calls raise at it, wherever it would be a path
+            raise ValueError("no name holds a NUL character")
         return value
 
 
@@ -128,6 +130,9 @@ def override_key(content: dict[str, Any], override: str) -> None:
         raise FlyweightError(f"{change}: the value is not valid YAML{error}") from None
 
 
+_MOST_DIGITS = 100
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice; YAML itself would drop the first one without a word."""
 
@@ -141,6 +146,18 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
         return node
+
+    def short_number(self, node: yaml.ScalarNode) -> Any:
+        """A number of a sensible length: 1:1:...:1 is one to the base 60, and its digits would fill the memory."""
+        if len(node.value) > _MOST_DIGITS:
+            problem = f"this number has more than {_MOST_DIGITS} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        whole = node.tag.endswith("int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.short_number)
 
 
 def _parse_yaml(text: str) -> Any:

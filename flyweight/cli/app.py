@@ -106,6 +106,8 @@ def _told(error: BaseException) -> tuple[str, int]:
         return f"{' '.join(str(error).split())} (see flyweight --help)", 2
     if isinstance(error, FlyweightError):
         return str(error), error.exit_code
+    if isinstance(error, ValueError) and str(error).startswith(("embedded null", "stat: embedded null")):
+        return "the name of a file or folder holds a NUL character, which none may: write it without", 2
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}", 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != "flyweight":

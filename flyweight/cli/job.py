@@ -215,8 +215,10 @@ def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
     if place is None or not place.is_dir():
         dataset, _ = load_data(data_of(None, option), None)
         return unknown.images_of(dataset, card), dataset.name
-    images = []
-    for path in decode.find([place]).images[: unknown.MOST]:
+    images, found = [], decode.find([place])
+    for line in found.closed:
+        say(f"flyweight: {line}")
+    for path in found.images[: unknown.MOST]:
         try:
             images.append(decode.read(path, card.input_shape, card.resize))
         except DataError as error:

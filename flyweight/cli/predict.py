@@ -75,13 +75,14 @@ def predict(
     if top < 1:
         raise FlyweightError("--top must be at least 1")
     predictions.table_or_raise(csv, as_json)
-    paths = _gathered(files)
+    paths, complete = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
         predictor = opened(network, fast)
     maps = None if explain is None else _maps(predictor, explain, paths, force)
     told = predictions.teller(csv, as_json, predictor, paths, top)
     images = [_standard_input() if path == STDIN else path for path in paths]
-    return _tell(zip(predicted(predictor, images, top, paths=paths), images, strict=True), told, maps)
+    code = _tell(zip(predicted(predictor, images, top, paths=paths), images, strict=True), told, maps)
+    return code if complete else 3
 
 
 def _tell(answers: Iterable[tuple[Prediction, Path | bytes]], told: predictions.Told, maps: Maps | None) -> int:
@@ -113,13 +114,18 @@ def _maps(predictor: Predictor, folder: Path, paths: Sequence[Path], force: bool
     return Maps(predictor.trained, folder, paths, force)
 
 
-def _gathered(places: Sequence[Path]) -> list[Path]:
-    """All images in their order; what folders hold beside them is told."""
+def _gathered(places: Sequence[Path]) -> tuple[list[Path], bool]:
+    """All images in their order, and whether each place could be looked into; what folders hold beside them is told.
+
+    Raises:
+        DataError: there is nothing to look at in any of them.
+    """
     from flyweight.images import decode
     from flyweight.text import some
 
     paths: list[Path] = []
     others: list[Path] = []
+    wrong: list[str] = []
     for place in places:
         # a lone hyphen is allowed, so that cyclopts takes any word with one for a file
         if str(place).startswith("-") and place != STDIN:
@@ -130,13 +136,22 @@ def _gathered(places: Sequence[Path]) -> list[Path]:
                 raise DataError("-: standard input holds one image, so name it once")
             paths.append(place)
             continue
-        found = decode.find([place])
+        try:
+            found = decode.find([place])
+        except DataError as error:
+            wrong.append(str(error))
+            continue
         paths += found.images
         others += found.others
+        wrong += found.closed
+    if not paths and wrong:
+        raise DataError(wrong[0])
+    for line in wrong:
+        say(f"flyweight: {line}")
     if others:
         files = "1 file" if len(others) == 1 else f"{len(others):,} files"
         say(f"left out, by their names no images: {files} ({some([str(path) for path in others], 3)})")
-    return paths
+    return paths, not wrong
 
 
 def _standard_input() -> bytes:

@@ -146,7 +146,8 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
 
 
 def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C and the end of a terminal reach every process of it; the workers must live until the main process has saved its state
+    # Ctrl-C and the end of a terminal reach every process of it; the workers must live until the main process has saved
+    # its state
     for number in ("SIGINT", "SIGHUP"):
         if hasattr(signal, number):
             signal.signal(getattr(signal, number), signal.SIG_IGN)

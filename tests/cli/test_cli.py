@@ -68,6 +68,8 @@ def command(capsys, monkeypatch, tmp_path):
         (["predict", "sprinkle", "."], 3, "holds no images"),
         (["predict", "sprint", ".", "--top", "0"], 2, "--top must be at least 1"),
         (["check", "x" * 5000], 2, "no network"),
+        (["check", "a\0b.py:Net"], 2, "NUL"),
+        (["export", "nano", "--to", "a\0b"], 2, "NUL"),
     ],
 )
 def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments, code, words):
@@ -77,6 +79,25 @@ def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments,
     assert len(err.splitlines()) == 1
     assert err.startswith("flyweight: ")
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_a_name_that_cannot_be_stops_no_other_image(command, tmp_path, monkeypatch):
+    from flyweight.images import decode
+
+    Image.new("RGB", (32, 32), "navy").save(tmp_path / "a.png")
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "more" / "b.png")
+    within = decode._inside
+    monkeypatch.setattr(decode, "_inside", lambda folder: (within(folder)[0], [f"{folder}/x cannot be looked into"]))
+    code, out, err = command("predict", "nano", f"{'x' * 256}.png", "a.png", "a\0b.png", "gone.png", "more")
+    assert code == 3
+    assert [line.split()[0] for line in out.splitlines()] == ["a.png", "more/b.png"]
+    lines = err.splitlines()
+    assert len(lines) == 4
+    assert lines[0].endswith("x.png does not exist: name image files or folders of them")
+    assert lines[1].startswith("flyweight: a\ufffdb.png does not exist")
+    assert lines[2].startswith("flyweight: gone.png does not exist")
+    assert lines[3] == "flyweight: more/x cannot be looked into"
 
 
 def test_predict_tells_what_it_can_and_fails_for_what_it_cannot(command, tmp_path):

@@ -1,8 +1,10 @@
 import io
 import os
 import struct
+import tempfile
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,26 @@ def test_a_place_without_images_is_an_error(tmp_path):
         decode.find([tmp_path])
     with pytest.raises(DataError, match="does not exist"):
         decode.find([tmp_path / "nothing.png"])
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are():
+    with tempfile.TemporaryDirectory() as folder:
+        place, shut = Path(folder), Path(folder, "shut")
+        place.chmod(0o755)
+        (place / "a.png").touch()
+        shut.mkdir(mode=0)
+        root = os.geteuid() == 0
+        if root:  # whom no folder is shut to
+            os.seteuid(65534)
+        try:
+            found = decode.find([place])
+            with pytest.raises(DataError, match="shut cannot be looked into: Permission denied"):
+                decode.find([shut])
+        finally:
+            if root:
+                os.seteuid(0)
+    assert [path.name for path in found.images] == ["a.png"]
+    assert found.closed == (f"{shut} cannot be looked into: Permission denied",)
 
 
 # EXIF's orientations: what must be done to the upright image so that a camera's orientation n brings it back

@@ -45,7 +45,12 @@ def test_overrides_are_yaml():
         (["name=2020-13-45"], ["not valid YAML", "month"]),
         (["train={epochs: 1, epochs: 2}"], ["'epochs' is there twice"]),
         (["train.epochs=" + "[" * 5000], ["not valid YAML"]),
-        (["train.epochs=" + "9" * 5000], ["not valid YAML"]),
+        (["train.epochs=" + "9" * 5000], ["not valid YAML", "more than 100 characters"]),
+        (["train.seed=" + ":".join("1" * 5000)], ["not valid YAML", "more than 100 characters"]),
+        (["train.seed=0x" + "f" * 5000], ["not valid YAML", "more than 100 characters"]),
+        (["train.learning_rate=" + ":".join("1" * 5000) + ".5"], ["not valid YAML", "more than 100 characters"]),
+        (['data.path="a\\0b"'], ["data.path", "NUL"]),
+        (['model.network="a\\0b.py:Net"'], ["model.network", "NUL"]),
         (["train=3"], ["train: this is a section"]),
     ],
 )
