@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
     """Text that is safe in a terminal, an image and a page: control characters (ANSI escapes) become U+FFFD."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def lines(text: str) -> str:
+    """The same for text of several lines, such as a log: newlines and tabs stay."""
+    text = text.replace("\r\n", "\n")
+    parts = re.split("([\n\t])", text)
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in parts)
+
+
+def middle(text: str, most: int) -> str:
+    """Printable text of at most so many characters; a longer one loses its middle: it says where and what to do."""
+    text = printable(text)
+    tail = most // 3
+    return text if len(text) <= most else f"{text[: most - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{text[-tail:]}"
 
 
 def short(text: str, most: int) -> str:

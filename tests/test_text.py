@@ -10,6 +10,18 @@ def test_printable_has_no_control_characters():
     assert text.printable("\x1b[31mred\n\x00é日") == "\ufffd[31mred\ufffd\ufffdé日"
 
 
+def test_text_of_several_lines_keeps_them():
+    assert text.lines("a\x1b[2J\r\nb\tc\n\x9b") == "a\ufffd[2J\nb\tc\n\ufffd"
+
+
+def test_a_long_text_loses_its_middle():
+    assert text.middle("a" * 9, 9) == "a" * 9
+    shown = text.middle("where" + "x" * 1000 + "what to do", 100)
+    assert len(shown) == 100
+    assert shown.startswith("wherex")
+    assert shown.endswith("xwhat to do")
+
+
 def test_short_is_never_longer():
     assert text.short("abcdef", 6) == "abcdef"
     assert text.short("abcdefg", 6) == "abcde…"

@@ -92,7 +92,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         if debug:
             import traceback
 
-            traceback.print_exc()
+            from flyweight.text import lines
+
+            sys.stderr.write(lines(traceback.format_exc()))
         message, code = _told(error)
         from flyweight.cli.console import complain
 

@@ -22,16 +22,19 @@ from rich.progress import (
 from rich.text import Text
 
 from flyweight.machine import launched
-from flyweight.text import ending, printable, some
+from flyweight.text import ending, lines, middle, printable, some
+
+MOST = 500
+"""Characters of a line for a person, whatever it quotes."""
 
 # messages go to standard error, so that what a command computes can be piped; of several processes the first one speaks
 err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
 
 
 def answer(text: str) -> None:
-    """Print what a command was asked for to standard output."""
+    """Print what a command was asked for to standard output, and nothing that a terminal obeys."""
     if launched.rank() == 0:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.write(lines(text).rstrip("\n") + "\n")
 
 
 def answer_json(content: object) -> None:
@@ -41,26 +44,29 @@ def answer_json(content: object) -> None:
 
 def say(message: str) -> None:
     """Print a line for a person; whatever it holds is text, no markup, and nothing that a terminal obeys."""
-    lines = [printable(line) for line in message.split("\n")]
-    err.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    err.print(_shown(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(message: str) -> str:
+    return "\n".join(middle(line, MOST) for line in message.split("\n"))
 
 
 def complain(message: str) -> None:
     """Say why this process ends, where no other one of its job on this machine has said so before."""
     if launched.world() == 1:
-        say(f"flyweight: {message}")
+        say(printable(f"flyweight: {message}"))
         return
     from flyweight.machine.together import to_be_told
 
     told = to_be_told(message)
     if told is not None:
         err.quiet = False
-        say(f"flyweight: {told}")
+        say(printable(f"flyweight: {told}"))
 
 
 def banner(note: str) -> None:
     """Say loudly that the data is a stand-in."""
-    err.print(Panel(Text(note), title="STAND-IN DATA", border_style="bold red", style="bold"))
+    err.print(Panel(Text(printable(note)), title="STAND-IN DATA", border_style="bold red", style="bold"))
 
 
 class _Bar:
@@ -92,6 +98,7 @@ class DataBar(_Bar):
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` (none: unknown) is through."""
+        what = _shown(what)
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total)
             if not self._console.is_terminal:
@@ -136,7 +143,7 @@ class TrainingBar(_Bar):
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(_shown(message), markup=False, highlight=False, soft_wrap=True)
 
 
 class MarkingBar(_Bar):

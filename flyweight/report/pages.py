@@ -10,26 +10,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image
 
-from flyweight.text import printable, share
+from flyweight.text import lines, printable, share
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, facts: dict[str, Any], folder: Path = TEMPLATES) -> str:
+def render(template: str, facts: dict[str, Any], folder: Path | None = None) -> str:
     """Fill a template of this room, or of another folder.
 
     In a page (``*.html.jinja``) every value is escaped; a Markdown template must use the filters `md` and `fenced`. A
-    name that the facts lack is an error.
+    name that the facts lack is an error. What a terminal or a browser would obey, such as escapes in a log or in a call,
+    becomes U+FFFD wherever it comes from.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folder or TEMPLATES),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # markup is our own
+        finalize=lambda value: lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.filters |= {"md": markdown, "fenced": fenced, "count": count, "share": share, "time": duration}
     return environment.get_template(template).render(facts)

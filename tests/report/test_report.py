@@ -257,6 +257,24 @@ def test_without_rules_there_are_no_verdicts(odd, tmp_path):
     assert "R7" not in text
 
 
+def test_no_escape_of_a_received_run_gets_into_its_page(odd, tmp_path):
+    run, dataset = odd
+    escape = "\x1b]0;title\x07\x9b2J"
+    received = copied(run, tmp_path / f"run {escape}", rules=None)
+    received.write_json(
+        received.environment,
+        {"command": f"flyweight train {escape}", "data_note": f"note {escape}", "processor": f"fast {escape}"},
+    )
+    received.log.write_text(f"Epoch 1 {escape}\nEpoch 2\n", encoding="utf-8")
+    report.write(received, dataset)
+    text = "".join(html(received).text)
+    for before in ("flyweight train", "note", "fast", "Epoch 1"):
+        assert f"{before} \ufffd]0;title\ufffd\ufffd2J" in text
+    assert "\nEpoch 2" in text
+    for file in (received.report_html, received.report_markdown):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", file.read_text(encoding="utf-8"))
+
+
 def test_what_must_not_be_mistaken_is_said_loudly(odd):
     run, dataset = odd
     card = load_trained(run.folder)
