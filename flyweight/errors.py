@@ -1,5 +1,7 @@
 """The errors that a user can mend: one line each, with an exit code of its own and never a traceback."""
 
+import errno
+
 EXIT_CODES = {
     0: "done",
     1: "a rule failed, or an exported format did not say what its network says",
@@ -8,6 +10,7 @@ EXIT_CODES = {
     4: "a run folder or weights are missing, damaged or do not fit",
     5: "the training diverged",
     6: "another process of the same job ended, and this one with it",
+    7: "there is too little memory",
     70: "flyweight itself is at fault; --debug shows the traceback",
     129: "ended by SIGHUP: the terminal has gone",
     130: "interrupted by Ctrl-C",
@@ -71,3 +74,22 @@ class RuleError(FlyweightError):
     """A network breaks a rule; training it would be a waste."""
 
     exit_code = 1
+
+
+_NO_MEMORY = (
+    "allocate memory",  # torch's allocator, onnxruntime's
+    "out of memory",  # CUDA's
+    "ALLOC_FAILED",  # its libraries'
+    "bad_alloc",
+    "killed by signal: Killed",  # a process that loads batches; the system ends what takes the last memory
+)
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that there is too little memory; libraries have no common word."""
+    while error is not None:
+        refused = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        if refused or any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False

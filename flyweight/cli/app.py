@@ -12,13 +12,17 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from flyweight import __version__
-from flyweight.errors import EXIT_CODES, FlyweightError
+from flyweight.errors import EXIT_CODES, FlyweightError, out_of_memory
 from flyweight.machine import signals
 
 COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
 """A command is the `app` of the module of its name in this folder, and its help is the docstring of the function of its
 name; the module is imported when the command is called."""
 
+NO_MEMORY = (
+    "there is too little memory for this: take fewer or smaller images, in a training a smaller batch"
+    " (--set train.batch_size=32 or data.size=32), or end other programs; what was saved before is whole"
+)
 EPILOGUE = "\n".join(
     [
         "Start here:  flyweight train sprint   (CIFAR-10 to 85 % on two CPU cores, with a report)",
@@ -106,6 +110,8 @@ def _told(error: BaseException) -> tuple[str, int]:
     """What a person is told of an error in one line, and the exit code."""
     if isinstance(error, CycloptsError):
         return f"{' '.join(str(error).split())} (see flyweight --help)", 2
+    if out_of_memory(error):
+        return NO_MEMORY, 7
     if isinstance(error, FlyweightError):
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith(("embedded null", "stat: embedded null")):

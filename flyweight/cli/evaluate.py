@@ -18,6 +18,7 @@ from flyweight.machine import launched
 if TYPE_CHECKING:
     from flyweight.data import Dataset
     from flyweight.evaluation.robustness import Damaged
+    from flyweight.evaluation.scores import Evaluation
     from flyweight.runs.card import Trained
 
 app = command(
@@ -75,12 +76,10 @@ def evaluate(
         noticed = unknown.measure(trained, scores, *others) if others is not None and first else None
         # the damages follow from one another, image by image: one process alone can tell
         results = _on_damaged(trained, dataset) if damaged and first else []
+    asked = out is not None
     # what a run's report speaks of stays; what ships is not ours to write beside
     if out is None and data is None and not ships(source):
         out = source
-    if out is not None and launched.rank() == 0:
-        _make(out)
-        evaluation.write(scores, out)
     if as_json:
         extra: dict[str, Any] = {"damaged": [result.as_json() for result in results]} if damaged else {}
         extra |= {} if noticed is None else {"against": noticed.as_json()}
@@ -90,6 +89,8 @@ def evaluate(
         parts += [robustness.render(results, scores.accuracy)] if damaged else []
         parts += [] if noticed is None else [unknown.render(noticed)]
         answer("\n\n".join(parts))
+    if out is not None and first:
+        _keep(scores, out, asked)
     return 0
 
 
@@ -102,6 +103,23 @@ def _on_damaged(trained: Trained, dataset: Dataset) -> list[Damaged]:
         say(f"{result.damage.label}: {result.accuracy:.2f} %")
         results.append(result)
     return results
+
+
+def _keep(scores: Evaluation, folder: Path, asked: bool) -> None:
+    """Write what has been printed already, so that a folder that cannot be written loses nothing.
+
+    Raises:
+        FlyweightError: it cannot, and --out asked for it.
+    """
+    from flyweight.evaluation import evaluate as evaluation
+
+    try:
+        _make(folder)
+        evaluation.write(scores, folder)
+    except FlyweightError as error:
+        if asked:
+            raise
+        say(f"flyweight: the result is not kept: {error}")
 
 
 def _make(folder: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from flyweight import files
 from flyweight.data.dataset import Dataset, Progress, Split, fingerprint
-from flyweight.errors import DataError
+from flyweight.errors import DataError, out_of_memory
 from flyweight.text import one_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -84,7 +84,9 @@ def intact(folder: Path) -> Dataset | None:
     """Open the arrays in `folder`; None where there are none, or none that can be trusted."""
     try:
         return read(folder)
-    except DataError:
+    except DataError as error:
+        if out_of_memory(error):
+            raise  # it says nothing of the arrays
         return None
 
 

@@ -25,7 +25,7 @@ from flyweight.data.dataset import Progress
 from flyweight.data.decoding import Decoded, Looked, decode_rows, look
 from flyweight.data.listing import Content, Listing
 from flyweight.data.target import Target, choose
-from flyweight.errors import DataError
+from flyweight.errors import DataError, out_of_memory
 from flyweight.images.spec import Resize, Spec
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import printable, some
@@ -104,7 +104,9 @@ def _pointer(cache: Path, listing: Listing, wanted: tuple[object, object]) -> Pa
 def _remembered(pointer: Path, cache: Path) -> Converted | None:
     try:
         return read(cache / json.loads(pointer.read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError, DataError):
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+        if out_of_memory(error):
+            raise  # it says nothing of the arrays
         return None
 
 
@@ -272,4 +274,4 @@ def read(folder: Path, verify: bool = False) -> Converted:
         images = np.load(folder / ARRAY, mmap_mode="r")
         return Converted(images, catalogue.read(folder / CATALOGUE), manifest["resize"], tuple(manifest["notes"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"the arrays in {folder} cannot be opened ({error}): delete that folder") from None
+        raise DataError(f"the arrays in {folder} cannot be opened ({error}): delete that folder") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 import warnings
@@ -30,6 +31,9 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 
 MOST_PIXELS = 50_000_000
 """Of an image in memory. A JPEG of more is decoded at a fraction of its size."""
+
+# what Pillow logs of a damaged file would go to standard error; it comes with its error
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _MEGAPIXELS = MOST_PIXELS // 10**6
 

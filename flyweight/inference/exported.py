@@ -169,7 +169,7 @@ class Exported(Predictor):
         try:
             said = np.concatenate([self._session.run([self._port.output], {entry.name: part})[0] for part in parts])
         except Exception as error:  # onnxruntime has a class of its own for each thing that a graph can have wrong
-            raise RunError(f"onnxruntime cannot run {self._shown}: {one_line(error)}") from None
+            raise RunError(f"onnxruntime cannot run {self._shown}: {one_line(error)}") from error
         wanted = (len(images), len(self.spec.classes))
         if said.shape != wanted:
             gives = "x".join(map(str, said.shape))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight import analysis, rules
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, out_of_memory
 from flyweight.marking import fence
 from flyweight.marking.task import Task, answered
 from flyweight.networks import build
@@ -83,7 +83,7 @@ def _judged(task: Task, memory: int) -> dict[str, Any]:
     try:
         return {**answered(task, notes.append), "notes": notes}
     except BaseException as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             told = {"error": f"it needs more memory than the limit of {memory / 2**30:g} GiB"}
         elif isinstance(error, FlyweightError):
             told = {"error": str(error)}
@@ -92,14 +92,6 @@ def _judged(task: Task, memory: int) -> dict[str, Any]:
         else:  # an interrupt is the submission's own here: the terminal's goes to its parent
             told = {"error": f"its code raised {type(error).__name__}"}
         return {**told, "notes": notes}
-
-
-def _out_of_memory(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "bad_alloc" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 if __name__ == "__main__":

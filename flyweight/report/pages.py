@@ -22,7 +22,7 @@ def render(template: str, facts: dict[str, Any], folder: Path | None = None) -> 
     """Fill a template of this room, or of another folder.
 
     In a page (``*.html.jinja``) every value is escaped; a Markdown template must use the filters `md` and `fenced`. A
-    name that the facts lack is an error. What a terminal or a browser would obey, such as escapes in a log or in a call,
+    name that the facts lack is an error. What a terminal or a browser would obey, such as an escape in a log or a call,
     becomes U+FFFD wherever it comes from.
     """
     environment = jinja2.Environment(

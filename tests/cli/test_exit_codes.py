@@ -85,6 +85,13 @@ ENDS = [
     ("OSError('x')", 70),
     ("SystemExit(1)", 70),
     ("RecursionError()", 70),
+    ("MemoryError()", 7),
+    ('RuntimeError("[enforce fail] DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes")', 7),
+    ("RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')", 7),
+    ("OSError(12, 'Cannot allocate memory', 'x.npy')", 7),
+    ("ValueError('embedded null byte')", 2),
+    ("errors.Terminated()", 143),
+    ("errors.HungUp()", 129),
     ("KeyboardInterrupt()", 130),
     ("BrokenPipeError()", 141),
 ]

@@ -1,0 +1,120 @@
+"""Too little memory, and folders that cannot be written: one line, and nothing lost."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flyweight.cli import app
+from flyweight.data import cache
+from flyweight.data.cifar10 import SPEC
+from flyweight.errors import out_of_memory
+from flyweight.networks.build import build
+from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.card import Card, save_model
+
+GREEDY = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def forward(self, x):
+        return torch.empty(10**15)
+"""
+# the peak of this process's memory, before and after it looks at an image, in MiB
+PEAK = """
+import json, resource, sys
+from pathlib import Path
+from flyweight.errors import DataError
+from flyweight.images import decode
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode.read(Path(sys.argv[1]), (3, 32, 32))
+    told = ""
+except DataError as error:
+    told = str(error)
+print(json.dumps([told, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+"""
+
+
+def refused(capsys, *call):
+    """Call a command that has too little memory: its one line."""
+    assert app.run_command(call) == 7
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("call", [["nano", "--input", "3,9999999,9999999"], ["net.py:Net"]], ids=str)
+def test_too_little_memory_is_one_line_with_what_to_do(capsys, monkeypatch, tmp_path, call):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(GREEDY)
+    assert "smaller batch" in refused(capsys, "check", *call)
+
+
+def test_too_little_memory_is_never_the_arrays_fault(capsys, monkeypatch, tmp_path):
+    (tmp_path / cache.MANIFEST).write_text(cache.sealed_json({}))
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "load", full)
+    with pytest.raises(Exception, match="Cannot allocate memory") as caught:
+        cache.intact(tmp_path)  # and not None, which would have them made again
+    assert out_of_memory(caught.value)
+    message, code = app._told(caught.value)
+    assert code == 7
+    assert "delete" not in message
+
+
+def test_a_result_that_cannot_be_kept_is_printed_all_the_same(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    card = Card(
+        network="sprint", dropout=None, classes=tuple("0123456789"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    (tmp_path / "run" / "evaluation.json").mkdir(parents=True)  # no file can take its place
+    save_model(tmp_path / "run", build(ModelConfig(network="sprint"), SPEC), card)
+    assert app.run_command(["evaluate", "run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["n"] == 360
+    assert err.splitlines()[-1].startswith("flyweight: the result is not kept: cannot write")
+    # --out has asked for it
+    assert app.run_command(["evaluate", "run", "--out", "run"]) == 4
+    out, err = capsys.readouterr()
+    assert "360" in out
+    assert err.splitlines()[-1].startswith("flyweight: cannot write")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "side"), [("P", "PNG", 13_000), ("L", "GIF", 8_000), ("1", "TIFF", 8_000), ("RGB", "WEBP", 8_000)]
+)
+def test_an_image_of_too_many_pixels_is_refused_before_they_fill_the_memory(tmp_path, mode, kind, side):
+    path = tmp_path / "large.png"
+    Image.new(mode, (side, side)).save(path, kind, **({"method": 0} if kind == "WEBP" else {}))
+    done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
+    told, grown = json.loads(done.stdout)
+    assert told == f"{path} cannot be read as an image: it has {side}x{side} pixels: shrink it below 50 megapixels"
+    assert done.stderr == ""
+    assert grown < 60
+
+
+def test_what_pillow_logs_of_a_damaged_image_is_in_its_one_line(tmp_path):
+    path = tmp_path / "x.tif"
+    Image.new("RGB", (32, 32)).save(path)
+    samples = bytes.fromhex("1501 0300 0100 0000 0300")  # per pixel: 3, a short number
+    content = path.read_bytes()
+    assert content.count(samples) == 1
+    path.write_bytes(content.replace(samples, samples[:-2] + b"\x09\x00"))
+    done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
+    assert "cannot be read as an image: it is no image" in json.loads(done.stdout)[0]
+    assert done.stderr == ""
