@@ -209,13 +209,13 @@ def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
         FlyweightError: they cannot be brought to what the network takes.
     """
     from flyweight.evaluation import unknown
-    from flyweight.images import decode
+    from flyweight.images import decode, finding
 
     place = None if registry.is_name(option) else expanded(Path(option), "--against")
     if place is None or not place.is_dir():
         dataset, _ = load_data(data_of(None, option), None)
         return unknown.images_of(dataset, card), dataset.name
-    images, found = [], decode.find([place])
+    images, found = [], finding.find([place])
     for line in found.closed:
         say(f"flyweight: {line}")
     for path in found.images[: unknown.MOST]:

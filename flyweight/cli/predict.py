@@ -120,7 +120,7 @@ def _gathered(places: Sequence[Path]) -> tuple[list[Path], bool]:
     Raises:
         DataError: there is nothing to look at in any of them.
     """
-    from flyweight.images import decode
+    from flyweight.images import finding
     from flyweight.text import some
 
     paths: list[Path] = []
@@ -137,7 +137,7 @@ def _gathered(places: Sequence[Path]) -> tuple[list[Path], bool]:
             paths.append(place)
             continue
         try:
-            found = decode.find([place])
+            found = finding.find([place])
         except DataError as error:
             wrong.append(str(error))
             continue

@@ -82,13 +82,13 @@ def test_a_bad_call_is_one_line_with_its_exit_code(command, tmp_path, arguments,
 
 
 def test_a_name_that_cannot_be_stops_no_other_image(command, tmp_path, monkeypatch):
-    from flyweight.images import decode
+    from flyweight.images import finding
 
     Image.new("RGB", (32, 32), "navy").save(tmp_path / "a.png")
     (tmp_path / "more").mkdir()
     Image.new("RGB", (32, 32), "red").save(tmp_path / "more" / "b.png")
-    within = decode._inside
-    monkeypatch.setattr(decode, "_inside", lambda folder: (within(folder)[0], [f"{folder}/x cannot be looked into"]))
+    within = finding._inside
+    monkeypatch.setattr(finding, "_inside", lambda folder: (within(folder)[0], [f"{folder}/x cannot be looked into"]))
     code, out, err = command("predict", "nano", f"{'x' * 256}.png", "a.png", "a\0b.png", "gone.png", "more")
     assert code == 3
     assert [line.split()[0] for line in out.splitlines()] == ["a.png", "more/b.png"]

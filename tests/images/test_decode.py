@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
-from flyweight.images import decode, sizing
+from flyweight.images import decode, finding, sizing
 
 SHAPE = (3, 32, 32)
 
@@ -131,16 +131,16 @@ def test_folders_give_their_images_in_order(tmp_path):
     for name in ("b/2.PNG", "b/deep/1.png", "a.png"):
         (tmp_path / name).touch()
     (tmp_path / "b" / "notes.txt").touch()
-    found = decode.find([tmp_path / "b", tmp_path / "a.png"])
+    found = finding.find([tmp_path / "b", tmp_path / "a.png"])
     assert [path.relative_to(tmp_path).as_posix() for path in found.images] == ["b/2.PNG", "b/deep/1.png", "a.png"]
     assert [path.relative_to(tmp_path).as_posix() for path in found.others] == ["b/notes.txt"]
 
 
 def test_a_place_without_images_is_an_error(tmp_path):
     with pytest.raises(DataError, match="holds no images"):
-        decode.find([tmp_path])
+        finding.find([tmp_path])
     with pytest.raises(DataError, match="does not exist"):
-        decode.find([tmp_path / "nothing.png"])
+        finding.find([tmp_path / "nothing.png"])
 
 
 def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are():
@@ -153,9 +153,9 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are():
         if root:  # whom no folder is shut to
             os.seteuid(65534)
         try:
-            found = decode.find([place])
+            found = finding.find([place])
             with pytest.raises(DataError, match="shut cannot be looked into: Permission denied"):
-                decode.find([shut])
+                finding.find([shut])
         finally:
             if root:
                 os.seteuid(0)
