@@ -18,7 +18,6 @@ from torch.utils.data import Dataset as TorchDataset
 
 from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
-from flyweight.machine import launched
 from flyweight.machine.together import Share
 
 
@@ -151,6 +150,6 @@ def _ignore_interrupts(_worker: int) -> None:
     for number in ("SIGINT", "SIGHUP"):
         if hasattr(signal, number):
             signal.signal(getattr(signal, number), signal.SIG_IGN)
-    if launched.world() > 1:
-        # torchrun sends SIGTERM to them, too, and kills what is left half a minute later
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))
+    # torchrun, a batch system and a service manager send SIGTERM to them, too, and kill what is left half a minute
+    # later
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))

@@ -104,6 +104,17 @@ def test_a_training_whose_terminal_goes_saves_and_ends_with_its_code(tmp_path):
     assert not max(tmp_path.glob("run/checkpoints/epoch-*")).stem.endswith("step-000000")
 
 
+def test_sigterm_to_all_processes_of_a_training_saves(tmp_path):
+    process, ours = trained(tmp_path, False, "--set", "train.workers=2")
+    until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))
+    os.killpg(process.pid, signal.SIGTERM)  # as a batch system or a service manager does
+    with process:
+        said = process.stderr.read().decode()
+    os.close(ours)
+    assert process.returncode == 143
+    assert said.endswith("stopped; nothing is lost. Go on with: flyweight train --resume run\n")
+
+
 def test_two_ctrl_c_with_workers_leave_no_word_of_python(tmp_path):
     process, ours = trained(tmp_path, False, "--set", "train.workers=2")
     until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))
