@@ -18,6 +18,14 @@ from flyweight.runs.folder import Run
 from flyweight.training import loop
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory):
+    """No test reads or writes what the user has allowed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield
+
+
 class Silent:
     """An observer that keeps what it is told."""
 

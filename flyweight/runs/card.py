@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, write_bytes, write_text
+from flyweight.files import read_bytes, reason, write_bytes, write_text
 from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
+from flyweight.networks.code import shown
+from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs import code
 from flyweight.runs.fitting import misfit
 from flyweight.text import one_line, short
 
@@ -145,17 +149,16 @@ def find_trained(name: str) -> Path:
     )
 
 
-def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
-    """A card, and the weights beside it by their names.
+def read_card(folder: Path) -> Card:
+    """The card in a folder.
 
     Raises:
-        RunError: a file is missing or damaged.
+        RunError: it is missing or damaged.
     """
     try:
         card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
-        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
     except OSError as error:
-        raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
+        raise RunError(f"{folder}: cannot read {CARD}: {reason(error)}") from None
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -171,6 +174,20 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         )
     if not 0 < card.temperature < math.inf or not 0 <= (card.threshold or 0) <= 1:
         raise RunError(f"{folder / CARD} is damaged: temperature must be above 0, threshold 0 to 1 or null")
+    return card
+
+
+def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
+    """A card, and the weights beside it by their names.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    card = read_card(folder)
+    try:
+        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot read {WEIGHTS}: {reason(error)}") from None
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
@@ -179,11 +196,15 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
 
 
-def load_trained(folder: Path) -> Trained:
-    """Load a network with its weights.
+def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained:
+    """Load a network with its weights. A user's own is built by the copy of its code that the run keeps.
+
+    Args:
+        folder: of the weights.
+        tell: called with a line where the file that the copy was made of has changed since.
 
     Raises:
-        RunError: a file is missing or damaged, or the weights do not fit the network.
+        RunError: a file is missing or damaged, the weights do not fit the network, or its code is not allowed.
     """
     card, weights = load_weights(folder)
     try:
@@ -193,11 +214,11 @@ def load_trained(folder: Path) -> Trained:
         wrong = misfit(described, card.spec, weights)
         if wrong is not None:
             raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {wrong}")
-        network = build(described, card.spec)
+        network = build(code.runnable(folder, described, tell), card.spec)
     except RunError:
         raise
     except FlyweightError as error:
-        raise RunError(f"{folder / CARD}: {error}") from None
+        raise RunError(f"{folder / CARD}: {shown(str(error))}") from None
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

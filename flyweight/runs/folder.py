@@ -23,8 +23,10 @@ from torch import nn
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import write_bytes, write_text
+from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
+from flyweight.runs import code
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
 
 _CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
@@ -52,15 +54,16 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path | None, recipe: Recipe) -> Run:
-        """Make a new run folder and write its recipe.
+        """Make a new run folder, write its recipe, and keep the code of a network of the user's own.
 
         Args:
             folder: where; none: ``runs/<name>-<date>-<time>`` in the working directory.
             recipe: as it will be run, with all overrides.
 
         Raises:
-            FlyweightError: the folder holds something already, or cannot be made.
+            FlyweightError: the folder holds something already, or cannot be made; or there is no such file.
         """
+        own = gathered(recipe.model.network) if code.is_own(recipe.model) else None
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -76,6 +79,8 @@ class Run:
             ) from None
         run = cls(folder)
         write_text(run.config, recipes.write(recipe))
+        if own is not None:
+            code.keep(folder, own)
         return run
 
     @classmethod

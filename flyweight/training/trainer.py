@@ -145,7 +145,8 @@ class Trainer:
 
     def _blamed(self, when: str) -> AbstractContextManager[None]:
         """A network of the user's own may raise at any step, in training alone or for a whole batch alone."""
-        cure = f"mend it, and flyweight train --resume {shlex.quote(str(self.run.folder))} goes on"
+        again = f"flyweight train --resume {shlex.quote(str(self.run.folder))} --allow-code"
+        cure = f"mend it, and {again} goes on with the mended file"
         return blamed(self.recipe.model, when, cure)
 
     def _finish_epoch(self, began: float) -> None:

@@ -9,6 +9,7 @@ from flyweight.data.cifar10 import SPEC
 from flyweight.errors import RunError
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.allowing import allow
 from flyweight.runs.card import Card, find_trained, load_trained, save_model
 from flyweight.runs.folder import Run
 
@@ -36,6 +37,7 @@ def test_a_layer_that_is_used_twice_can_be_saved_and_loaded(tmp_path, monkeypatc
     reference = f"{tmp_path / 'twice.py'}:Twice"
     network = build(ModelConfig(network=reference), SPEC)
     save_model(tmp_path, network, replace(CARD, network=reference))
+    allow(tmp_path)
     loaded = load_trained(tmp_path).model
     assert loaded[0] is loaded[1]
     assert torch.equal(loaded[0].weight, network[0].weight)
