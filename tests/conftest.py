@@ -1,5 +1,7 @@
 """What several test modules need."""
 
+import contextlib
+import socket
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +119,13 @@ def recipe() -> sections.Recipe:
         },
         "the tests",
     )
+
+
+def a_socket(path):
+    """Put a socket in a place, which answers nobody."""
+    # an address may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)
 
 
 def change(recipe, **settings):

@@ -25,7 +25,7 @@ from flyweight.report.sources import own_source
 from flyweight.report.subject import Subject
 from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
-from flyweight.runs.folder import Run
+from flyweight.runs.folder import COLUMNS, Run
 from flyweight.text import ending, printable
 
 HEADINGS = {
@@ -126,7 +126,7 @@ def _page(subject: Subject, drawn: Mapping[str, bytes]) -> dict[str, Any]:
 def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
     """All that the templates show."""
     run, recipe, scores = subject.run, subject.recipe, subject.scores
-    history, environment = run.history(), run.read_environment()
+    history, environment = run.history(COLUMNS), run.read_environment()
     return {
         "title": printable(recipe.name),
         "description": printable(recipe.description),

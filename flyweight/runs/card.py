@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -117,7 +118,14 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
 def save_card(folder: Path, card: Card) -> None:
     """Write ``config.json`` alone, beside weights that stay as they are."""
     rows = None if card.table is None else card.table.model_dump(mode="json")
-    write_text(folder / CARD, json.dumps({**asdict(replace(card, table=None)), "table": rows}, indent=2) + "\n")
+    content = {**asdict(replace(card, table=None)), "table": rows}
+    write_text(folder / CARD, json.dumps({**content, "checksum": _checksum(content)}, indent=2) + "\n")
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 of what is a card's in the file: an export says more there, for others."""
+    own = {field.name: content[field.name] for field in fields(Card) if field.name in content}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def ships(folder: Path) -> bool:
@@ -156,13 +164,18 @@ def read_card(folder: Path) -> Card:
         RunError: it is missing or damaged.
     """
     try:
-        card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
+        raw = read_bytes(folder / CARD, MOST_CARD)
+        card = TypeAdapter(Card).validate_json(raw)
     except OSError as error:
         raise RunError(f"{folder}: cannot read {CARD}: {reason(error)}") from None
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
+    content = json.loads(raw)
+    # cards of earlier versions have none
+    if "checksum" in content and content["checksum"] != _checksum(content):
+        raise RunError(f"{folder / CARD} is damaged: its SHA-256 is not the one in checksum; take it from a backup")
     channels = card.input_shape[0]
     if not card.classes:
         raise RunError(f"{folder / CARD} is damaged: classes: there are none")
@@ -196,6 +209,20 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
 
 
+def same_kinds(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Stop before whole numbers, truth values or complex numbers are taken for weights; torch casts them silently.
+
+    Raises:
+        RunError: the first that is of another kind than the network's own.
+    """
+    for name, own in network.state_dict().items():
+        given = weights.get(name, own)
+        floats = own.is_floating_point() and given.is_floating_point()
+        if not floats and given.dtype != own.dtype:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in (given.dtype, own.dtype)]
+            raise RunError(f"{file} does not fit: {short(name, 100)} is {kinds[0]}, it must be {kinds[1]}")
+
+
 def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained:
     """Load a network with its weights. A user's own is built by the copy of its code that the run keeps.
 
@@ -220,6 +247,7 @@ def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {shown(str(error))}") from None
     try:
+        same_kinds(network, weights, folder / WEIGHTS)
         network.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
