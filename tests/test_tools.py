@@ -118,9 +118,7 @@ def test_public_networks_are_held_against_torch_and_a_gradient(tmp_path, monkeyp
     public = tool("public_networks")
     (tmp_path / "somebody").mkdir()
     (tmp_path / "somebody" / "net.py").write_text(PUBLIC)
-    (tmp_path / "list.txt").write_text(
-        "[somebody 3,32,32]\nnet.py\nnet.py:No\n[somebody 3,48,48]\nnet.py:Net\n"
-    )
+    (tmp_path / "list.txt").write_text("[somebody 3,32,32]\nnet.py\nnet.py:No\n[somebody 3,48,48]\nnet.py:Net\n")
     monkeypatch.setattr(public, "LIST", tmp_path / "list.txt")
     start(monkeypatch, public, "--sources", tmp_path)
     out, err = capsys.readouterr()

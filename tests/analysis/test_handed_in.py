@@ -216,5 +216,5 @@ def test_what_a_forward_pass_raises_is_told_with_its_line():
     def forward(net, x):
         return net.a(x.flatten(1))
 
-    with pytest.raises(FlyweightError, match=r"raised RuntimeError: .*\(test_handed_in\.py:\d+\)$"):
+    with pytest.raises(FlyweightError, match=r"raised RuntimeError: .*\(.*test_handed_in\.py:\d+\)$"):
         analysis.analyze(Net(forward, a=conv(3, 8)), (3, 16, 16))

@@ -153,16 +153,19 @@ NET = (
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("import sys; sys.exit(0)", "SystemExit: 0"),
-        ("raise ValueError('no\\nway')", "ValueError: no way"),
+        ("import sys\nwidth = sys.exit(0)\nclass Net(nn.Module):\n    size = width", "SystemExit: 0"),
+        ("width = int('no\\nway')\nclass Net(nn.Module):\n    size = width", "ValueError: invalid literal"),
         (
             "class Net(nn.Module):\n    def __init__(self): raise TypeError('inner')",
-            "building it raised TypeError: inner",
+            "building it raised an error: TypeError: inner (mine.py:3)",
         ),
-        ("class Net(nn.Module):\n    def __init__(self): import sys; sys.exit(0)", "building it raised SystemExit"),
+        (
+            "class Net(nn.Module):\n    def __init__(self): import sys; sys.exit(0)",
+            "building it raised an error: SystemExit",
+        ),
         ("class Net(nn.Module):\n    def forward(self, x): import sys; sys.exit(0)", "SystemExit"),
         ("class Net(nn.Module):\n    def forward(self, x): return 3", "must return a tensor"),
-        ("class Net(", "SyntaxError"),
+        ("class Net(", "no Python 3: '(' was never closed (mine.py:2)"),
     ],
 )
 def test_a_file_that_misbehaves_is_one_line_and_never_a_pass(command, tmp_path, body, words):
@@ -174,7 +177,7 @@ def test_a_file_that_misbehaves_is_one_line_and_never_a_pass(command, tmp_path, 
 
 
 def test_json_is_one_object_even_when_the_users_file_prints(command, tmp_path):
-    (tmp_path / "mine.py").write_text(f"from torch import nn\nprint('hello')\n{NET}")
+    (tmp_path / "mine.py").write_text(f"from torch import nn\n{NET}        print('hello')\n")
     code, out, err = command("check", "mine.py:Net", "--json")
     assert code == 1
     assert json.loads(out)["parameters"] == 280

@@ -107,7 +107,7 @@ class Strange(nn.Module):
         self.head = nn.Linear(3, 2)
 
     def forward(self, x):
-        return self.head(self.last(torch.roll(self.map(x), 1, dims=3)).mean((2, 3)))
+        return self.head(self.last(self.map(x)[:, :, :, torch.tensor([3, 0, 1, 2])]).mean((2, 3)))
 
 
 def test_a_map_whose_pixels_are_not_known_is_stretched():

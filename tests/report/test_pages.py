@@ -9,28 +9,22 @@ from markdown_it import MarkdownIt
 from flyweight.report import pages
 
 
-@pytest.fixture
-def templates(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "TEMPLATES", tmp_path)
-    return tmp_path
-
-
-def test_a_page_escapes_and_plain_text_does_not(templates):
+def test_a_page_escapes_and_plain_text_does_not(tmp_path):
     for name in ("x.html.jinja", "x.md.jinja"):
-        (templates / name).write_text("{{ name }}", encoding="utf-8")
-    assert pages.render("x.html.jinja", {"name": "<b>&'"}) == "&lt;b&gt;&amp;&#39;"
-    assert pages.render("x.md.jinja", {"name": "<b>"}) == "<b>"
+        (tmp_path / name).write_text("{{ name }}", encoding="utf-8")
+    assert pages.render("x.html.jinja", {"name": "<b>&'"}, tmp_path) == "&lt;b&gt;&amp;&#39;"
+    assert pages.render("x.md.jinja", {"name": "<b>"}, tmp_path) == "<b>"
 
 
-def test_a_name_that_the_facts_lack_is_an_error(templates):
-    (templates / "x.md.jinja").write_text("{{ absent }}", encoding="utf-8")
+def test_a_name_that_the_facts_lack_is_an_error(tmp_path):
+    (tmp_path / "x.md.jinja").write_text("{{ absent }}", encoding="utf-8")
     with pytest.raises(jinja2.UndefinedError, match="absent"):
-        pages.render("x.md.jinja", {})
+        pages.render("x.md.jinja", {}, tmp_path)
 
 
-def test_filters_are_there(templates):
-    (templates / "x.md.jinja").write_text("{{ 1234|count }} {{ 61|time }} {{ none|share }} {{ '*'|md }}")
-    assert pages.render("x.md.jinja", {}) == "1,234 1 min 1 s - &#42;"
+def test_filters_are_there(tmp_path):
+    (tmp_path / "x.md.jinja").write_text("{{ 1234|count }} {{ 61|time }} {{ none|share }} {{ '*'|md }}")
+    assert pages.render("x.md.jinja", {}, tmp_path) == "1,234 1 min 1 s - &#42;"
 
 
 @given(st.text(max_size=40))
