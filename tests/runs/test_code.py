@@ -1,9 +1,12 @@
 """Code that others send: a run folder is data, and what runs is the copy that its user allowed."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+from conftest import Silent, a_socket
 from PIL import Image
 
 import flyweight
@@ -11,6 +14,8 @@ from flyweight.cli.app import run_command
 from flyweight.errors import RunError
 from flyweight.networks import allowed, code
 from flyweight.networks.reference import parse
+from flyweight.runs.folder import Run
+from flyweight.search.training import Trainer
 
 NET = """\
 from pathlib import Path
@@ -232,3 +237,20 @@ def test_a_network_that_its_copy_cannot_build_is_told_before_the_training(comman
     assert exit_code == 2
     assert "FileNotFoundError" in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_trial_of_a_received_search_runs_nothing(trained, stranger, striped, recipe, tmp_path):
+    stranger()
+    with pytest.raises(RunError, match="not allowed yet"):
+        Trainer(recipe, striped, tmp_path, None)._fit(Run(tmp_path / "run"), Silent())
+    assert not trained.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, a_socket])
+def test_a_record_or_a_copy_that_is_no_file_is_one_line(trained, command, tmp_path, make):
+    for place in (tmp_path / "run" / "code" / "helping.py", tmp_path / "run" / "code.json"):
+        place.unlink()
+        make(place)
+        exit_code, _, err = command("predict", "run", "cat.png")
+        assert (exit_code, len(err.splitlines()), trained.exists()) == (4, 1, False)
+        assert "it is not a regular file" in err
