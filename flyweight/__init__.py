@@ -23,7 +23,7 @@ __all__ = ["analyze", "check", "load", "predict"]
 __version__ = "0.1.0"
 
 
-def load(network: str | Path) -> Predictor:
+def load(network: str | Path, allow_code: bool = False) -> Predictor:
     """A trained network, ready to be asked, without any network access.
 
     Its ``predict(images)`` says what is in files, images of Pillow's, or uint8 arrays. What PyTorch runs (a network
@@ -34,13 +34,16 @@ def load(network: str | Path) -> Predictor:
     Args:
         network: one that ships with its weights, such as ``sprint``, a run folder, an exported folder, or an ``.onnx``
             file of one.
+        allow_code: let the Python file that a run folder from elsewhere names run, now and later: read it first.
 
     Raises:
-        RunError: there is no such network, or its files are damaged or do not fit.
+        RunError: there is no such network, its files are damaged or do not fit, or its code is not allowed.
     """
+    import warnings
+
     from flyweight.inference.opening import opened
 
-    return opened(str(network))
+    return opened(str(network), allow_code=allow_code, tell=lambda line: warnings.warn(line, stacklevel=2))
 
 
 def analyze(network: nn.Module, shape: Sequence[int]) -> Facts:

@@ -7,7 +7,7 @@ EXIT_CODES = {
     1: "a rule failed, or an exported format did not say what its network says",
     2: "the call was wrong",
     3: "data is missing, damaged or does not fit",
-    4: "a run folder or weights are missing, damaged or do not fit",
+    4: "a run folder or weights are missing, damaged, unfit, or code not allowed",
     5: "the training diverged",
     6: "another process of the same job ended, and this one with it",
     7: "there is too little memory",

@@ -11,10 +11,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from flyweight.errors import FlyweightError
-from flyweight.files import answers
+from flyweight.files import answers, read_bytes, reason
 from flyweight.text import one_line, short
 
 T = TypeVar("T", bound=BaseModel)
+MOST_YAML = 16 * 1024**2
+"""Bytes of a file."""
 
 
 class Section(BaseModel):
@@ -46,9 +48,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         FlyweightError: it cannot be read, is not YAML, has a key twice or is not a mapping.
     """
     try:
-        content = _parse_yaml(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(read_bytes(path, MOST_YAML).decode("utf-8"))
     except OSError as error:
-        raise FlyweightError(f"cannot read {path}: {error.strerror}") from None
+        raise FlyweightError(f"cannot read {path}: {reason(error)}") from None
     except UnicodeDecodeError as error:
         raise FlyweightError(f"{path} is not valid YAML: {one_line(error)}") from None
     except ValueError as error:

@@ -1,5 +1,7 @@
 """What several test modules need."""
 
+import contextlib
+import socket
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,14 @@ from flyweight.networks.build import build
 from flyweight.recipes import sections
 from flyweight.runs.folder import Run
 from flyweight.training import loop
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory):
+    """No test reads or writes what the user has allowed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield
 
 
 class Silent:
@@ -109,6 +119,13 @@ def recipe() -> sections.Recipe:
         },
         "the tests",
     )
+
+
+def a_socket(path):
+    """Put a socket in a place, which answers nobody."""
+    # an address may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)
 
 
 def change(recipe, **settings):

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from flyweight.cli import job
 from flyweight.cli.console import answer, say
-from flyweight.cli.options import command
+from flyweight.cli.options import AllowOption, command
 from flyweight.errors import FlyweightError, Terminated
 
 CHECKED = 500
@@ -26,6 +26,7 @@ def demo(
     *,
     port: Annotated[int, Parameter(help="Of 127.0.0.1; 0 takes a free one.")] = 8000,
     data: job.DataOption = None,
+    allow_code: AllowOption = False,
 ) -> int:
     """Show a trained network in a browser: serve its page on 127.0.0.1 until Ctrl-C.
 
@@ -42,7 +43,7 @@ def demo(
     from flyweight.export.session import require
     from flyweight.export.subject import Subject
     from flyweight.machine.allocator import keep_freed_memory
-    from flyweight.runs.card import find_trained, load_trained
+    from flyweight.runs.card import find_trained
 
     require()
     keep_freed_memory()
@@ -50,7 +51,7 @@ def demo(
     # a port that is taken is told before the work
     with Serving(b"", port) as server:
         with redirect_stdout(sys.stderr):  # a network of the user's may print
-            trained = load_trained(source)
+            trained = job.load_network(source, allow_code)
             dataset = job.load_tested(trained, data)
             say(f"testing {network} on {len(dataset.test):,} images, and its page on up to {CHECKED} of them")
             subject = Subject(trained, dataset)

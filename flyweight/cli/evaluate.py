@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import JsonOption, command
+from flyweight.cli.options import AllowOption, JsonOption, command
 from flyweight.errors import FlyweightError
 from flyweight.machine import launched
 
@@ -49,6 +49,7 @@ def evaluate(
         str | None,
         Parameter(help="Also images of none of its classes: a data set, or any folder of images. Does it notice?"),
     ] = None,
+    allow_code: AllowOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Test a trained network: accuracy with its interval, per class, confusions, calibration, list of mistakes.
@@ -62,12 +63,12 @@ def evaluate(
     from flyweight.evaluation import robustness, unknown
     from flyweight.machine.allocator import keep_freed_memory
     from flyweight.machine.together import agree_on
-    from flyweight.runs.card import find_trained, load_trained, ships
+    from flyweight.runs.card import find_trained, ships
 
     keep_freed_memory()
     source = find_trained(network)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        trained = load_trained(source)
+        trained = job.load_network(source, allow_code)
         dataset = job.load_tested(trained, data)
         others = None if against is None else job.load_others(trained.card, against)
         agree_on({"the network's SHA-256": trained.card.sha256, "the data's fingerprint": dataset.fingerprint})

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from flyweight.cli import job
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import JsonOption, command
+from flyweight.cli.options import AllowOption, JsonOption, command
 from flyweight.errors import FlyweightError
 from flyweight.export.formats import FORMATS, Format, chosen
 
@@ -64,6 +64,7 @@ def export(
         ),
     ] = None,
     public: Annotated[bool, Parameter(negative="", help="Let everybody see a new repository of --push.")] = False,
+    allow_code: AllowOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Write a trained network as files that other programs open, each checked against PyTorch on all test images.
@@ -77,7 +78,7 @@ def export(
     _fit_or_raise(formats, licence, push, public)
     from flyweight.export import write as writing
 
-    subject, done = _written(network, to, formats, data, licence, force, push)
+    subject, done = _written(network, to, formats, data, licence, force, push, allow_code)
     for name, error in done.refused.items():
         say(f"flyweight: {name}: {error}")
     address = None if push is None else _pushed(push, done, public)
@@ -107,13 +108,14 @@ def _written(
     licence: str | None,
     force: bool,
     push: str | None,
+    allow_code: bool,
 ) -> tuple[Subject, Export]:
     from flyweight.export import push as pushing
     from flyweight.export import write as writing
     from flyweight.export.session import require
     from flyweight.export.subject import Subject
     from flyweight.machine.allocator import keep_freed_memory
-    from flyweight.runs.card import find_trained, load_trained, ships
+    from flyweight.runs.card import find_trained, ships
 
     require()
     keep_freed_memory()
@@ -122,7 +124,7 @@ def _written(
     if push is not None:
         pushing.ready_or_raise(push, force)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        trained = load_trained(source)
+        trained = job.load_network(source, allow_code)
         dataset = job.load_tested(trained, data)
         subject = Subject(trained, dataset, licence or ("mit" if ships(source) else "unknown"))
         done = writing.write(subject, folder, formats, say)

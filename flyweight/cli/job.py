@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from flyweight.data import Dataset
     from flyweight.images.spec import Spec
     from flyweight.runs.card import Card, Trained
-    from flyweight.runs.folder import Run
 
 DataOption = Annotated[
     str | None,
@@ -116,6 +115,16 @@ def _data_name(name: str | None, path: Path | None) -> str | None:
     """The name of the data set; as it is where there is no such path, which is told when the data is loaded."""
     missing = path is not None and not expanded(path, "--data").exists()
     return name if missing else registry.pinned(name, path)
+
+
+def load_network(folder: Path, allow_code: bool) -> Trained:
+    """A network with its weights, whose code runs where its user has allowed it, or does so now."""
+    from flyweight.runs import allowing
+    from flyweight.runs.card import load_trained
+
+    if allow_code:
+        allowing.allow(folder)
+    return load_trained(folder, say)
 
 
 def load_tested(trained: Trained, option: str | None) -> Dataset:
@@ -258,22 +267,3 @@ def check_rules(plan: Recipe, spec: Spec) -> nn.Module:
             f"{plan.model.network} fails {failed.name!r}: {failed.detail}; train it all the same: --set rules=null"
         )
     return network
-
-
-def create_run(folder: Path | None, plan: Recipe) -> Run:
-    """One run folder for all processes of a training, made by the first one, on its machine."""
-    from flyweight.machine.together import from_first, processes
-    from flyweight.runs.folder import Run
-
-    made = str(Run.create(folder, plan).folder) if processes().is_main_process else ""
-    return Run(Path(from_first(made)))
-
-
-def open_run(folder: Path) -> tuple[Run, Recipe]:
-    """A run folder that exists and its recipe, read by the first process: the others' machines may not have it."""
-    from flyweight.machine.together import from_first, processes
-    from flyweight.runs.folder import Run
-
-    recipe = from_first(Run.open(folder).recipe() if processes().is_main_process else None)
-    assert recipe is not None
-    return Run(folder), recipe

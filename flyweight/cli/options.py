@@ -12,6 +12,15 @@ from flyweight.errors import FlyweightError
 
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 
+AllowOption = Annotated[
+    bool,
+    Parameter(
+        name="--allow-code",
+        negative="",
+        help="Run the Python file that a run folder from elsewhere names, now and later: read it first.",
+    ),
+]
+
 
 def command(name: str, *examples: str) -> App:
     """The app of one command, whose help ends with examples: what is typed after ``flyweight``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flyweight.cli.console import say
-from flyweight.cli.options import JsonOption, command
+from flyweight.cli.options import AllowOption, JsonOption, command
 from flyweight.errors import DataError, FlyweightError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def predict(
     fast: Annotated[
         bool, Parameter(negative="", help="Twice the speed for many images: bfloat16, less exact.")
     ] = False,
+    allow_code: AllowOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Say what is in images, or in all images of folders: the likeliest classes with their probabilities.
@@ -77,7 +78,7 @@ def predict(
     predictions.table_or_raise(csv, as_json)
     paths, complete = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print
-        predictor = opened(network, fast)
+        predictor = opened(network, fast, allow_code, say)
     maps = None if explain is None else _maps(predictor, explain, paths, force)
     told = predictions.teller(csv, as_json, predictor, paths, top)
     images = [_standard_input() if path == STDIN else path for path in paths]

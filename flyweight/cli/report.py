@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flyweight.cli import job
-from flyweight.cli.console import DataBar, answer, err
-from flyweight.cli.options import command
+from flyweight.cli.console import DataBar, answer, err, say
+from flyweight.cli.options import AllowOption, command
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -17,15 +17,18 @@ app = command("report", "report runs/sprint-20260101-120000")
 
 
 @app.default
-def report(run: Path, /, *, data: job.DataOption = None) -> int:
+def report(run: Path, /, *, data: job.DataOption = None, allow_code: AllowOption = False) -> int:
     """Write the report of a run: report.html, which opens anywhere, REPORT.md, and the figures.
 
     Args:
         run: A run folder whose training has ended.
     """
+    from flyweight.runs import allowing
     from flyweight.runs.folder import Run
 
     folder = Run.open(run)
+    if allow_code:
+        allowing.allow(run)
     dataset, _ = job.load_data(job.with_data(folder.recipe(), data).data, None)
     write_report(folder, dataset)
     return 0
@@ -36,5 +39,5 @@ def write_report(folder: Run, dataset: Dataset) -> None:
     from flyweight.report import report as reports
 
     with DataBar(err) as bar:
-        page = reports.write(folder, dataset, bar)
+        page = reports.write(folder, dataset, bar, say)
     answer(str(page))

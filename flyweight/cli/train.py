@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from flyweight.cli import job
+from flyweight.cli import begun, job
 from flyweight.cli.console import TrainingBar, answer, banner, err, say
-from flyweight.cli.options import command
+from flyweight.cli.options import AllowOption, command
 from flyweight.cli.report import write_report
 from flyweight.errors import FlyweightError
 
@@ -50,6 +50,7 @@ def train(
         Literal["digits"] | None, Parameter(help="What to train on, loudly, if CIFAR-10 cannot be had.")
     ] = None,
     with_report: Annotated[bool, Parameter(name="--report", help="Write the report at the end.")] = True,
+    allow_code: AllowOption = False,
 ) -> int:
     """Train a network by a recipe, with a test pass after each epoch, and write the report.
 
@@ -71,13 +72,24 @@ def train(
         shorts = (("train.epochs", epochs), ("train.seed", seed))
         changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
         plan = job.absolute(job.with_data(recipes.load(recipe, changes), data), Path(recipe).parent)
+        if allow_code:
+            _allow_trained(plan)
         return _fit(*_begin(plan, fallback, out), with_report)
     if changes or epochs is not None or seed is not None or out is not None:
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
     assert resume is not None
-    folder, plan = job.open_run(resume)
+    folder, plan = begun.open_run(resume, allow_code)
     plan = job.with_data(plan, data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
+
+
+def _allow_trained(plan: Recipe) -> None:
+    """Allow the code of the trained network that a recipe learns from."""
+    from flyweight.runs import allowing
+    from flyweight.runs.card import find_trained
+
+    if plan.train.teacher is not None:
+        allowing.allow(find_trained(plan.train.teacher))
 
 
 def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
@@ -107,7 +119,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     if plan.train.start is not None:
         start.find(plan.train.start, network, found.classes)
     agree_on(facts(plan, dataset))
-    return job.create_run(out, plan), plan, dataset, note
+    return begun.create_run(out, plan, found), plan, dataset, note
 
 
 def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
@@ -115,12 +127,11 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
 
     from flyweight.machine import signals
     from flyweight.machine.together import processes
-    from flyweight.networks.build import build
     from flyweight.training import loop as training
 
     main = processes().is_main_process
     torch.manual_seed(plan.train.seed)
-    network = build(plan.model, dataset.spec)
+    network = begun.own_copy(folder, plan, dataset.spec)
     how = f"{plan.train.epochs} epochs, {plan.train.batch_size} images a step, seed {plan.train.seed}"
     say(f"run folder {folder.folder}; {dataset.source}; {how}")
     with TrainingBar(err) as bar:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from flyweight.networks import code
 from flyweight.text import printable
 
 _OURS = str(Path(__file__).resolve().parents[1])
@@ -29,7 +30,7 @@ def place(error: BaseException, reference: str | None = None) -> str:
     """
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not _known(frame.filename):
-            shown = frame.filename
+            shown = code.shown(frame.filename)
             if reference is not None and Path(reference).resolve() == Path(shown).resolve():
                 shown = reference
             return printable(f"{shown}:{frame.lineno}")

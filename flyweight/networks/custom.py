@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from flyweight.errors import FlyweightError
-from flyweight.networks import sources
+from flyweight.networks import code, sources
 from flyweight.networks.blame import place
 from flyweight.networks.needed import uses
 from flyweight.networks.reference import Reference, is_reference, parse
@@ -54,7 +54,9 @@ def instance(text: str, classes: int, tell: Callable[[str], None] = unheard) -> 
     reference = parse(text)
     with redirect_stdout(sys.stderr):
         if not reference.is_file:
-            with sources.opened([Path.cwd()], [], reference.source, tell):
+            # what is installed imports nothing from a folder that somebody happens to be in
+            folders = [Path.cwd()] if code.is_here(reference.source) else []
+            with sources.opened(folders, [], reference.source, tell):
                 return _built(reference, _imported(reference), classes)
         source = sources.read(reference)
         files = list({statement.file for statement in source.program})

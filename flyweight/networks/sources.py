@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
+from flyweight.files import read_bytes
 from flyweight.networks.needed import Statement, needed, statements
 from flyweight.networks.notebooks import cells
 from flyweight.networks.reference import Reference
@@ -27,6 +28,8 @@ from flyweight.networks.standins import forget, standing_in
 from flyweight.text import one_line, printable, short, some
 
 Tell = Callable[[str], None]
+MOST_BYTES = 16 * 1024**2
+"""Of one file."""
 
 
 @dataclass
@@ -113,8 +116,8 @@ def read(reference: Reference) -> Source:
     """
     path = Path(reference.source)
     try:
-        content = path.resolve().read_bytes()
-    except (OSError, ValueError):
+        content = read_bytes(path.resolve(), MOST_BYTES)
+    except (OSError, ValueError, RuntimeError):
         raise FlyweightError(
             f"{short(reference.text, 200)}: there is no file {short(reference.source, 200)!r}; write"
             " path/to/file.py:ClassName"

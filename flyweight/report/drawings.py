@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from flyweight.evaluation import explain
 from flyweight.report import figures
 from flyweight.report.subject import Subject
+from flyweight.runs.folder import COLUMNS
 
 
 class Drawing(NamedTuple):
@@ -34,7 +35,7 @@ def _augmentation(subject: Subject) -> Figure:
 
 def _metrics(subject: Subject) -> Figure:
     target = subject.ruleset.accuracy if subject.ruleset is not None else None
-    return figures.metrics(subject.run.history(), target, subject.dataset.watched[0])
+    return figures.metrics(subject.run.history(COLUMNS), target, subject.dataset.watched[0])
 
 
 def _gradcam(subject: Subject) -> Figure | None:

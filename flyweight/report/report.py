@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flyweight.evaluation import evaluate
 from flyweight.evaluation.scores import ClassScore, Evaluation, Mistake
 from flyweight.files import write_bytes, write_text
 from flyweight.networks import build
+from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Row
 from flyweight.report import brief, figures
 from flyweight.report.drawings import DRAWINGS
@@ -24,7 +25,7 @@ from flyweight.report.sources import own_source
 from flyweight.report.subject import Subject
 from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
-from flyweight.runs.folder import Run
+from flyweight.runs.folder import COLUMNS, Run
 from flyweight.text import ending, printable
 
 HEADINGS = {
@@ -65,13 +66,14 @@ ENVIRONMENT = {
 }
 
 
-def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
+def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Callable[[str], None] = unheard) -> Path:
     """Evaluate the run's network and write ``evaluation.json``, ``mistakes.csv``, ``images/``, the page, ``REPORT.md``.
 
     Args:
         run: whose training has ended.
         dataset: what it was trained on.
         progress: called as progress("report", done, total).
+        tell: called with a line where the file of a network of the user's own has changed since the run.
 
     Returns:
         the path of ``report.html``.
@@ -91,7 +93,7 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None) -> Path:
             f"{run.images} is a link to {run.images.readlink()}: a report writes its figures into a folder of its own,"
             " so remove the link"
         )
-    recipe, trained = run.recipe(), load_trained(run.folder)
+    recipe, trained = run.recipe(), load_trained(run.folder, tell)
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
     scores = evaluate.evaluate(trained, dataset)
     subject = Subject(run, recipe, trained, dataset, scores, ruleset)
@@ -124,7 +126,7 @@ def _page(subject: Subject, drawn: Mapping[str, bytes]) -> dict[str, Any]:
 def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
     """All that the templates show."""
     run, recipe, scores = subject.run, subject.recipe, subject.scores
-    history, environment = run.history(), run.read_environment()
+    history, environment = run.history(COLUMNS), run.read_environment()
     return {
         "title": printable(recipe.name),
         "description": printable(recipe.description),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,13 +17,16 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, write_bytes, write_text
+from flyweight.files import read_bytes, reason, write_bytes, write_text
 from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
 from flyweight.networks.build import build
+from flyweight.networks.code import shown
+from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs import code
 from flyweight.runs.fitting import misfit
 from flyweight.text import one_line, short
 
@@ -113,7 +118,14 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
 def save_card(folder: Path, card: Card) -> None:
     """Write ``config.json`` alone, beside weights that stay as they are."""
     rows = None if card.table is None else card.table.model_dump(mode="json")
-    write_text(folder / CARD, json.dumps({**asdict(replace(card, table=None)), "table": rows}, indent=2) + "\n")
+    content = {**asdict(replace(card, table=None)), "table": rows}
+    write_text(folder / CARD, json.dumps({**content, "checksum": _checksum(content)}, indent=2) + "\n")
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """SHA-256 of what is a card's in the file: an export says more there, for others."""
+    own = {field.name: content[field.name] for field in fields(Card) if field.name in content}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def ships(folder: Path) -> bool:
@@ -145,21 +157,25 @@ def find_trained(name: str) -> Path:
     )
 
 
-def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
-    """A card, and the weights beside it by their names.
+def read_card(folder: Path) -> Card:
+    """The card in a folder.
 
     Raises:
-        RunError: a file is missing or damaged.
+        RunError: it is missing or damaged.
     """
     try:
-        card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
-        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
+        raw = read_bytes(folder / CARD, MOST_CARD)
+        card = TypeAdapter(Card).validate_json(raw)
     except OSError as error:
-        raise RunError(f"{folder}: cannot read {Path(error.filename).name}: {error.strerror}") from None
+        raise RunError(f"{folder}: cannot read {CARD}: {reason(error)}") from None
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
+    content = json.loads(raw)
+    # cards of earlier versions have none
+    if "checksum" in content and content["checksum"] != _checksum(content):
+        raise RunError(f"{folder / CARD} is damaged: its SHA-256 is not the one in checksum; take it from a backup")
     channels = card.input_shape[0]
     if not card.classes:
         raise RunError(f"{folder / CARD} is damaged: classes: there are none")
@@ -171,6 +187,20 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         )
     if not 0 < card.temperature < math.inf or not 0 <= (card.threshold or 0) <= 1:
         raise RunError(f"{folder / CARD} is damaged: temperature must be above 0, threshold 0 to 1 or null")
+    return card
+
+
+def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
+    """A card, and the weights beside it by their names.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    card = read_card(folder)
+    try:
+        content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot read {WEIGHTS}: {reason(error)}") from None
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
@@ -179,11 +209,29 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
 
 
-def load_trained(folder: Path) -> Trained:
-    """Load a network with its weights.
+def same_kinds(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Stop before whole numbers, truth values or complex numbers are taken for weights; torch casts them silently.
 
     Raises:
-        RunError: a file is missing or damaged, or the weights do not fit the network.
+        RunError: the first that is of another kind than the network's own.
+    """
+    for name, own in network.state_dict().items():
+        given = weights.get(name, own)
+        floats = own.is_floating_point() and given.is_floating_point()
+        if not floats and given.dtype != own.dtype:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in (given.dtype, own.dtype)]
+            raise RunError(f"{file} does not fit: {short(name, 100)} is {kinds[0]}, it must be {kinds[1]}")
+
+
+def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained:
+    """Load a network with its weights. A user's own is built by the copy of its code that the run keeps.
+
+    Args:
+        folder: of the weights.
+        tell: called with a line where the file that the copy was made of has changed since.
+
+    Raises:
+        RunError: a file is missing or damaged, the weights do not fit the network, or its code is not allowed.
     """
     card, weights = load_weights(folder)
     try:
@@ -193,12 +241,13 @@ def load_trained(folder: Path) -> Trained:
         wrong = misfit(described, card.spec, weights)
         if wrong is not None:
             raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {wrong}")
-        network = build(described, card.spec)
+        network = build(code.runnable(folder, described, tell), card.spec)
     except RunError:
         raise
     except FlyweightError as error:
-        raise RunError(f"{folder / CARD}: {error}") from None
+        raise RunError(f"{folder / CARD}: {shown(str(error))}") from None
     try:
+        same_kinds(network, weights, folder / WEIGHTS)
         network.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()

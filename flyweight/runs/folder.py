@@ -22,13 +22,26 @@ from torch import nn
 
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import write_bytes, write_text
+from flyweight.files import read_bytes, write_bytes, write_text
+from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
+from flyweight.runs import code
 from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
+from flyweight.text import one_line
 
 _CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
 """Names of checkpoints: another file of their folder is somebody's own, which is neither read nor deleted."""
+
+MOST_RECORD, MOST_CHECKPOINT = 64 * 1024**2, 16 * 1024**3
+"""Bytes of a history or an environment, and of a checkpoint."""
+COLUMNS = frozenset({
+    "epoch", "train_loss", "train_accuracy", "test_loss", "test_correct", "test_total", "test_accuracy",
+    "learning_rate", "seconds",
+})  # fmt: skip
+"""That each row of a training's history has."""
+_NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
+"""Keys of ``environment.json`` with a number; the others hold texts."""
 
 
 class Run:
@@ -52,15 +65,16 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path | None, recipe: Recipe) -> Run:
-        """Make a new run folder and write its recipe.
+        """Make a new run folder, write its recipe, and keep the code of a network of the user's own.
 
         Args:
             folder: where; none: ``runs/<name>-<date>-<time>`` in the working directory.
             recipe: as it will be run, with all overrides.
 
         Raises:
-            FlyweightError: the folder holds something already, or cannot be made.
+            FlyweightError: the folder holds something already, or cannot be made; or there is no such file.
         """
+        own = gathered(recipe.model.network) if code.is_own(recipe.model) else None
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -76,6 +90,8 @@ class Run:
             ) from None
         run = cls(folder)
         write_text(run.config, recipes.write(recipe))
+        if own is not None:
+            code.keep(folder, own)
         return run
 
     @classmethod
@@ -105,20 +121,34 @@ class Run:
         write_text(self.history_jsonl, "".join(json.dumps(dict(row)) + "\n" for row in rows))
         write_text(self.log, "".join(line + "\n" for line in log))
 
-    def history(self) -> list[dict[str, Any]]:
-        """The rows of ``history.jsonl``; empty before the first epoch has ended."""
+    def history(self, needed: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """The rows of ``history.jsonl``: numbers by their names; empty before the first epoch has ended.
+
+        Args:
+            needed: names that each row must have.
+
+        Raises:
+            RunError: it is damaged.
+        """
         if not self.history_jsonl.is_file():
             return []
         rows = []
-        for number, line in enumerate(self.history_jsonl.read_bytes().splitlines(), start=1):
+        try:
+            lines = read_bytes(self.history_jsonl, MOST_RECORD).splitlines()
+        except OSError as error:
+            raise RunError(f"cannot read {self.history_jsonl}: {files.reason(error)}") from None
+        for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
-            if not isinstance(row, dict):
+            if not isinstance(row, dict) or not all(type(value) in (int, float) for value in row.values()):
+                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
+            row = renamed.rows([row])[0]
+            if not row.keys() >= needed:
                 raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
             rows.append(row)
-        return renamed.rows(rows)
+        return rows
 
     def save_checkpoint(self, state: Mapping[str, Any], epoch: int, step: int, keep: int) -> None:
         """Write the state of a training and delete all but the newest ``keep`` checkpoints.
@@ -165,11 +195,20 @@ class Run:
         damaged: list[str] = []
         newest_first = self._checkpoints()[::-1]
         for file in newest_first:
-            content = files.unsealed(file.read_bytes())
-            if content is not None:
+            try:
+                content = files.unsealed(read_bytes(file, MOST_CHECKPOINT))
+            except OSError as error:
+                damaged.append(f"{file} cannot be read ({files.reason(error)}); falling back to the one before")
+                continue
+            if content is None:
+                damaged.append(f"{file} is damaged (its SHA-256 does not fit); falling back to the one before")
+                continue
+            try:
                 state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
                 return renamed.checkpoint(state), damaged
-            damaged.append(f"{file} is damaged (its SHA-256 does not fit); falling back to the one before")
+            # of another program: torch raises what it likes
+            except Exception as error:
+                damaged.append(f"{file} is no checkpoint ({one_line(error, 100)}); falling back to the one before")
         if newest_first:
             raise RunError(f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run")
         return None, []
@@ -181,10 +220,11 @@ class Run:
     def read_environment(self) -> dict[str, Any]:
         """What ``environment.json`` says; nothing where it is missing or damaged, for it is a record and no more."""
         try:
-            content = json.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = json.loads(read_bytes(self.environment, MOST_RECORD))
+        except (OSError, ValueError, RecursionError):
             return {}
-        return content if isinstance(content, dict) else {}
+        kept = content.items() if isinstance(content, dict) else ()
+        return {key: value for key, value in kept if _is_record(key, value)}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -208,6 +248,15 @@ class Run:
     def write_json(self, file: Path, content: Any) -> None:
         """Write one of the JSON files."""
         write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def _is_record(key: str, value: Any) -> bool:
+    """Whether a value of ``environment.json`` is of the kind that its key has."""
+    if key == "resumed":
+        return isinstance(value, list)
+    if key in _NUMBERS:
+        return value is None or type(value) in (int, float)
+    return value is None or isinstance(value, str)
 
 
 def _new_folder(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from flyweight.networks.build import build
 from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.recipes.sections import ModelConfig, Recipe
+from flyweight.runs import code
 from flyweight.runs.folder import Run
 from flyweight.search.arithmetic import TableFacts
 from flyweight.search.halving import Aim
@@ -95,7 +96,7 @@ class Trainer:
         # that of the folder: another machine may have chosen another precision
         plan = run.recipe()
         torch.manual_seed(plan.train.seed)
-        network = build(plan.model, self.dataset.spec)
+        network = build(code.runnable(run.folder, plan.model), self.dataset.spec)
         return loop.fit(network, self.dataset, plan, run, observer, self.note).history
 
 

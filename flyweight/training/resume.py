@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from flyweight.data import Dataset
 from flyweight.errors import RunError
 from flyweight.recipes.sections import Recipe
@@ -24,6 +26,41 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
 def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """What all processes of a training must have alike, by what a person calls it."""
     return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
+
+
+def check_content(run: Run, content: Mapping[str, Any], epochs: int, steps: int) -> None:
+    """Refuse a checkpoint that is whole and says what no training of this recipe writes.
+
+    Args:
+        run: whose it is.
+        content: of the checkpoint.
+        epochs: of the recipe.
+        steps: of an epoch.
+
+    Raises:
+        RunError: the first key that is missing, of another kind, or out of its range.
+    """
+    kinds: dict[str, Any] = {
+        "network": Mapping, "optimizer": Mapping, "schedule": Mapping, "recipe": Mapping, "fingerprint": str,
+        "history": list, "random": Tensor, "totals": Tensor, "epoch": int, "step": int, "seconds": (int, float),
+    }  # fmt: skip
+    wrong = next(
+        (key for key, kind in kinds.items() if not isinstance(content.get(key), kind) or content[key] is True), None
+    )
+    if wrong is None:
+        ranges = {"epoch": epochs, "step": steps, "seconds": float("inf")}
+        wrong = next((key for key, most in ranges.items() if not 0 <= content[key] <= most), None)
+    if wrong is None and len(content["history"]) != content["epoch"]:
+        wrong = "history"
+    if wrong is None and content["step"] == steps:
+        wrong = "step" if content["epoch"] == epochs else None
+    if wrong is not None:
+        raise unfit(run, f"{wrong} says what this training does not write")
+
+
+def unfit(run: Run, why: str) -> RunError:
+    """The error of a checkpoint that is whole and cannot be gone on from."""
+    return RunError(f"the newest checkpoint in {run.checkpoints} does not fit: {why}; start a new run, or remove it")
 
 
 def check_resumable(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
-from flyweight.runs.card import find_trained, load_weights
+from flyweight.runs.card import WEIGHTS, find_trained, load_weights, same_kinds
 from flyweight.text import short, some
 
 
@@ -53,7 +53,9 @@ def find(name: str, network: nn.Module, classes: Sequence[str]) -> Start:
         RunError: there is no such network, or a file of it is damaged.
         FlyweightError: none of its weights fits.
     """
-    card, weights = load_weights(find_trained(name))
+    folder = find_trained(name)
+    card, weights = load_weights(folder)
+    same_kinds(network, weights, folder / WEIGHTS)
     own = network.state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     if card.classes != tuple(classes):

@@ -28,14 +28,16 @@ from flyweight.machine.together import agree_on, from_first, my_share, processes
 from flyweight.networks.build import table
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import Recipe
+from flyweight.runs.card import same_kinds
 from flyweight.runs.folder import Run
+from flyweight.text import one_line
 from flyweight.training import optimizer, pooled, start
 from flyweight.training.batches import Batches, Positions, loader
 from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
-from flyweight.training.resume import check_resumable, decisive, facts
+from flyweight.training.resume import check_content, check_resumable, decisive, facts, unfit
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
 
@@ -145,7 +147,8 @@ class Trainer:
 
     def _blamed(self, when: str) -> AbstractContextManager[None]:
         """A network of the user's own may raise at any step, in training alone or for a whole batch alone."""
-        cure = f"mend it, and flyweight train --resume {shlex.quote(str(self.run.folder))} goes on"
+        again = f"flyweight train --resume {shlex.quote(str(self.run.folder))} --allow-code"
+        cure = f"mend it, and {again} goes on with the mended file"
         return blamed(self.recipe.model, when, cure)
 
     def _finish_epoch(self, began: float) -> None:
@@ -241,7 +244,12 @@ class Trainer:
         state = self.state
         # all of the network that it began with is in the checkpoint: that one may be gone by now
         self.start_sha256 = content.get("start")
-        state.load(content)
+        try:
+            same_kinds(state.network, content["network"], self.run.checkpoints)
+            state.load(content)
+        # torch and the rows of the history raise what they like at what is of another training
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise unfit(self.run, one_line(error)) from error
         if not self.main:
             # what all have counted together is in the first process's totals
             state.totals.zero_()
@@ -254,5 +262,7 @@ class Trainer:
         content, damaged = self.run.load_checkpoint()
         for message in damaged:
             self.observer.note(message)
+        if content is not None:
+            check_content(self.run, content, self.config.epochs, self.steps)
         check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
         return content

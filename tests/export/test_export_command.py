@@ -56,7 +56,10 @@ def test_a_network_of_the_users_own_from_its_folder_to_files(made, tmp_path, cap
     (tmp_path / "own").mkdir()
     save_model(tmp_path / "own", instance(reference, 4).eval(), described(None, made, network=reference))
     capsys.readouterr()
-    assert run_command(["export", "own", "--to", "deep/er", "--format", "onnx", "onnx-uint8", "--json"]) == 0
+    call = ["export", "own", "--to", "deep/er", "--format", "onnx", "onnx-uint8", "--json"]
+    assert run_command(call) == 4  # no training has made it here
+    assert "not allowed" in capsys.readouterr().err
+    assert run_command([*call, "--allow-code"]) == 0
     told = json.loads(capsys.readouterr().out)
     folder = tmp_path / "deep" / "er"
     assert names(folder) == ["export.json", "model.onnx", "model_pixels.onnx", "predict.py"]

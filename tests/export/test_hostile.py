@@ -446,6 +446,9 @@ def test_a_card_with_something_in_it(ends, place, changes):
     card = json.loads(Path("given/config.json").read_text())
     Path("given/config.json").write_text(json.dumps(card | changes))
     assert ends("given")[0] == 4
+    del card["checksum"]  # as whoever changed it by design would leave it out
+    Path("given/config.json").write_text(json.dumps(card | changes))
+    assert ends("given")[0] == 4
 
 
 def test_weights_and_a_card_that_are_a_pipe(ends, place):
@@ -462,6 +465,7 @@ def test_a_map_that_no_machine_holds_is_found_before_it_is_made(ends, place):
     assert ends("given")[0] == 0
     card = json.loads(Path("given/config.json").read_text())
     card["table"]["blocks"][0][0]["padding"] = 100_000
+    del card["checksum"]
     Path("given/config.json").write_text(json.dumps(card))
     code, line = ends("given")
     assert code == 4

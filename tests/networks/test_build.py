@@ -12,6 +12,7 @@ from flyweight.networks.build import TableNetwork
 from flyweight.networks.layers import PhaseConv2d
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs.allowing import allow
 from flyweight.runs.card import Card, load_trained, save_model
 
 NAMES = list(builtin.NETWORKS)
@@ -161,6 +162,7 @@ def test_a_reference_with_arguments_travels_with_its_weights(tmp_path):
     )  # fmt: skip
     save_model(tmp_path, built, card)
     x = torch.randn(2, 3, 32, 32)
+    allow(tmp_path)
     assert torch.equal(load_trained(tmp_path).model(x), built.eval()(x))
 
 

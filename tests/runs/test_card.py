@@ -1,16 +1,23 @@
+import hashlib
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from conftest import a_socket
 
 from flyweight import recipes
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import RunError
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
-from flyweight.runs.card import Card, find_trained, load_trained, save_model
+from flyweight.runs.allowing import allow
+from flyweight.runs.card import Card, find_trained, load_trained, load_weights, save_card, save_model
 from flyweight.runs.folder import Run
+from flyweight.training import start
 
 CARD = Card(
     network="sprint", dropout=None, classes=tuple("abcdefghij"), input_shape=(3, 32, 32), mean=(0.5,) * 3,
@@ -36,6 +43,7 @@ def test_a_layer_that_is_used_twice_can_be_saved_and_loaded(tmp_path, monkeypatc
     reference = f"{tmp_path / 'twice.py'}:Twice"
     network = build(ModelConfig(network=reference), SPEC)
     save_model(tmp_path, network, replace(CARD, network=reference))
+    allow(tmp_path)
     loaded = load_trained(tmp_path).model
     assert loaded[0] is loaded[1]
     assert torch.equal(loaded[0].weight, network[0].weight)
@@ -59,6 +67,7 @@ def test_weights_that_do_not_match_their_hash_are_refused(shipped):
 
 def test_weights_of_another_network_are_refused(shipped):
     card = json.loads((shipped / "config.json").read_text())
+    del card["checksum"]
     (shipped / "config.json").write_text(json.dumps({**card, "network": "strided"}))
     with pytest.raises(RunError, match="does not fit the network strided"):
         load_trained(shipped)
@@ -84,6 +93,7 @@ def test_a_card_from_before_temperatures_means_the_network_as_it_is(shipped):
     file = shipped / "config.json"
     fields = json.loads(file.read_text())
     assert (fields.pop("temperature"), fields.pop("threshold")) == (1.0, None)
+    del fields["checksum"]
     file.write_text(json.dumps(fields))
     card = load_trained(shipped).card
     assert (card.temperature, card.threshold) == (1.0, None)
@@ -102,3 +112,37 @@ def test_finding_a_network_says_what_is_missing(tmp_path):
     run = Run.create(tmp_path / "run", recipes.load("sprint"))
     with pytest.raises(RunError, match="has not ended; go on with: flyweight train --resume"):
         find_trained(str(run.folder))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_kind_are_refused_and_not_cast(shipped, kind):
+    """The hash on the card fits: somebody wrote them so."""
+    card, weights = load_weights(shipped)
+    weights["classifier.weight"] = weights["classifier.weight"].to(kind)
+    content = safetensors.torch.save(weights)
+    (shipped / "model.safetensors").write_bytes(content)
+    save_card(shipped, replace(card, sha256=hashlib.sha256(content).hexdigest()))
+    name = str(kind).removeprefix("torch.")
+    with pytest.raises(RunError, match=f"classifier.weight is {name}, it must be float32"):
+        load_trained(shipped)
+    with pytest.raises(RunError, match=f"classifier.weight is {name}, it must be float32"):
+        start.find(str(shipped), build(card.model, card.spec), card.classes)
+
+
+def test_a_flipped_digit_in_a_card_is_noticed(shipped):
+    file = shipped / "config.json"
+    content = file.read_text()
+    digit = str(CARD.std[0])
+    changed = content.replace(digit, f"{digit[:-1]}{(int(digit[-1]) + 1) % 10}", 1)
+    assert changed != content
+    file.write_text(changed)
+    with pytest.raises(RunError, match="is damaged: its SHA-256 is not the one in checksum"):
+        load_trained(shipped)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), a_socket])
+def test_a_card_that_is_no_file_is_one_line_and_no_hang(shipped, make):
+    (shipped / "config.json").unlink()
+    make(shipped / "config.json")
+    with pytest.raises(RunError, match="cannot read config.json: it is not a regular file"):
+        load_trained(shipped)

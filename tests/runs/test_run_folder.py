@@ -1,4 +1,6 @@
+import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -6,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import a_socket
 
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
-from flyweight.runs.folder import Run
+from flyweight.runs.folder import COLUMNS, Run
 
 
 def state(number):
@@ -200,3 +203,44 @@ def test_what_a_kill_in_a_write_left_is_removed_by_who_holds_the_lock(tmp_path):
                 os.utime(path, (time.time() - 700,) * 2)
     with run.locked():
         assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, tmp_path / ".lock"}
+
+
+@pytest.mark.parametrize("line", ['{"epoch": "1"}', '{"epoch": true}', '{"epoch": [1]}', '{"epoch": null}', "[" * 9999])
+def test_a_history_of_the_wrong_kinds_is_damaged(tmp_path, line):
+    run = Run(tmp_path)
+    run.history_jsonl.write_text(f'{{"epoch": 1}}\n{line}\n')
+    with pytest.raises(RunError, match="damaged in line 2"):
+        run.history()
+    with pytest.raises(RunError, match="damaged in line 1"):
+        run.history(COLUMNS)
+
+
+def test_of_an_environment_only_what_has_its_kind_counts(tmp_path):
+    run = Run(tmp_path)
+    content = {"data_fingerprint": 5, "data_note": ["a"], "resumed": "b", "seconds": "long", "cores": 2, "torch": "2"}
+    run.environment.write_text(json.dumps(content))
+    assert run.read_environment() == {"cores": 2, "torch": "2"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), a_socket])
+def test_what_is_no_file_is_never_waited_for(tmp_path, make):
+    run = Run(tmp_path)
+    make(run.environment)
+    assert run.read_environment() == {}
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+    make(run.checkpoints / "epoch-0002-step-000000.pt")
+    loaded, damaged = run.load_checkpoint()
+    assert loaded["epoch"] == 1
+    assert len(damaged) == 1
+    assert "cannot be read (it is not a regular file)" in damaged[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps([1]), pickle.dumps(Path("a"))])
+def test_a_whole_file_that_is_no_checkpoint_is_told(tmp_path, content):
+    """Its hash fits: whoever wrote it was no training."""
+    run = Run(tmp_path)
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+    (run.checkpoints / "epoch-0002-step-000000.pt").write_bytes(files.sealed(content))
+    loaded, damaged = run.load_checkpoint()
+    assert loaded["epoch"] == 1
+    assert "epoch-0002-step-000000.pt is no checkpoint" in damaged[0]

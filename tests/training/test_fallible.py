@@ -11,6 +11,7 @@ from flyweight.evaluation.evaluate import evaluate
 from flyweight.inference.loaded import Loaded
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs import code
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
 
@@ -61,7 +62,7 @@ def test_it_is_told_in_one_line_and_what_was_saved_stays(striped, recipe, tmp_pa
     assert len(message.splitlines()) == 1
     if "raised" in words:
         assert f"{tmp_path / 'mine.py'}:13" in message
-        assert message.endswith(f"flyweight train --resume {run} goes on")
+        assert message.endswith(f"flyweight train --resume {run} --allow-code goes on with the mended file")
     content, _ = Run.open(run).load_checkpoint()
     assert (content and content["epoch"]) == (1 if NINTH in line else None)
 
@@ -87,7 +88,7 @@ def test_what_our_own_networks_raise_is_ours(error):
 def test_it_is_its_error_in_an_evaluation_and_a_prediction_too(striped, recipe, tmp_path):
     plan, run = written(recipe, tmp_path), tmp_path / "run"
     fit(plan, striped, run)
-    written(recipe, tmp_path, "if len(x) != 3 and not self.training: 1 / 0")
+    code.renew(run, written(recipe, tmp_path, "if len(x) != 3 and not self.training: 1 / 0").model)
     trained = load_trained(run)
     with pytest.raises(FlyweightError, match=r"Fallible raised ZeroDivisionError on the test images: .*mine.py:13"):
         evaluate(trained, striped)

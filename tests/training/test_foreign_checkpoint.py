@@ -1,0 +1,55 @@
+"""A checkpoint whose hash fits and whose content does not: one line, whatever is in it."""
+
+import io
+
+import torch
+from conftest import Silent, change, fit, fresh
+
+from flyweight import files
+from flyweight.errors import RunError
+from flyweight.runs.folder import Run
+from flyweight.training.trainer import Trainer
+
+CHANGES = {
+    "epoch": [10**9, -1, 0, True, 1.0, "1", None],
+    "step": [10**9, -1, 6, "0"],
+    "seconds": ["long", -1.0, float("nan")],
+    "history": [[], [5], [{}], [{"epoch": 1}], "rows", None],
+    "network": [{}, [], {"a": torch.zeros(1)}, "weights"],
+    "optimizer": [{}, {"state": 5, "param_groups": []}, []],
+    "schedule": [[], None],
+    "random": [torch.zeros(3), torch.zeros(3, dtype=torch.uint8), "a"],
+    "totals": [torch.zeros(7), "a", None],
+    "recipe": [[], {}, "a", None],
+    "fingerprint": [5, None, "another"],
+}
+
+
+def test_it_is_one_line(striped, recipe, tmp_path):
+    recipe = change(recipe, epochs=1)
+    fit(recipe, striped, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    (file,) = run.checkpoints.iterdir()
+    whole = torch.load(io.BytesIO(files.unsealed(file.read_bytes())), weights_only=True)
+    weights = {
+        f"network of {kind}": {name: value.to(kind) for name, value in whole["network"].items()}
+        for kind in (torch.int64, torch.bool, torch.complex64)
+    }
+    cases = [(key, value, {**whole, key: value}) for key, values in CHANGES.items() for value in values]
+    cases += [(key, "left out", {name: value for name, value in whole.items() if name != key}) for key in CHANGES]
+    cases += [(what, "", {**whole, "network": network}) for what, network in weights.items()]
+    silent, lines = [], []
+    for key, value, content in [("nothing", "", whole), *cases]:
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        file.write_bytes(files.sealed(buffer.getvalue()))
+        try:
+            Trainer(fresh(recipe, striped), striped, recipe, run, Silent()).restore()
+        except RunError as error:
+            lines.append(str(error))
+        else:
+            silent.append((key, value))
+    assert silent == [("nothing", "")]
+    assert len(lines) == len(cases)
+    assert max(len(line) for line in lines) < 500
+    assert not [line for line in lines if "\n" in line]
