@@ -29,7 +29,7 @@ SPLIT_FOLDERS = {
 }
 """Names of folders, in small letters, and the split that each holds. Such a folder never becomes a class."""
 
-LAYOUTS = "a folder with one folder of images a class, or with train, val and test that hold such folders each"
+LAYOUTS = "a folder with one folder of images a class, or with train, val and test that hold such"
 
 
 def listing(path: Path, config: DataConfig, progress: Progress) -> Listing:

@@ -24,7 +24,7 @@ from flyweight.files import mark
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import one_line, some
 
-LAYOUTS = "an .npz file of train_images, train_labels, test_images and test_labels, or x_train, y_train and so on"
+LAYOUTS = "an .npz file of train_images, train_labels and so on"
 WHOLE = (("images", "labels"), ("data", "target"), ("x", "y"))
 """Names of the arrays of a set without splits: of the images and of their labels."""
 CLASSES = ("classes", "class_names")

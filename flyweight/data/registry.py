@@ -91,7 +91,7 @@ def choose(name: str | None = None, path: Path | None = None) -> Reader:
     for candidate in READERS:
         if candidate.layouts is not None and candidate.recognises(path):
             return candidate
-    raise DataError(f"--data {printable(str(path))} holds no data set that is known here: name {_layouts(None)}")
+    raise DataError(f"--data {printable(str(path))} holds no data set: name {_layouts(None)}")
 
 
 def is_name(text: str) -> bool:
@@ -133,5 +133,5 @@ def _layouts(reader: Reader | None) -> str:
     """What a path may hold, for one reader or for all."""
     if reader is not None:
         return reader.layouts or "none"
-    paths = [f"{reader.label} as {reader.layouts}" for reader in READERS if reader.layouts]
+    paths = [reader.layouts for reader in READERS if reader.layouts]
     return "; or ".join([*paths, *(f"{reader.label} as {reader.called}" for reader in READERS if reader.address)])

@@ -13,10 +13,7 @@ from flyweight.errors import DataError
 from flyweight.files import is_folder
 from flyweight.text import some
 
-LAYOUTS = (
-    "a .parquet file, or a folder of such files that are called train-*, validation-* and test-*, or lie in folders of"
-    " these names"
-)
+LAYOUTS = "a .parquet file, or a folder of them that are called train-*, validation-* and test-*"
 DEPTH = 3
 """Folders below the one that is named in which files are looked for: the hub's own are at SET/train/0000.parquet."""
 

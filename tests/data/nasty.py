@@ -131,17 +131,17 @@ def png_head(width: int, height: int) -> bytes:
 # what holds no images
 
 
-@case(Line("holds no data set that is known here"))
+@case(Line("holds no data set: name"))
 def nothing(folder):
     pass
 
 
-@case(Line("holds no data set that is known here"))
+@case(Line("holds no data set: name"))
 def images_in_no_folder(folder):
     fill(folder)
 
 
-@case(Line("holds no data set that is known here"))
+@case(Line("holds no data set: name"))
 def hidden_folders_only(folder):
     plain(folder, ".cat", ".dog")
 

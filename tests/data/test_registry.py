@@ -101,7 +101,7 @@ def test_a_wrong_name_says_the_right_ones(name: str, tmp_path: Path) -> None:
 def test_a_path_that_is_nothing_known_names_what_is(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     line = refused(lambda: data.load(path=tmp_path))
-    assert f"--data {tmp_path} holds no data set that is known here: name CIFAR-10 as a parquet folder" in line
+    assert f"--data {tmp_path} holds no data set: name CIFAR-10 as parquet files" in line
     line = refused(lambda: data.load(path=tmp_path / "digit"))
     assert "does not exist (did you mean 'digits'?): name CIFAR-10 as" in line
 

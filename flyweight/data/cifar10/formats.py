@@ -24,9 +24,7 @@ TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000
 FINGERPRINT = "e0c005fd08826e1308f2ebb69281a9e628826c536b163a96a57f3bc7848cc598"
 """Of the 50,000 and 10,000 images in their canonical order, whichever layout they came in."""
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
-LAYOUTS = "a parquet folder (train-*.parquet, test-*.parquet), cifar-10-python.tar.gz, cifar-10-binary.tar.gz, " + (
-    "or the folder of one of the two"
-)
+LAYOUTS = "parquet files (train-*, test-*), cifar-10-python.tar.gz or cifar-10-binary.tar.gz, or their folder"
 FOLDERS = ("", "plain_text", "data", "cifar-10-batches-py", "cifar-10-batches-bin")
 
 
