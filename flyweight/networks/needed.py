@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 # methods that build what they are called on; train, load_state_dict, cuda and the like make no other network
 BUILDING = frozenset(
-    {"add", "add_argument", "add_module", "append", "extend", "insert", "pop", "register_buffer", "register_module"}
-    | {"register_parameter", "remove", "set_defaults", "setdefault", "update"}
+    {"add", "add_argument", "add_argument_group", "add_module", "add_mutually_exclusive_group", "append", "clear"}
+    | {"extend", "insert", "pop", "register_buffer", "register_module", "register_parameter", "remove", "reverse"}
+    | {"set_defaults", "setdefault", "sort", "update"}
 )
 # functions of this kind of name are called for what they do, and not for what they register
 _DOING = frozenset({"evaluate", "fit", "main", "run", "test", "train"})
@@ -76,13 +77,18 @@ def needed(program: Sequence[Statement], names: set[str]) -> list[Statement]:
         for position, statement in enumerate(program):
             if position in kept:
                 continue
+            called = [name for name in _called(statement.node) if name in registering]
             touched = statement.binds | statement.changes
-            touched |= {name for called in _called(statement.node) for name in registering.get(called, ())}
+            touched |= {name for one in called for name in registering[one]}
+            if called and isinstance(statement.node, ast.Expr):
+                # what is handed to a function of the file may be changed there
+                touched |= _handed(statement.node.value)
             looked_up = bool(names & _ALL_NAMES) and not statement.acts and bool(statement.binds)
             if not (_always(statement.node) or looked_up or names & touched):
                 continue
             kept.add(position)
-            names |= statement.reads
+            # what else it binds is changed by others, too
+            names |= statement.reads | statement.binds
             grows = True
     return [statement for position, statement in enumerate(program) if position in kept]
 
@@ -99,7 +105,16 @@ def _registering(program: Sequence[Statement]) -> dict[str, set[str]]:
         node = statement.node
         if isinstance(node, ast.FunctionDef) and node.name not in _DOING:
             found[node.name] = {name for part in ast.walk(node) for name in _touched(part)}
+            found[node.name] |= {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}
     return found
+
+
+def _handed(call: ast.expr) -> set[str]:
+    """Names that a call is given as they are."""
+    if not isinstance(call, ast.Call):
+        return set()
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return {one.id for one in given if isinstance(one, ast.Name)}
 
 
 def _called(node: ast.stmt) -> Iterator[str]:
@@ -168,7 +183,7 @@ def _touched(part: ast.AST) -> Iterator[str]:
     """Names whose value this part of a statement changes."""
     if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
         yield from _root(part)
-    elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+    elif isinstance(part, ast.Expr | ast.Assign) and isinstance(part.value, ast.Call):
         call = part.value
         if isinstance(call.func, ast.Attribute) and call.func.attr in BUILDING:
             yield from _root(call.func)

@@ -149,6 +149,29 @@ def test_what_is_registered_or_looked_up_by_name_is_there(written, made):
     assert parameters(f"{written('net.py', text)}:Net") == of(4)
 
 
+WIDE = "from torch import nn\nW = [8, 4]\n{before}\n" + (
+    "class Net(nn.Sequential):\n    def __init__(self):\n"
+    "        super().__init__(nn.Conv2d(3, W[0], 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(W[0], 10))\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "width"),
+    [
+        ("W.reverse()", 4),
+        ("W.sort()", 4),
+        ("def setup():\n    global W\n    W = [6]\nsetup()", 6),
+        ("def setup(widths):\n    widths[0] = 6\nsetup(W)", 6),
+        ("def setup(widths):\n    widths[0] = 6\nsetup(widths=W)", 6),
+        ("last = W.pop()\nW.insert(0, last)", 4),
+        ("from argparse import ArgumentParser\np = ArgumentParser()\ng = p.add_mutually_exclusive_group()\n"
+         "g.add_argument('--w', default=6)\na = p.parse_args()\nW = [a.w]", 6),
+    ],
+)  # fmt: skip
+def test_what_changes_the_network_on_its_way_is_run(written, before, width):
+    assert parameters(written("net.py", WIDE.format(before=before)) + ":Net") == of(width)
+
+
 def test_what_is_printed_while_it_is_built_goes_to_standard_error(written, capsys):
     written("net.py", f"{HEAD}{NET}        print('made')\n")
     instance("net.py:Net", 10)
