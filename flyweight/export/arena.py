@@ -59,6 +59,10 @@ def pieces(entry: Any, steps: Sequence[Making], may_replace: Callable[[Any, Any]
     of: dict[Any, Piece] = {entry: Piece([entry], -1, last.get(entry, -1))}
     for at, step in enumerate(steps):
         target = step.target
+        if target in of:
+            # made in parts: it is there from the first of them on
+            of[target].dies = last.get(target, at)
+            continue
         room = next((source for source in step.sources if last[source] == at and may_replace(step, source)), None)
         if room is not None:
             of[target] = of[room]

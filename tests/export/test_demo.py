@@ -128,6 +128,25 @@ def agrees(made, network):
     assert np.ptp(made.logits) > 0.1
 
 
+class Joined(nn.Module):
+    """Maps of several widths, one behind another in one."""
+
+    def __init__(self, widths):
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1) for width in widths)
+        self.last = nn.Conv2d(sum(widths), 10, 1)
+
+    def forward(self, x):
+        return self.last(torch.cat([part(x).relu() for part in self.parts], 1)).mean((2, 3))
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (8, 8, 8), (4, 8, 16), (16, 4, 4, 4), (3, 5)])
+def test_what_is_put_together_lies_over_nothing_that_is_still_read(widths):
+    torch.manual_seed(0)
+    made = of_module(Joined(widths))
+    agrees(made, network_of(made))
+
+
 def test_a_network_of_everything_says_what_pytorch_says():
     torch.manual_seed(1)
     made = of_module(Everything())
