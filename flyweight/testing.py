@@ -22,7 +22,7 @@ def assert_rules(
     model: nn.Module,
     rules: str | Path | RuleSet,
     shape: Sequence[int] | None = None,
-    blocks: Sequence[str] | None = None,
+    blocks: str | Sequence[str] | None = None,
 ) -> Judgement:
     """Assert that a network obeys a rule set.
 
@@ -30,7 +30,7 @@ def assert_rules(
         model: any module that takes one float tensor (N, C, H, W), or (N, C, length).
         rules: a built-in rule set, the path of a YAML file, or a loaded one.
         shape: (C, H, W) of an image or (C, length) of a signal; none: what the rule set says.
-        blocks: submodules that are its blocks, where they are called otherwise than in the rule set.
+        blocks: submodules that are its blocks, where they are called otherwise than in the rule set; or ``auto``.
 
     Returns:
         the verdicts, when no rule fails.
@@ -47,7 +47,7 @@ def assert_rules(
 
     ruleset = rules if isinstance(rules, rule_sets.RuleSet) else rule_sets.load_ruleset(rules)
     if blocks is not None:
-        ruleset = ruleset.with_blocks(tuple(blocks))
+        ruleset = ruleset.with_blocks(rule_sets.named_blocks(blocks))
     if shape is None:
         if ruleset.input is None:
             raise FlyweightError(f"{ruleset.title} does not say for which images: give a shape, such as (1, 28, 28)")

@@ -106,7 +106,7 @@ def _task(
     """What is to be judged, with paths that hold from anywhere."""
     from flyweight import rules as rule_sets
     from flyweight.cli import job
-    from flyweight.marking.task import Task, blocks_of
+    from flyweight.marking.task import Task
     from flyweight.recipes.sections import ModelConfig
 
     recipe = _recipe(network)
@@ -114,9 +114,11 @@ def _task(
     if source is None:
         raise FlyweightError(f"{network} asks for no rules: name some with --rules, such as --rules brief")
     ruleset = rule_sets.load_ruleset(source)
-    named = () if blocks is None else tuple(name.strip() for name in blocks.split(",") if name.strip())
-    if named:
-        ruleset.with_blocks(blocks_of(named))
+    named: tuple[str, ...] = ()
+    if blocks is not None:
+        found = rule_sets.named_blocks(blocks)
+        ruleset.with_blocks(found)
+        named = (found,) if isinstance(found, str) else tuple(map(str, found))
     spec, sizes = _spec(asked, classes, recipe, ruleset, source)
     more = {"blocks": named, "signal": int(len(sizes) == 2)}
     if source not in rule_sets.known_rulesets():

@@ -75,6 +75,8 @@ def predict(
 
     if top < 1:
         raise FlyweightError("--top must be at least 1")
+    if force and explain is None:
+        raise FlyweightError("--force goes with --explain FOLDER")
     predictions.table_or_raise(csv, as_json)
     paths, complete = _gathered(files)
     with redirect_stdout(sys.stderr):  # a network of the user's may print

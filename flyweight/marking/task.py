@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -53,11 +53,6 @@ class Task(Section):
         return text
 
 
-def blocks_of(names: tuple[str, ...]) -> tuple[str, ...] | Literal["auto"]:
-    """Names of blocks as somebody wrote them, or ``auto``."""
-    return "auto" if names == ("auto",) else names
-
-
 def judge(task: Task, tell: Callable[[str], None] = unheard) -> tuple[Facts, Judgement]:
     """Build a network, analyse and judge it; what its code prints goes to standard error.
 
@@ -69,7 +64,7 @@ def judge(task: Task, tell: Callable[[str], None] = unheard) -> tuple[Facts, Jud
 
     ruleset = rules.load_ruleset(task.rules)
     if task.blocks:
-        ruleset = ruleset.with_blocks(blocks_of(task.blocks))
+        ruleset = ruleset.with_blocks(rules.named_blocks(task.blocks))
     spec = Spec.unnamed(task.classes, (task.channels, task.height, task.width))
     with redirect_stdout(sys.stderr):
         shape = (task.channels, task.width) if task.signal else spec.shape

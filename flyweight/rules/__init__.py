@@ -17,7 +17,7 @@ a file in `rulesets/`.
 """
 
 from flyweight.rules.rule import Evidence, Judgement, Rule, Score, Verdict
-from flyweight.rules.ruleset import KINDS, RuleSet, check, known_rulesets, load_ruleset
+from flyweight.rules.ruleset import KINDS, RuleSet, check, known_rulesets, load_ruleset, named_blocks
 
 __all__ = [
     "KINDS",
@@ -30,4 +30,5 @@ __all__ = [
     "check",
     "known_rulesets",
     "load_ruleset",
+    "named_blocks",
 ]

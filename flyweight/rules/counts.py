@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch.nn import functional
 
 from flyweight.analysis import ConvolutionLayer, Facts
+from flyweight.analysis.findings.weights import used_parameters
 from flyweight.rules.cures.edit import Edit, together
 from flyweight.rules.cures.exchange import dense, put_behind, without
 from flyweight.rules.cures.layers import last_on_map, more_dilated, more_separable, several
@@ -16,6 +19,7 @@ from flyweight.rules.cures.poolings import average_instead
 from flyweight.rules.cures.reshape import strided
 from flyweight.rules.cures.windows import window
 from flyweight.rules.rule import Blocks, Rule, Verdict
+from flyweight.schema import suggestion
 from flyweight.text import some
 
 SORTS = {
@@ -88,6 +92,14 @@ class LayerCount(_Bounded):
     kind: Literal["layer_count"]
     of: str = Field(min_length=1, description=f"one of {', '.join(SORTS)}, or the class of a layer such as BatchNorm2d")
 
+    @field_validator("of")
+    @classmethod
+    def _known(cls, of: str) -> str:
+        # a word that nothing is called counts 0 in any network; classes have capitals, also those of the user's own
+        if of in SORTS or of[:1].isupper() or hasattr(functional, of) or hasattr(torch, of):
+            return of
+        raise ValueError(f"no sort {of!r}{suggestion(of, list(SORTS))}: {', '.join(SORTS)}, or the class of a layer")
+
     def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
         unknown = self.opaque(facts)
@@ -105,7 +117,15 @@ class LayerCount(_Bounded):
             return [(p.name, p) for p in facts.poolings if p.kind == "average" and not p.whole]
         if self.of == "linear":
             made = [(layer.name, layer) for layer in facts.convolution_layers if layer.connected]
-            return made + [(row.name, row) for row in facts.layers if row.kind in ("Linear", "LazyLinear", "linear")]
+            graph = facts.graph
+            return made + [
+                (graph.names[node], node)
+                for node in graph.trace.nodes
+                if graph.ops[node].kind == "product"
+                and graph.inputs(node)
+                and graph.runs(node)
+                and used_parameters(graph, node)
+            ]
         if self.of not in SORTS:
             return [(row.name, row) for row in facts.layers if row.kind == self.of]
         return [(layer.name, layer) for layer in facts.convolution_layers if not layer.connected and self._is(layer)]

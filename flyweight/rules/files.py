@@ -10,7 +10,7 @@ from pydantic import Field
 from flyweight.analysis import Facts
 from flyweight.rules.cures.edit import Edit
 from flyweight.rules.cures.lighten import parameter_edits
-from flyweight.rules.limits import largest_layer
+from flyweight.rules.limits import hidden, largest_layer, registered
 from flyweight.rules.rule import Blocks, Evidence, Rule, Verdict
 
 
@@ -35,6 +35,8 @@ class FileSizeBelow(Rule):
 
     def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
+        if facts.unregistered:
+            return hidden(self, facts)
         state = facts.graph.trace.model.state_dict().values()
         used = sum(t.numel() * t.element_size() for t in state if hasattr(t, "numel"))
         return self._verdict(facts, used, " without the file's head")
@@ -48,5 +50,8 @@ class FileSizeBelow(Rule):
 
     def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
+        if facts.unregistered:
+            yield registered(facts)
+            return
         share = self.limit / max(1, self.limit + self.check(facts, blocks).short)
-        return parameter_edits(facts, max(2, int(facts.parameters * share * 0.99)))
+        yield from parameter_edits(facts, max(2, int(facts.parameters * share * 0.99)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flyweight.analysis import ConvolutionLayer, Facts
 from flyweight.analysis.trace.trace import Node
@@ -121,6 +121,12 @@ class ReceptiveFieldWithin(_Field):
     kind: Literal["receptive_field_within"]
     minimum: int = Field(ge=1)
     maximum: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _some_field(self) -> ReceptiveFieldWithin:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is more than maximum {self.maximum}: no network has both")
+        return self
 
     def judged(self, facts: Facts, sizes: tuple[int, ...], size: str) -> Verdict:
         """See :class:`_Field`."""

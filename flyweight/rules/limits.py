@@ -37,11 +37,7 @@ class ParametersBelow(Rule):
     def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
         if facts.unregistered:
-            hidden = sum(held.parameters for held in facts.unregistered)
-            where = facts.unregistered[0].layer
-            names = some([held.layer for held in facts.unregistered])
-            detail = f"{facts.parameters:,}, and {hidden:,} in {names} that are neither registered, trained nor saved"
-            return self.fails(detail, where, 1e12 + hidden)
+            return hidden(self, facts)
         margin = self.limit - facts.parameters
         if margin > 0:
             return self.passes(f"{facts.parameters:,}, must be fewer than {self.limit:,}: {margin:,} to spare")
@@ -51,9 +47,22 @@ class ParametersBelow(Rule):
     def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
         if facts.unregistered:
-            yield together([_registered(held.layer) for held in facts.unregistered])
+            yield registered(facts)
         else:
             yield from parameter_edits(facts, self.limit)
+
+
+def hidden(rule: Rule, facts: Facts) -> Verdict:
+    """No size is known where a network computes with weights that it does not know of."""
+    count = sum(held.parameters for held in facts.unregistered)
+    names = some([held.layer for held in facts.unregistered])
+    detail = f"{facts.parameters:,}, and {count:,} in {names} that are neither registered, trained nor saved"
+    return rule.fails(detail, facts.unregistered[0].layer, 1e12 + count)
+
+
+def registered(facts: Facts) -> Edit:
+    """All that a network does not know of, made known to it."""
+    return together([_registered(held.layer) for held in facts.unregistered])
 
 
 def largest_layer(facts: Facts) -> str | None:
@@ -152,7 +161,8 @@ class PeakActivationBytes(Rule):
 class FlashBytes(Rule):
     """Weights of 8 bits, what belongs to each channel, and a runtime take no more than `limit` bytes.
 
-    A batch norm behind a convolution is folded into it and takes nothing; any other parameter is as large as a weight.
+    A batch norm that alone reads what a convolution makes is folded into it and takes nothing; any other parameter is
+    as large as a weight.
 
     Attributes:
         limit: bytes.
@@ -169,6 +179,8 @@ class FlashBytes(Rule):
 
     def check(self, facts: Facts, blocks: Blocks) -> Verdict:
         """See :class:`Rule`."""
+        if facts.unregistered:
+            return hidden(self, facts)
         used = self._used(facts)
         margin = self.limit - used
         parts = f"{used:,} bytes" + f", {self.runtime_bytes:,} of them the runtime's" * (self.runtime_bytes > 0)
@@ -198,11 +210,16 @@ class FlashBytes(Rule):
         return weights * self.weight_bytes + channels * self.channel_bytes + self.runtime_bytes
 
     def _behind(self, facts: Facts, node: Node) -> bool:
-        """Whether a norm reads nothing but what a convolution makes."""
-        maker = facts.graph.inputs(node)[0].producer
-        return maker is not None and facts.graph.ops[maker].kind in ("convolution", "product")
+        """Whether a norm reads nothing but what a convolution makes, and nobody else reads that."""
+        graph = facts.graph
+        value = graph.inputs(node)[0]
+        alone = sum(value in graph.inputs(reader) for reader in graph.trace.nodes) == 1
+        return alone and value.producer is not None and graph.ops[value.producer].kind in ("convolution", "product")
 
     def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
-        over = self._used(facts) - self.limit
-        return parameter_edits(facts, max(2, facts.parameters - int(over / self.weight_bytes)))
+        if facts.unregistered:
+            yield registered(facts)
+        else:
+            over = self._used(facts) - self.limit
+            yield from parameter_edits(facts, max(2, facts.parameters - int(over / self.weight_bytes)))

@@ -19,8 +19,10 @@ class OperatorsAmong(Rule):
     """Every operator that runs is one of a list: what a runtime has.
 
     Attributes:
-        operators: names of torch.nn classes or functions, as a summary tells them; or the name of a built-in list,
-            ``tflite-micro-int8`` or ``onnx-int8``.
+        operators: what they do, as a failing verdict tells it (``conv``, ``depthwise_conv``, ``grouped_conv``,
+            ``linear``, ``batch_norm``, ``avg_pool``, ``mean``, ``max_pool``, else the function's own name), or the
+            class of a layer of torch.nn, such as ``Conv2d``; or the name of a built-in list, ``tflite-micro-int8`` or
+            ``onnx-int8``.
     """
 
     kind: Literal["operators_among"]
@@ -45,7 +47,13 @@ class OperatorsAmong(Rule):
     def _strangers(self, facts: Facts) -> list[Node]:
         allowed = LISTS[self.operators] if isinstance(self.operators, str) else self.operators
         lower = {name.lower() for name in allowed}
-        return [node for node in _running(facts) if _sort(facts, node).lower() not in lower]
+        # a layer's class stands for all that it runs; the built-in lists tell convolutions of one class apart
+        classes = lower if not isinstance(self.operators, str) else set()
+        return [
+            node
+            for node in _running(facts)
+            if _sort(facts, node).lower() not in lower and _layer(node).lower() not in classes
+        ]
 
     def edits(self, facts: Facts, blocks: Blocks) -> Iterator[Edit]:
         """See :class:`Rule`."""
@@ -67,6 +75,11 @@ def _running(facts: Facts) -> list[Node]:
         and graph.ops[node].kind not in moved
         and graph.ops[node].row != "never"
     ]
+
+
+def _layer(node: Node) -> str:
+    """The class of the layer that an operator runs in; empty where a network or a block runs it itself."""
+    return type(node.call.module).__name__ if node.call is not None and node.call.leaf else ""
 
 
 def _sort(facts: Facts, node: Node) -> str:

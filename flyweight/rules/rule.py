@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from flyweight.analysis import Facts
 from flyweight.recipes.sections import AugmentConfig, TrainConfig
 from flyweight.rules.cures.edit import Edit
 from flyweight.schema import Section
 
-Blocks = Literal["auto"] | dict[str, tuple[str, ...]] | tuple[str, ...] | tuple[int, ...]
+Place = Annotated[int, Field(ge=1)]
+Blocks = Literal["auto"] | dict[str, tuple[str, ...]] | tuple[str, ...] | tuple[Place, ...]
 """Names of submodules; names with the submodules that each consists of; ``auto``: the network's own children that hold
 convolutions; or places among the blocks of the rule set, the first being 1."""
 
@@ -97,7 +100,7 @@ class Judgement:
 class Rule(Section):
     """One entry of a rule set. A kind adds its settings and :meth:`check`, or :meth:`judge` where it needs more."""
 
-    name: str
+    name: str = Field(min_length=1)
     kind: str
 
     def judge(self, evidence: Evidence, blocks: Blocks) -> Verdict | None:

@@ -9,7 +9,7 @@ block lies in several, or ``auto``: the network's own children that hold convolu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -154,6 +154,22 @@ class RuleSet:
         return replace(self, blocks=blocks, rules=rules, bonuses=bonuses)
 
 
+def named_blocks(names: str | Sequence[str]) -> Blocks:
+    """The blocks that somebody names for a call: ``auto``, or submodules, in a list or with commas between them.
+
+    Raises:
+        FlyweightError: none is named, or one twice.
+    """
+    given = names.split(",") if isinstance(names, str) else names
+    found = tuple(name.strip() for name in given if name.strip())
+    if not found:
+        raise FlyweightError("no blocks are named: write them as in layer1,layer2,layer3, or auto")
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise FlyweightError(f"the block {short(twice, 80)!r} is named twice: name each once")
+    return "auto" if found == ("auto",) else found
+
+
 def known_rulesets() -> list[str]:
     """Names of the built-in rule sets."""
     return sorted(path.stem for path in RULESETS.glob("*.yaml"))
@@ -181,6 +197,11 @@ def load_ruleset(source: str | Path) -> RuleSet:
         input=content.input,
         classes=content.classes,
     )
+    names = [rule.name for rule in (*ruleset.rules, *ruleset.bonuses)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        # a table has a column a name
+        raise FlyweightError(f"{path}: two rules are named {short(twice, 80)!r}: give each a name of its own")
     for rule in (*ruleset.rules, *ruleset.bonuses):
         # over no blocks at all, any network would obey it
         if isinstance(rule, BlockRule) and not (rule.blocks or ruleset.blocks):

@@ -67,6 +67,8 @@ def command(capsys, monkeypatch, tmp_path):
         (["predict", "sprint", "nothing.png"], 3, "nothing.png does not exist"),
         (["predict", "sprinkle", "."], 3, "holds no images"),
         (["predict", "sprint", ".", "--top", "0"], 2, "--top must be at least 1"),
+        (["predict", "sprint", ".", "--force"], 2, "--force goes with --explain"),
+        (["check", "sprint", "--blocks", ","], 2, "no blocks are named"),
         (["check", "x" * 5000], 2, "no network"),
         (["check", "a\0b.py:Net"], 2, "NUL"),
         (["export", "nano", "--to", "a\0b"], 2, "NUL"),
