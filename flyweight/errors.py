@@ -89,7 +89,9 @@ def out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or what it came from, says that there is too little memory; libraries have no common word."""
     while error is not None:
         refused = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        if refused or any(words in str(error) for words in _NO_MEMORY):
+        # what we say ourselves quotes names, and those may hold any words
+        told = not isinstance(error, FlyweightError) and any(words in str(error) for words in _NO_MEMORY)
+        if refused or told:
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False

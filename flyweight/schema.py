@@ -29,8 +29,12 @@ class Section(BaseModel):
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         # Python would take true for the number 1
         field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, bool) and (field is None or field.annotation is not bool):
+        items = value if isinstance(value, list | tuple) else [value]
+        asked = None if field is None else field.annotation
+        if any(isinstance(item, bool) for item in items) and asked not in (bool, tuple[bool, ...]):
             raise ValueError("a yes or a no means nothing here")
+        if asked == tuple[bool, ...] and not all(isinstance(item, bool) for item in items):
+            raise ValueError("write each as yes or no")
         if isinstance(value, str) and "\0" in value:  # the system's calls raise at it, wherever it would be a path
             raise ValueError("no name holds a NUL character")
         return value

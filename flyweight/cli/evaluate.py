@@ -63,7 +63,7 @@ def evaluate(
     from flyweight.evaluation import robustness, unknown
     from flyweight.machine.allocator import keep_freed_memory
     from flyweight.machine.together import agree_on
-    from flyweight.runs.card import find_trained, ships
+    from flyweight.runs.card import find_trained
 
     keep_freed_memory()
     source = find_trained(network)
@@ -78,8 +78,7 @@ def evaluate(
         # the damages follow from one another, image by image: one process alone can tell
         results = _on_damaged(trained, dataset) if damaged and first else []
     asked = out is not None
-    # what a run's report speaks of stays; what ships is not ours to write beside
-    if out is None and data is None and not ships(source):
+    if out is None and data is None and not _closed(source):
         out = source
     if as_json:
         extra: dict[str, Any] = {"damaged": [result.as_json() for result in results]} if damaged else {}
@@ -93,6 +92,14 @@ def evaluate(
     if out is not None and first:
         _keep(scores, out, asked)
     return 0
+
+
+def _closed(source: Path) -> bool:
+    """Whether nothing is written beside a network: what ships is not ours, and an export holds its own files alone."""
+    from flyweight.inference.exported import RECORD
+    from flyweight.runs.card import ships
+
+    return ships(source) or (source / RECORD).exists()
 
 
 def _on_damaged(trained: Trained, dataset: Dataset) -> list[Damaged]:

