@@ -60,6 +60,14 @@ def test_without_optuna_it_says_what_to_install(folder, capsys, monkeypatch):
     assert line == "flyweight: flyweight search needs optuna: pip install 'flyweight[search]'"
 
 
+def test_a_recipe_whose_dropout_does_not_count_is_told_so(folder, capsys):
+    (folder / "mine.yaml").write_text("{name: mine, model: {network: sprint, dropout: 0.2}}", encoding="utf-8")
+    call = ("search", "rules.yaml", "--data", "digits", "--recipe", "mine.yaml", "--trials", "1", "--hold-out", "5000")
+    assert app.run_command(call) == 2
+    told = capsys.readouterr().err
+    assert "note: the network of mine.yaml, its dropout and phases do not count" in told
+
+
 def test_torchrun_is_told_how_a_search_is_shared(folder, capsys, monkeypatch):
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
