@@ -15,6 +15,7 @@ from flyweight.cli import job
 from flyweight.cli.console import TrainingBar, answer, banner, err, say
 from flyweight.cli.options import command
 from flyweight.errors import FlyweightError
+from flyweight.text import short
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -77,8 +78,13 @@ def search(
     Args:
         rules: A built-in rule set or a YAML file of yours.
     """
+    from flyweight.machine import launched
     from flyweight.search.storage import hidden, reached
 
+    if launched.world() > 1:
+        raise FlyweightError(
+            "a search shares its trials by itself: start the same call several times, without torchrun"
+        )
     if storage is not None:
         hidden(storage)  # an address that is none is told before the data is read
     if trials is None and hours is None:
@@ -111,9 +117,19 @@ def _recipe(name: str | None, changes: tuple[str, ...], data: str | None, rules:
     from flyweight import recipes
     from flyweight.data import registry
 
+    for change in changes:
+        section = change.partition("=")[0].partition(".")[0].strip()
+        if section == "model":
+            raise FlyweightError(
+                f"--set {short(change, 80)}: a search draws the networks itself; say which it may draw with --space"
+            )
+        if section == "rules":
+            raise FlyweightError(f"--set {short(change, 80)}: name the rules first: flyweight search RULES")
     if name is None:
         name = "sprint" if data in (None, registry.READERS[0].name) else recipes.FOR_IMAGES
     plan = job.with_data(recipes.load(name, changes), data)
+    if plan.model.dropout or plan.model.phases != "one":
+        say(f"note: the network of {short(name, 200)}, its dropout and phases do not count: a search draws its own")
     return job.absolute(plan.model_copy(update={"rules": rules}), Path(name).parent)
 
 
@@ -170,8 +186,9 @@ def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None
     assert found.recipe.rules is not None
     return Plan(
         out=out,
-        recipe=found.asked,
-        prefix=re.sub(r"[^\w.-]+", "_", Path(found.recipe.rules).stem),
+        recipe=found.asked.model_copy(update={"data": found.asked.data.model_copy(update=WHOLE)}),
+        # a name that begins with a dot would be a hidden file
+        prefix=re.sub(r"[^\w.-]+", "_", Path(found.recipe.rules).stem).lstrip(".") or "rules",
         aim=aim,
         steps=rungs(found.recipe.train.epochs, lengths, FACTOR),
         factor=FACTOR,

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from flyweight import files, recipes
-from flyweight.errors import FlyweightError, RunError
+from flyweight.errors import FlyweightError, RunError, out_of_memory
 from flyweight.files import read_bytes, write_bytes, write_text
 from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
@@ -42,6 +42,10 @@ COLUMNS = frozenset({
 """That each row of a training's history has."""
 _NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
 """Keys of ``environment.json`` with a number; the others hold texts."""
+
+
+class DamagedError(RunError):
+    """All checkpoints of a run are damaged, and not merely out of reach for now."""
 
 
 class Run:
@@ -142,10 +146,9 @@ class Run:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
-            if not isinstance(row, dict) or not all(type(value) in (int, float) for value in row.values()):
-                raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
-            row = renamed.rows([row])[0]
-            if not row.keys() >= needed:
+            sound = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+            row = renamed.rows([row])[0] if sound else {}
+            if not sound or not row.keys() >= needed:
                 raise RunError(f"{self.history_jsonl} is damaged in line {number}; --resume writes it anew")
             rows.append(row)
         return rows
@@ -167,9 +170,19 @@ class Run:
             old.unlink()
 
     def _checkpoints(self) -> list[Path]:
-        """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise."""
+        """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise.
+
+        Raises:
+            RunError: their folder cannot be read; `glob` would take it for an empty one.
+        """
+        try:
+            there = list(self.checkpoints.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"cannot read {self.checkpoints}: {files.reason(error)}") from None
         return sorted(
-            (file for file in self.checkpoints.glob("*.pt") if re.fullmatch(_CHECKPOINT, file.name)),
+            (file for file in there if re.fullmatch(_CHECKPOINT, file.name)),
             key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)],
         )
 
@@ -190,14 +203,22 @@ class Run:
         """The newest checkpoint that is whole, and a line about each newer one that is not.
 
         Raises:
-            RunError: there are checkpoints and all of them are damaged.
+            DamagedError: there are checkpoints and all of them are damaged.
+            RunError: none is whole, and one of them cannot be read now; it may be whole.
+            MemoryError: there is too little memory to read one, or torch's error that says so.
         """
         damaged: list[str] = []
+        unread = None
         newest_first = self._checkpoints()[::-1]
         for file in newest_first:
             try:
                 content = files.unsealed(read_bytes(file, MOST_CHECKPOINT))
             except OSError as error:
+                if out_of_memory(error):
+                    raise
+                # without a number it is our own refusal of what is no file; one that is gone stays so
+                if unread is None and error.errno is not None and not isinstance(error, FileNotFoundError):
+                    unread = f"cannot read {file}: {files.reason(error)}; it is kept, try again once it can be read"
                 damaged.append(f"{file} cannot be read ({files.reason(error)}); falling back to the one before")
                 continue
             if content is None:
@@ -208,9 +229,15 @@ class Run:
                 return renamed.checkpoint(state), damaged
             # of another program: torch raises what it likes
             except Exception as error:
+                if out_of_memory(error):
+                    raise
                 damaged.append(f"{file} is no checkpoint ({one_line(error, 100)}); falling back to the one before")
+        if unread is not None:
+            raise RunError(unread)
         if newest_first:
-            raise RunError(f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run")
+            raise DamagedError(
+                f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run"
+            )
         return None, []
 
     def save_model(self, network: nn.Module, card: Card) -> None:

@@ -53,7 +53,7 @@ class Space(Section):
         2.0,
         gt=0,
         description="most time of a training step, as a multiple of that of the network that all are compared with,"
-        " measured here: layers of equal arithmetic differ tenfold; none: any",
+        " measured here: layers of equal arithmetic differ widely; none: any",
     )
 
     @field_validator("blocks", "rows", "widths", "strides", "dilations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flyweight.errors import FlyweightError
-from flyweight.files import write_text
+from flyweight.errors import FlyweightError, RunError
+from flyweight.files import read_bytes, reason, write_text
 from flyweight.text import one_line, short
 
 try:
@@ -27,6 +28,8 @@ DEFINITION, RECORD = "search", "search.json"
 """What makes it this search, as an attribute of the study and as a file in the folder."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
+MOST_RECORD = 16 * 1024**2
+"""Bytes of a record."""
 WAIT = 10
 """Seconds within which a server must answer."""
 
@@ -55,6 +58,27 @@ class _Lock:
         self._lock.release()
 
 
+class _Journal(JournalFileBackend):
+    """A journal whose damaged line is the user's to mend."""
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """The lines from this one on.
+
+        Raises:
+            RunError: one of them is damaged.
+        """
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:  # raised by the library's reading alone: what uses a line is not within it
+            raise _damaged(Path(self._file_path), error) from None
+
+
+def _damaged(file: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{file} is damaged: {one_line(error, 100)}; put back a copy of it, or begin another search with --out"
+    )
+
+
 def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any] | None) -> optuna.Study:
     """The study of a search, new or gone on with.
 
@@ -66,18 +90,25 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
 
     Raises:
         FlyweightError: the database cannot be reached, or the study is another search's.
+        RunError: what the folder keeps of the search is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     mine, record = json.loads(json.dumps(definition)), out / RECORD
+    # run folders are named by networks: those of another study would be taken for this one's
+    place = {"--study": name, "--storage": _mark(url)}
     if mine is not None and record.is_file():
-        _same(json.loads(record.read_bytes()), mine, f"the folder {out}", "folder with --out")
+        _same({**place, **_recorded(record)}, {**mine, **place}, f"the folder {out}", "folder with --out")
     with reached(url):
         storage: Any
         if url is None:
             journal = out / JOURNAL
             lock: Any = _Lock(journal)
-            storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+            backend = _Journal(str(journal), lock_obj=lock)
+            try:  # all lines that are there are followed here
+                storage = optuna.storages.JournalStorage(backend)
+            except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RecursionError) as error:
+                raise _damaged(journal, error) from None
         else:
             storage = _database(url)
         study = optuna.create_study(
@@ -87,10 +118,38 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         if before is None and mine is not None:
             study.set_user_attr(DEFINITION, mine)
     if before is not None and mine is not None:
+        if not isinstance(before, dict):
+            raise RunError(f"the study {name!r} is damaged: {DEFINITION!r} says not what is searched; name another")
         _same(before, mine, f"the study {name!r}", "study with --study")
     if mine is not None and not record.is_file():
-        write_text(record, json.dumps(mine, indent=2) + "\n")
+        write_text(record, json.dumps({**mine, **place}, indent=2) + "\n")
     return study
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    """What a folder says of its search.
+
+    Raises:
+        RunError: it is damaged, or cannot be read.
+    """
+    try:
+        content = json.loads(read_bytes(record, MOST_RECORD))
+    except OSError as error:
+        raise RunError(f"cannot read {record}: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(record, error) from None
+    if not isinstance(content, dict):
+        raise _damaged(record, ValueError("it holds no object"))
+    return content
+
+
+def _mark(url: str | None) -> str | None:
+    """The same for the same database, whoever asks it with whatever password; none: the journal in the folder."""
+    if url is None:
+        return None
+    address = _address(url)
+    parts = [address.get_backend_name(), address.host, address.port, address.database, address.query.get("host")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _same(before: dict[str, Any], mine: dict[str, Any], where: str, another: str) -> None:

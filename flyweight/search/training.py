@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
 from flyweight.recipes.sections import ModelConfig, Recipe
 from flyweight.runs import code
-from flyweight.runs.folder import Run
+from flyweight.runs.folder import DamagedError, Run
 from flyweight.search.arithmetic import TableFacts
 from flyweight.search.halving import Aim
 from flyweight.search.space import Candidate
@@ -62,6 +63,7 @@ class Trainer:
             InUseError: another process does so now.
             DivergedError: the loss or the weights are no longer finite.
             KeyboardInterrupt: somebody asked to stop, and all is saved.
+            RunError: its folder cannot be read now; nothing of it is changed.
         """
         folder, locks = self.out / "trials" / taken.folder, self.out / "workers"
         for needed in (folder.parent, locks):
@@ -71,12 +73,12 @@ class Trainer:
             try:
                 content, _ = run.load_checkpoint()
                 lost = content is None and (run.weights.is_file() or run.history_jsonl.is_file())
-            except RunError:
+            except DamagedError:
                 lost = True
             if lost:
                 # all checkpoints are damaged or gone: nothing of the trial can be gone on with
-                observer.note(f"{folder} has no whole checkpoint; the trial begins anew")
-                shutil.rmtree(folder)
+                kept = _set_aside(folder)
+                observer.note(f"{folder} has no whole checkpoint; it is kept as {kept}, and the trial begins anew")
                 run = self._run(folder, taken)
             return self._fit(run, observer)
 
@@ -85,9 +87,11 @@ class Trainer:
         shutil.rmtree(Run(self.out / "trials" / taken.folder).checkpoints, ignore_errors=True)
 
     def _run(self, folder: Path, taken: Taken) -> Run:
-        if Run(folder).config.is_file():
+        if _is_there(Run(folder).config):
             return Run.open(folder)
-        if folder.exists():  # whoever began it was killed before it had a recipe
+        if _is_there(Run(folder).checkpoints):  # its recipe is lost, and it is not ours to delete
+            _set_aside(folder)
+        elif folder.exists():  # whoever began it was killed before it had a recipe
             shutil.rmtree(folder)
         plan = recipe_for(self.recipe, taken.name, taken.candidate)
         return Run.create(folder, plan.model_copy(update={"train": _trained_for(plan, taken.epochs)}))
@@ -98,6 +102,28 @@ class Trainer:
         torch.manual_seed(plan.train.seed)
         network = build(code.runnable(run.folder, plan.model), self.dataset.spec)
         return loop.fit(network, self.dataset, plan, run, observer, self.note).history
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something.
+
+    Raises:
+        RunError: nobody can tell now; `Path.exists` of later versions of Python would say no.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {files.reason(error)}") from None
+    return True
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename a damaged run folder, so that its owner can still look into it; where it is now."""
+    names = (f"{folder.name}-damaged{'' if number == 1 else f'-{number}'}" for number in itertools.count(1))
+    aside = next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
+    return folder.rename(aside)
 
 
 def recipe_for(recipe: Recipe, name: str, candidate: Candidate) -> Recipe:

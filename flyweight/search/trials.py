@@ -10,6 +10,7 @@ A worker is dead where it ran on this machine and its lock is free, or where it 
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -25,8 +26,10 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from flyweight.errors import FlyweightError
 from flyweight.search.halving import Result
 from flyweight.search.space import Candidate, candidate
+from flyweight.text import short
 
 BEAT, GRACE = 10.0, 60.0
 """Seconds between two signs of life, and after how many without one a worker is taken for dead."""
@@ -126,7 +129,7 @@ class Trials:
         for trial in self.all():
             if trial.user_attrs.get(REPEATED) is not None:
                 continue
-            same = (trial.user_attrs["name"], trial.user_attrs["epochs"])
+            same = named(trial)
             if same in first and trial.state is TrialState.WAITING:
                 self._put_aside(trial)
                 continue
@@ -160,29 +163,34 @@ class Trials:
         """Those that a worker has taken and not finished."""
         return [trial for trial in self.all() if trial.state is TrialState.RUNNING]
 
-    def requeue(self) -> list[int]:
-        """Put back what a dead worker has left; the numbers of these trials.
+    def requeue(self) -> list[tuple[int, str | None]]:
+        """Put back what a dead worker has left; the number of each such trial, and why where it has failed instead.
 
         A trial whose workers have died again and again has failed: it may be what kills them.
         """
-        back = [trial for trial in self.running() if self._lost(trial)]
-        for trial in back:
+        changed: list[tuple[int, str | None]] = []
+        for trial in [trial for trial in self.running() if self._lost(trial)]:
             deaths = trial.user_attrs.get("deaths", 0) + 1
             if deaths >= DEATHS:
-                self._fail(trial._trial_id, f"{deaths} workers have died in it")
+                reason = f"{deaths} workers have died in it"
+                if self._fail(trial._trial_id, reason):
+                    changed.append((trial.number, reason))
                 continue
             with suppress(optuna.exceptions.UpdateFinishedTrialError):
                 self.storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
-            self._back(trial._trial_id)
-        return [trial.number for trial in back]
+            if self._back(trial._trial_id):
+                changed.append((trial.number, None))
+        return changed
 
     def give_back(self, taken: Taken) -> None:
         """Put a trial back that is to be gone on with later."""
         self._back(taken.identity)
 
-    def _back(self, identity: int) -> None:
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # where it was not dead, and has just finished
-            self.storage.set_trial_state_values(identity, TrialState.WAITING)
+    def _back(self, identity: int) -> bool:
+        try:
+            return self.storage.set_trial_state_values(identity, TrialState.WAITING)
+        except optuna.exceptions.UpdateFinishedTrialError:  # it was not dead, and has just finished
+            return False
 
     def _lost(self, trial: FrozenTrial) -> bool:
         worker, beat = trial.user_attrs.get("worker"), trial.user_attrs.get("beat")
@@ -214,10 +222,12 @@ class Trials:
         """A trial that came to no result."""
         self._fail(taken.identity, reason)
 
-    def _fail(self, identity: int, reason: str) -> None:
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+    def _fail(self, identity: int, reason: str) -> bool:
+        try:
             self.storage.set_trial_user_attr(identity, "reason", reason)
-            self.storage.set_trial_state_values(identity, TrialState.FAIL)
+            return self.storage.set_trial_state_values(identity, TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
 
     @contextmanager
     def alive(self, taken: Taken) -> Iterator[None]:
@@ -242,19 +252,39 @@ class Trials:
             thread.join()
 
 
+def named(trial: FrozenTrial) -> tuple[str, int]:
+    """Name of a trial's network, and its epochs. Both become names of files; whoever writes in a storage may not.
+
+    Raises:
+        FlyweightError: they are not what a search writes.
+    """
+    name, epochs = trial.user_attrs.get("name"), trial.user_attrs.get("epochs")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+        what = f"the name {short(repr(name), 80)}"
+    elif type(epochs) is not int or epochs < 1:
+        what = f"{short(repr(epochs), 80)} epochs"
+    else:
+        return name, epochs
+    raise FlyweightError(
+        f"trial {trial.number} of the search has {what}, which no search writes: its journal or database was changed"
+        " by something else; begin another search: --out, --study"
+    )
+
+
 def _taken(trial: FrozenTrial) -> Taken:
-    attrs = trial.user_attrs
-    network = candidate(attrs["network"])
-    return Taken(trial._trial_id, trial.number, attrs["name"], network, attrs["epochs"], attrs.get("measured", {}))
+    name, epochs = named(trial)
+    network = candidate(trial.user_attrs["network"])
+    return Taken(trial._trial_id, trial.number, name, network, epochs, trial.user_attrs.get("measured", {}))
 
 
 def _result(trial: FrozenTrial) -> Result:
     attrs, (accuracy, cost) = trial.user_attrs, trial.values
+    name, epochs = named(trial)
     return Result(
         number=trial.number,
-        name=attrs["name"],
+        name=name,
         candidate=candidate(attrs["network"]),
-        epochs=attrs["epochs"],
+        epochs=epochs,
         accuracy=accuracy,
         cost=cost,
         parameters=attrs["parameters"],

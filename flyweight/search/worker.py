@@ -17,7 +17,7 @@ from flyweight.search.legal import Judge
 from flyweight.search.propose import ExhaustedError, Proposer
 from flyweight.search.space import Candidate
 from flyweight.search.training import InUseError, Trainer, cost
-from flyweight.search.trials import Taken, Trials
+from flyweight.search.trials import Taken, Trials, named
 from flyweight.training.history import Observer
 
 PAUSE = 0.5
@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         out: the folder.
-        recipe: how to train the winners: as it was asked for, with no images held out.
+        recipe: how to train the winners: as it was asked for, on all images.
         prefix: of the names of new networks.
         aim: what is minimised beside the errors.
         steps: epochs of each training of a network, the shortest first.
@@ -138,8 +138,9 @@ class Worker:
         """
         clock, waiting = Clock(self.plan.seconds), False
         while not clock.up:
-            for number in self.trials.requeue():
-                self.tell(f"trial {number}: its worker is gone, and it is taken up again")
+            for number, failed in self.trials.requeue():
+                then = "it is taken up again" if failed is None else f"it has failed: {failed}"
+                self.tell(f"trial {number}: its worker is gone, and {then}")
             taken = self.trials.take(self.plan.most)
             if taken is not None:
                 waiting = False
@@ -162,7 +163,7 @@ class Worker:
         """Put one more trial among those that wait: a known network, a longer training, or a new network."""
         began = time.perf_counter()
         plan, results = self.plan, self.trials.results()
-        begun = [(trial.user_attrs["name"], trial.user_attrs["epochs"]) for trial in self.trials.all()]
+        begun = [named(trial) for trial in self.trials.all()]
         names = {name for name, _ in begun}
         longer = promoted(results, begun, plan.steps, plan.factor, plan.reference)
         first = next(((name, one) for name, one in plan.known if name not in names), None)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ from conftest import a_socket
 
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
-from flyweight.runs.folder import COLUMNS, Run
+from flyweight.runs.folder import COLUMNS, DamagedError, Run
 
 
 def state(number):
@@ -97,7 +98,43 @@ def test_when_no_checkpoint_is_whole_the_run_stops(tmp_path):
     run.save_checkpoint(state(1), 1, 0, keep=2)
     file = next(run.checkpoints.iterdir())
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(RunError, match="all 1 checkpoints"):
+    with pytest.raises(DamagedError, match="all 1 checkpoints"):
+        run.load_checkpoint()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("place", ["checkpoints", "epoch-0001-step-000000.pt"])
+def test_what_cannot_be_read_for_now_is_not_damaged(tmp_path, monkeypatch, number, place):
+    """A disk that fails for a moment: Python's own functions refuse as the system would."""
+    run = Run(tmp_path)
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+
+    def refusing(function):
+        def call(path, *arguments, **options):
+            if path.name == place:
+                raise OSError(number, os.strerror(number), str(path))
+            return function(path, *arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "iterdir", refusing(Path.iterdir))
+        broken.setattr(Path, "open", refusing(Path.open))
+        with pytest.raises(RunError, match=f"cannot read .*{place}: {os.strerror(number)}") as told:
+            run.load_checkpoint()
+    assert not isinstance(told.value, DamagedError)
+    assert run.load_checkpoint()[0]["epoch"] == 1
+
+
+def test_too_little_memory_is_not_damage(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    run.save_checkpoint(state(1), 1, 0, keep=2)
+
+    def full(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(MemoryError):
         run.load_checkpoint()
 
 

@@ -39,6 +39,9 @@ def with_(*changes):
         (with_("--space", "none.yaml"), 2, "cannot read none.yaml"),
         (with_("--hold-out", "5000"), 2, "cannot hold out 5000 of 1437 training images"),
         (with_("--minimise", "colour"), 2, "colour"),
+        ([*with_(), "--set", "model.dropout=0.5"], 2, "--set model.dropout=0.5: a search draws the networks itself"),
+        ([*with_(), "--set", "model={network: nano}"], 2, "a search draws the networks itself"),
+        ([*with_(), "--set", "rules=null"], 2, "--set rules=null: name the rules first"),
         (with_("--storage", "nonsense"), 2, "--storage: that is no address of a database"),
         (with_("--storage", "oracle://x"), 2, "--storage oracle://x cannot be used"),
     ],
@@ -55,6 +58,20 @@ def test_without_optuna_it_says_what_to_install(folder, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "flyweight.search.storage", raising=False)
     line = refused(capsys, 2, *with_())
     assert line == "flyweight: flyweight search needs optuna: pip install 'flyweight[search]'"
+
+
+def test_a_recipe_whose_dropout_does_not_count_is_told_so(folder, capsys):
+    (folder / "mine.yaml").write_text("{name: mine, model: {network: sprint, dropout: 0.2}}", encoding="utf-8")
+    call = ("search", "rules.yaml", "--data", "digits", "--recipe", "mine.yaml", "--trials", "1", "--hold-out", "5000")
+    assert app.run_command(call) == 2
+    told = capsys.readouterr().err
+    assert "note: the network of mine.yaml, its dropout and phases do not count" in told
+
+
+def test_torchrun_is_told_how_a_search_is_shared(folder, capsys, monkeypatch):
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert "start the same call several times, without torchrun" in refused(capsys, 2, *with_())
 
 
 def test_a_recipe_that_breaks_a_rule_whatever_the_network(folder, capsys):
@@ -80,3 +97,11 @@ def test_the_folder_of_another_search(folder, capsys):
     assert "found is that of another search (--minimise, lengths, recipe differ)" in line
     assert sorted(path for path in (folder / "found").rglob("*") if path.suffix != ".lock") == kept
     assert (folder / "found" / "trials.journal").read_bytes() == before
+    # another study would take the run folders of this one for its own
+    line = refused(capsys, 2, *CALL, "--trials", "1", "--epochs", "1", "--out", "found", "--study", "other")
+    assert "found is that of another search (--study differ)" in line
+    assert (folder / "found" / "trials.journal").read_bytes() == before
+    record = (folder / "found" / "search.json").read_bytes()
+    (folder / "found" / "search.json").write_bytes(record[:-20])
+    line = refused(capsys, 4, *CALL, "--trials", "1", "--epochs", "1", "--out", "found")
+    assert "search.json is damaged: " in line

@@ -30,7 +30,8 @@ def search(capsys, *more):
 
 
 def test_a_search_ends_with_a_front_of_legal_networks_that_train_takes(folder, capsys):
-    code, out, err = search(capsys, "--trials", 7, "--epochs", 3)
+    call = ("--trials", 7, "--epochs", 3, "--set", "data.hold_out=90", "--set", "data.test_images=50")
+    code, out, err = search(capsys, *call)
     assert code == 0, err
     kept = finished(study(folder / "found"))
     assert len(kept) == 7
@@ -47,12 +48,14 @@ def test_a_search_ends_with_a_front_of_legal_networks_that_train_takes(folder, c
         assert f"flyweight train found/winners/{path.name}" in out
         plan = recipes.load(path)
         assert plan.name == plan.model.network == path.stem
-        assert (plan.data.hold_out, plan.data.name, plan.train.epochs) == (0, "digits", 3)
+        assert (plan.data.name, plan.train.epochs) == ("digits", 3)
+        # of the data all, whatever the search held out or left out
+        assert (plan.data.hold_out, plan.data.train_images, plan.data.test_images) == (0, None, None)
         facts = analyze(build(plan.model, trained.card.spec), (3, 32, 32))
         assert rules.check(facts, ruleset).passed
         assert (path.stem, 3) in kept
     # the same call again has nothing to do
-    assert search(capsys, "--trials", 7, "--epochs", 3)[:2] == (0, out)
+    assert search(capsys, *call)[:2] == (0, out)
     assert finished(study(folder / "found")) == kept
 
 
