@@ -11,9 +11,9 @@ PROBE      = import os, threading, urllib.request; \
              urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=5); os._exit(0)
 
 # what some tests run beside Python: a browser, a compiler, packages of the browser's own registry
-PROGRAMS = chromium gcc npm clang lld
+PROGRAMS = chromium gcc npm clang lld strace
 
-.PHONY: train test test-long wheel engine lint setup programs help
+.PHONY: train test test-long torture wheel engine lint setup programs help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: lint programs  ## all checks: style, types, tests
 
 test-long: setup programs ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
+
+torture: setup programs ## prove what docs/reliability.md promises, within an hour; table and picture in runs/torture
+	$(BIN)/python tools/torture.py runs/torture
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel
 wheel: setup     ## build the wheel into dist/ and try it in an empty virtual environment outside the checkout
@@ -44,7 +47,7 @@ lint: setup      ## style and types
 	$(BIN)/mypy
 
 # only root of a Debian machine can; elsewhere the tests that need them are skipped and say so
-programs:        ## what some tests need: Chromium, gcc, npm, clang, PostgreSQL (as root of a Debian machine)
+programs:        ## what some tests need: Chromium, gcc, npm, clang, strace, PostgreSQL (as root of a Debian machine)
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -d /usr/lib/postgresql ] || command -v initdb >/dev/null || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

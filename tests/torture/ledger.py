@@ -1,0 +1,56 @@
+"""How much of a proof is run, and what it found: a short sample in `make test`, all of it in `make torture`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+WHERE = "FLYWEIGHT_TORTURE"
+"""Name of the environment variable with the folder that the figures go to; without it samples are run."""
+
+PROOFS = {
+    "kills": "killed at any moment, a job goes on from its last checkpoint and ends as if nothing had happened",
+    "system-calls": "whatever the system refuses, and wherever it stops, the old file or the new one is there, whole",
+    "every-step": "a training goes on from every step, and nothing of its state is there for nothing",
+    "damaged-files": "a damaged file is told in one line",
+    "hostile-images": "an image is decoded rightly or refused in one line, in little memory",
+    "hostile-files": "a file from somebody else runs no code and writes nowhere but where it was told",
+    "fuzzed-calls": "any call ends in a documented exit code, without a traceback",
+    "mutations": "a promise that is taken out of the program is missed by a test",
+}
+"""What is proved, by the name of each proof."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the proofs write what they found.
+
+    Attributes:
+        out: folder of the figures; none: samples are run, and nothing is kept.
+    """
+
+    out: Path | None
+
+    def count(self, full: int, sample: int) -> int:
+        """How many are tried: all, or those of the sample."""
+        return sample if self.out is None else full
+
+    def record(self, proof: str, part: str, tried: int, broken: Sequence[str], **figures: float) -> None:
+        """Keep what a part of a proof has found, and fail where a promise was broken.
+
+        Args:
+            proof: one of `PROOFS`.
+            part: of it, in words that stand in the table; the figures of equal parts are added up.
+            tried: how many were tried.
+            broken: a line about each that went against the promise.
+            figures: other numbers of interest; a name that ends in `_most` is the largest of all, others are added up.
+        """
+        assert proof in PROOFS
+        assert tried, "a proof that tried nothing proves nothing"
+        if self.out is not None:
+            row = {"proof": proof, "part": part, "tried": tried, "broken": list(broken), "figures": figures}
+            with (self.out / "found.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        assert not broken, f"{len(broken)} of {tried}: " + "\n".join(broken[:20])
