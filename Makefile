@@ -39,10 +39,11 @@ torture: setup programs ## prove what docs/reliability.md promises, within an ho
 	$(BIN)/python tools/torture.py runs/torture
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel
-wheel: setup     ## build the wheel into dist/ and try it in an empty virtual environment outside the checkout
+wheel: setup     ## build the wheel into dist/, its bill of materials beside it, and try it in an empty virtual environment outside the checkout
 	rm -rf dist
 	copy=$$(mktemp -d) && git archive HEAD | tar -x -C $$copy && \
-	  $(BIN)/python -m pip wheel -q --no-deps -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
+	  $(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
+	$(BIN)/python tools/bom.py dist $(TORCH)
 	FLYWEIGHT_WHEEL=$$(echo dist/*.whl) $(BIN)/pytest -m long --timeout 3600 tests/test_wheel.py
 
 lock: $(VENV)/tools/.ready ## write the locks anew where pyproject.toml asks for it; UPGRADE=--upgrade: the newest of all
