@@ -49,7 +49,7 @@ wheel: setup     ## build the wheel into dist/, its bill of materials beside it,
 lock: $(VENV)/tools/.ready ## write the locks anew where pyproject.toml asks for it; UPGRADE=--upgrade: the newest of all
 	$(COMPILE) --extra export --extra search pyproject.toml -o locks/run.txt
 	$(COMPILE) -c locks/run.txt --extra dev pyproject.toml -o locks/dev.txt
-	$(COMPILE) locks/tools.in -o locks/tools.txt
+	$(COMPILE) -c locks/dev.txt locks/tools.in -o locks/tools.txt
 
 # --strict: what is not looked up, as where nobody can be asked, is no success
 audit: $(VENV)/tools/.ready ## ask for known holes in all that is locked (needs the network)

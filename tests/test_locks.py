@@ -130,7 +130,7 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 
     asked, holes, silent = [], False, False
 
-    def do_POST(self):  # noqa: N802 (the library's name)
+    def do_POST(self):
         package = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
         self.asked.append(package)
         answer = json.dumps({"vulns": [HOLE]} if self.holes and package == "pillow" else {}).encode()

@@ -16,7 +16,6 @@ class Mutation:
         old: text that is in the file once.
         new: text in its place.
         tests: below ``tests/``, as pytest names them; each must pass before the edit, and one must fail after it.
-        seconds: after which a test that hangs has failed.
     """
 
     name: str
@@ -25,7 +24,6 @@ class Mutation:
     old: str
     new: str
     tests: tuple[str, ...]
-    seconds: int = 120
 
 
 MUTATIONS = (
@@ -42,8 +40,8 @@ MUTATIONS = (
         "flush-name",
         "a file's name is on the disk before the next one is written",
         "files.py",
-        "is unchanged\") from None\n    flush_folder(path.parent)\n",
-        "is unchanged\") from None\n",
+        'is unchanged") from None\n    flush_folder(path.parent)\n',
+        'is unchanged") from None\n',
         ("test_files.py::test_a_name_is_given_to_what_is_on_the_disk",),
     ),
     Mutation(
@@ -76,8 +74,8 @@ MUTATIONS = (
         "files.py",
         "    if not stat.S_ISREG(status.st_mode):\n",
         "    if stat.S_ISDIR(status.st_mode):\n",
-        ("runs/test_card.py::test_a_card_that_is_no_file_is_one_line_and_no_hang",),
-        seconds=10,
+        # a device; a pipe would be waited for without end
+        ("runs/test_card.py::test_a_card_that_is_no_file_is_one_line_and_no_hang[<lambda>]",),
     ),
     # runs
     Mutation(
@@ -149,7 +147,7 @@ MUTATIONS = (
         "path",
         "a name in a search's database never becomes a path",
         "search/trials.py",
-        r'''    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):''' + "\n",
+        r"""    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):""" + "\n",
         "    if not isinstance(name, str):\n",
         ("search/test_kept.py::test_a_name_that_no_search_writes_never_becomes_a_path",),
     ),
@@ -165,7 +163,7 @@ MUTATIONS = (
         "formula",
         "no cell of a table starts a formula",
         "text.py",
-        '''    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text\n''',
+        """    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text\n""",
         "    return text\n",
         ("evaluation/test_evaluate.py::test_files_are_safe_to_open_in_a_spreadsheet",),
     ),
@@ -173,7 +171,7 @@ MUTATIONS = (
         "page",
         "a page shows what others wrote and obeys none of it",
         "report/pages.py",
-        '''        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),\n''',
+        """        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),\n""",
         "        autoescape=False,\n",
         ("report/test_pages.py::test_a_page_escapes_and_plain_text_does_not",),
     ),
@@ -181,7 +179,7 @@ MUTATIONS = (
         "call-home",
         "no library calls home",
         "images/augment.py",
-        '''    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"\n''',
+        """    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"\n""",
         "",
         ("images/test_augment.py::test_no_call_home_no_threads_and_no_import_before_it_is_needed",),
     ),
@@ -284,7 +282,7 @@ MUTATIONS = (
         "equal images are on one side of a split",
         "data/splits.py",
         '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)\n',
-        '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1) + np.arange(len(labels), dtype="<u8")\n',
+        '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1) + np.arange(len(labels), dtype="u8")\n',
         ("data/test_splits.py::test_equal_images_are_on_one_side_whatever_they_are_called",),
     ),
     Mutation(
@@ -319,7 +317,7 @@ MUTATIONS = (
         "the work of a grouped convolution is exact",
         "analysis/trace/recorder.py",
         "            macs=counter(*args, **kwargs, out_val=result) // 2 if counter else None,\n",
-        '            macs=counter(*args, **kwargs, out_val=result) // 2 * bound.get("groups", 1) if counter else None,\n',
+        '            macs=counter(*args, **kwargs, out_val=result) // 2 * read.get("groups", 1) if counter else None,\n',
         ("analysis/test_operators.py::test_channels_last_and_linear_layers_as_in_convnext",),
     ),
     Mutation(
