@@ -282,7 +282,8 @@ MUTATIONS = (
         "equal images are on one side of a split",
         "data/splits.py",
         '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)\n',
-        '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1) + np.arange(len(labels), dtype="u8")\n',
+        '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)\n'
+        '    keys = keys + np.arange(len(labels), dtype=keys.dtype)\n',
         ("data/test_splits.py::test_equal_images_are_on_one_side_whatever_they_are_called",),
     ),
     Mutation(
@@ -317,7 +318,7 @@ MUTATIONS = (
         "the work of a grouped convolution is exact",
         "analysis/trace/recorder.py",
         "            macs=counter(*args, **kwargs, out_val=result) // 2 if counter else None,\n",
-        '            macs=counter(*args, **kwargs, out_val=result) // 2 * read.get("groups", 1) if counter else None,\n',
+        "            macs=counter(*args, **kwargs, out_val=result) // 2 * bound.get('groups', 1) if counter else 0,\n",
         ("analysis/test_operators.py::test_channels_last_and_linear_layers_as_in_convnext",),
     ),
     Mutation(
