@@ -318,7 +318,8 @@ MUTATIONS = (
         "the work of a grouped convolution is exact",
         "analysis/trace/recorder.py",
         "            macs=counter(*args, **kwargs, out_val=result) // 2 if counter else None,\n",
-        "            macs=counter(*args, **kwargs, out_val=result) // 2 * bound.get('groups', 1) if counter else 0,\n",
+        "            macs=counter(*args, **kwargs, out_val=result) // 2 * bound.get('groups', 1)\n"
+        "            if counter\n            else None,\n",
         ("analysis/test_operators.py::test_channels_last_and_linear_layers_as_in_convnext",),
     ),
     Mutation(
