@@ -5,10 +5,10 @@
 
 Each search chooses two networks of its front: the most accurate one that costs no more than the reference, and the
 cheapest one that was as accurate in the search. These and the reference are then trained anew with other seeds, on the
-images that were not held out, for equal time: an epoch of each is timed beside one of the reference, and a network whose
-epoch is shorter gets more of them, one whose epoch is longer fewer. The reference is trained once for all searches. What
-stands there already is not done again. The held-out images have chosen the networks, so that a small part of a lead is
-luck; other seeds take the luck of the training away, and not that of the images.
+images that were not held out, for equal time: an epoch of each is timed beside one of the reference, and a network
+whose epoch is shorter gets more of them, one whose epoch is longer fewer. The reference is trained once for all
+searches. What stands there already is not done again. The held-out images have chosen the networks, so that a small
+part of a lead is luck; other seeds take the luck of the training away, and not that of the images.
 """
 
 from __future__ import annotations
