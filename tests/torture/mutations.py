@@ -283,7 +283,7 @@ MUTATIONS = (
         "data/splits.py",
         '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)\n',
         '    keys = np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)\n'
-        '    keys = keys + np.arange(len(labels), dtype=keys.dtype)\n',
+        "    keys = keys + np.arange(len(labels), dtype=keys.dtype)\n",
         ("data/test_splits.py::test_equal_images_are_on_one_side_whatever_they_are_called",),
     ),
     Mutation(
