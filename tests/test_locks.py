@@ -147,22 +147,21 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 @pytest.mark.long
 def test_an_audit_fails_over_a_hole_and_over_silence(bom, tmp_path):
     """`make audit` itself, with the tools from their lock, and a stand-in for the database."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stand_in = f"-s osv --osv-url http://127.0.0.1:{server.server_port}/"
-    call = ["make", "audit", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}", f"AUDIT={stand_in}"]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stand_in = f"-s osv --osv-url http://127.0.0.1:{server.server_port}/"
+        call = ["make", "audit", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}", f"AUDIT={stand_in}"]
 
-    def audit(**settings):
-        for name, value in settings.items():
-            setattr(Advisories, name, value)
-        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+        def audit(**settings):
+            for name, value in settings.items():
+                setattr(Advisories, name, value)
+            return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    clean = audit()
+        clean, found, silent = audit(), audit(holes=True), audit(holes=False, silent=True)
+        server.shutdown()
     assert clean.returncode == 0, clean.stderr
     everything = [*bom.locked(ROOT / "locks" / "dev.txt"), *bom.locked(ROOT / "locks" / "tools.txt")]
     assert set(Advisories.asked) >= {one.name for one in everything if not one.marker} | {"torch"}
-    found = audit(holes=True)
     assert found.returncode != 0
     assert "TEST-1" in found.stdout
-    assert audit(holes=False, silent=True).returncode != 0
-    server.shutdown()
+    assert silent.returncode != 0
