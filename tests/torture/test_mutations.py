@@ -33,7 +33,8 @@ def copied(folder: Path) -> Path:
     """The package with its tests, alone in a folder."""
     for name in ("flyweight", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
     return folder
 
 
