@@ -48,7 +48,7 @@ def main() -> None:
         out = options.out / f"search-{number}"
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
-            flyweight(*call, "--hold-out", options.hold_out, *more)
+            flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
         for name in chosen(out, options.rules, options.reference):
             lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -68,13 +68,8 @@ def chosen(out: Path, rules: str, reference: str) -> list[str]:
     trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
     results = compared(trials.results())
     trials.close()
-    beaten = next((result for result in results if result.name == reference), None)
-    kept = [result for result in results if (out / "winners" / f"{result.name}.yaml").is_file()]
-    if beaten is None:  # the rules forbid the reference: it has the most accurate networks against it
-        order = sorted(kept, key=lambda one: -one.accuracy)
-    else:
-        order = ranked([beaten, *(one for one in kept if one.name != reference)], reference)
-    return [reference, *[one.name for one in order if one.name != reference][:AGAINST]]
+    kept = [one for one in results if one.name == reference or (out / "winners" / f"{one.name}.yaml").is_file()]
+    return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][:AGAINST]]
 
 
 def row(out: Path, name: str, options: argparse.Namespace) -> str:
