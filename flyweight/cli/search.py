@@ -82,26 +82,33 @@ def search(
     Args:
         rules: A built-in rule set or a YAML file of yours.
     """
+    from flyweight.search.storage import reached
+
+    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
+    _check_call(counts, storage)
+    plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
+    found = _subject(plan, space, hold_out, reference)
+    place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
+    with reached(storage):
+        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
+
+
+def _check_call(counts: dict[str, int | float | None], storage: str | None) -> None:
+    """Refuse a call that cannot be meant before anything is read."""
     from flyweight.machine import launched
-    from flyweight.search.storage import hidden, reached
+    from flyweight.search.storage import hidden
 
     if launched.world() > 1:
         raise FlyweightError(
             "a search shares its trials by itself: start the same call several times, without torchrun"
         )
     if storage is not None:
-        hidden(storage)  # an address that is none is told before the data is read
-    if trials is None and hours is None:
+        hidden(storage)
+    if counts["--trials"] is None and counts["--hours"] is None:
         raise FlyweightError("say how long to search: --trials 100, --hours 0.5, or both")
-    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
     for option, value in counts.items():
         if value is not None and not value > 0:
             raise FlyweightError(f"{option} {value}: it must be more than 0")
-    plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
-    found = _subject(plan, space, hold_out, reference)
-    place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
-    with reached(storage):
-        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
 
 
 @dataclass(frozen=True)
