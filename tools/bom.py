@@ -56,7 +56,8 @@ def locked(lock: Path) -> list[Locked]:
         hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
         # one package in the line of the word, several below it
         told = entry.partition("# via")[2].partition("\n\n")[0].replace("#", "").splitlines()
-        needed_by = [line.split()[0] for line in told if line.strip()]
+        # another lock that holds it, too, needs nothing
+        needed_by = [line.split()[0] for line in told if line.strip() and not line.strip().startswith("-")]
         found.append(Locked(head[1], head[2], head[3] or "", tuple(hashes), tuple(needed_by)))
     return found
 
