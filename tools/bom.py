@@ -57,7 +57,7 @@ def locked(lock: Path) -> list[Locked]:
         # one package in the line of the word, several below it
         told = entry.partition("# via")[2].partition("\n\n")[0].replace("#", "").splitlines()
         # another lock that holds it, too, needs nothing
-        needed_by = [line.split()[0] for line in told if line.strip() and not line.strip().startswith("-")]
+        needed_by = [line.split()[0] for line in told if line.strip() and not line.strip().startswith("-c ")]
         found.append(Locked(head[1], head[2], head[3] or "", tuple(hashes), tuple(needed_by)))
     return found
 
