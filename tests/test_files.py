@@ -1,9 +1,11 @@
 """Files are there whole or not at all; locks and hashes."""
 
 import os
+import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,28 @@ def test_a_file_is_written_whole_with_the_rights_of_any_other(tmp_path):
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert names(tmp_path) == ["a.txt", "plain"]
+
+
+def test_a_name_is_given_to_what_is_on_the_disk(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        status = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        fsync(descriptor)
+
+    def named(*paths):
+        done.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    files.write_bytes(tmp_path / "a.txt", b"first")
+    os.link(tmp_path / "a.txt", tmp_path / "another name of it")
+    files.write_bytes(tmp_path / "a.txt", b"second")
+    assert done == [5, "name", "folder", 6, "name", "folder"]
+    # nothing was written into what was there
+    assert (tmp_path / "another name of it").read_bytes() == b"first"
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
@@ -51,6 +75,25 @@ def test_a_folder_that_could_not_be_filled_leaves_what_was_there(tmp_path):
         (folder / "first").touch()
     with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "set"):
         raise ZeroDivisionError
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["first"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "first").touch()
+    rename = Path.rename
+
+    def refused(path, target):
+        if path.name.endswith(files.UNFINISHED):
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    # as where folders cannot be exchanged at one stroke
+    monkeypatch.setattr(files, "_exchanged", lambda *_: False, raising=False)
+    with pytest.raises(OSError, match="No space"), files.whole_folder(tmp_path / "set") as folder:
+        (folder / "second").touch()
     assert names(tmp_path) == ["set"]
     assert names(tmp_path / "set") == ["first"]
 
