@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, reason, write_text
+from flyweight.files import read_bytes, reason, whose_or_raise, write_text
 from flyweight.text import one_line, short
 
 try:
@@ -24,6 +24,8 @@ except ModuleNotFoundError as missing:  # pragma: no cover - told by the wheel's
     ) from None
 
 JOURNAL = "trials.journal"
+FOLDERS = ("trials", "workers", "winners")
+"""That a search writes into, in its own."""
 DEFINITION, RECORD = "search", "search.json"
 """What makes it this search, as an attribute of the study and as a file in the folder."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -90,10 +92,12 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
 
     Raises:
         FlyweightError: the database cannot be reached, or the study is another search's.
-        RunError: what the folder keeps of the search is damaged.
+        RunError: what the folder keeps of the search is damaged, or lies somewhere else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for own in (JOURNAL, f"{JOURNAL}.lock", *FOLDERS):
+        whose_or_raise(out / own)
     mine, record = json.loads(json.dumps(definition)), out / RECORD
     # run folders are named by networks: those of another study would be taken for this one's
     place = {"--study": name, "--storage": _mark(url)}

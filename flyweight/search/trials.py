@@ -194,10 +194,10 @@ class Trials:
 
     def _lost(self, trial: FrozenTrial) -> bool:
         worker, beat = trial.user_attrs.get("worker"), trial.user_attrs.get("beat")
-        host, _, place = (worker or "").partition(":")
-        if worker != self.worker and host == socket.gethostname() and Path(place).exists():
+        lock = self._lock_of(worker)
+        if worker != self.worker and lock is not None:
             try:
-                with FileLock(place, timeout=0):
+                with FileLock(lock, timeout=0):
                     return True
             except Timeout:
                 return False
@@ -208,6 +208,16 @@ class Trials:
             self._seen[trial._trial_id] = (sign, now)
             return False
         return now - since > self.grace
+
+    def _lock_of(self, worker: Any) -> Path | None:
+        """The lock of a worker of this machine; None: it is another's, or has ended well.
+
+        It lies among the workers of this folder: a storage may be somebody else's, and name any file.
+        """
+        host, _, place = (worker if isinstance(worker, str) else "").partition(":")
+        name = Path(place).name
+        lock = self._place.with_name(name) if name and host == socket.gethostname() else None
+        return lock if lock is not None and lock.is_file() and not lock.is_symlink() else None
 
     def finish(self, taken: Taken, accuracy: float, cost: float, **attrs: float | str) -> bool:
         """Write down what a trial has found, once; whether it was this worker who did."""

@@ -82,6 +82,33 @@ def test_the_same_database_by_another_password_is_the_same_search(tmp_path):
         open_study("postgresql://me:one@127.0.0.1:9/a", tmp_path, "s", {"a": 1})
 
 
+def test_no_file_but_a_lock_of_this_search_is_taken_for_one(trials, tmp_path, monkeypatch):
+    """A journal may be somebody else's; older versions of the lock's library empty what they lock."""
+    theirs = tmp_path / "theirs.lock"
+    theirs.write_text("theirs")
+    (tmp_path / "workers" / "link.lock").symlink_to(theirs)
+    added(trials)
+    taken = trials.take(None)
+    opened = []
+    monkeypatch.setattr("flyweight.search.trials.FileLock", lambda place, **_: opened.append(place))
+    for place in (theirs, tmp_path / "workers" / "link.lock", "..", "", "/"):
+        trials.storage.set_trial_user_attr(taken.identity, "worker", f"{socket.gethostname()}:{place}")
+        assert trials.requeue() == []
+    assert opened == []
+
+
+@pytest.mark.parametrize("name", ["trials", "workers", "winners", "trials.journal", "trials.journal.lock"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    (tmp_path / "theirs").write_text("theirs")
+    out = tmp_path / "search"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "theirs")
+    with pytest.raises(RunError, match=f"{name} is a link to .*/theirs: .* so remove the link$"):
+        open_study(None, out, "s", {"a": 1})
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert [path.name for path in out.iterdir()] == [name]
+
+
 def test_a_trial_given_up_is_not_told_as_taken_up_again(trials):
     for name, deaths in (("a", 0), ("b", 2)):
         added(trials, name=name, deaths=deaths)

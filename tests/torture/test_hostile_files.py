@@ -1,0 +1,137 @@
+"""Files from somebody else: each is read by the command that reads such files, and none of them does anything.
+
+A canary that any of them leaves breaks the promise, and so does a byte that is written anywhere but where a command was
+told to write, an exit code that is not documented, a traceback, or an end that is not told in a line.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import json
+import os
+
+import hostile_data
+import hostile_runs
+import huggingface_hub.constants
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from canaries import VARIABLE, Case, Place, everything
+from given import Given
+from hub_server import Hub
+from ledger import WHERE
+from PIL import Image
+
+from flyweight.cli.app import run_command
+from flyweight.errors import EXIT_CODES
+
+CASES = [*hostile_runs.cases(), *hostile_data.cases()]
+CHUNK = 8
+ALL = bool(os.environ.get(WHERE))
+# of the sample every twelfth
+TRIED = CASES if ALL else [case for case in CASES if not case.full][::12]
+CHUNKS = [TRIED[start : start + CHUNK] for start in range(0, len(TRIED), CHUNK)]
+
+
+@pytest.fixture(scope="session")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """Whole files, made once a process."""
+    return Given(tmp_path_factory.mktemp("given"))
+
+
+@pytest.fixture
+def tried(given, tmp_path, capfd, monkeypatch):
+    """Tries a case: what it does against the promise; None: nothing."""
+
+    def call(case: Case) -> str | None:
+        around = tmp_path / case.kind / case.name.replace("/", " ")
+        place = Place(given, around / "work", around / "outside")
+        for folder in (place.work, place.outside / "checkpoints", around / "home"):
+            folder.mkdir(parents=True)
+        (place.outside / "bystander.txt").write_text("theirs, without an end of line")
+        (place.outside / "checkpoints" / "epoch-0001-step-000000.pt").write_bytes(b"theirs")
+        monkeypatch.chdir(place.work)
+        monkeypatch.setenv("HOME", str(around / "home"))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(around / "settings"))
+        words = list(case.make(place))
+        monkeypatch.setenv("FLYWEIGHT_CACHE", str(place.work / "cache"))
+        before, environment = everything(around), dict(os.environ)
+        capfd.readouterr()
+        code = run_command(words)
+        out, err = capfd.readouterr()
+        return judged(case, code, out + err, before, everything(around), environment)
+
+    return call
+
+
+def judged(case, code, said, before, after, environment) -> str | None:
+    """What was done against the promise."""
+    if dict(os.environ) != environment or os.environ.get(VARIABLE):
+        os.environ.pop(VARIABLE, None)
+        return "the environment was changed"
+    allowed = ("work/*.lock", "settings", "settings/*", *(f"work/{pattern}" for pattern in case.writes))
+    changed = [
+        path
+        for path in {*before, *after}
+        if before.get(path, 0) != after.get(path, 0) and not any(fnmatch.fnmatch(path, part) for part in allowed)
+    ]
+    if changed:
+        return f"it wrote {', '.join(sorted(changed))[:300]}"
+    if "Traceback" in said or code not in EXIT_CODES or code not in case.codes:
+        return f"exit code {code}: {said[-400:]}"
+    lines = said.splitlines()
+    if code and not (lines and lines[-1].startswith("flyweight: ") and len(lines[-1]) <= 500):
+        return f"not told in one line: {said[-400:]}"
+    return "an escape" if "\x1b" in said else None
+
+
+@pytest.mark.parametrize("chunk", range(len(CHUNKS)))
+def test_a_file_from_somebody_else_does_nothing(chunk, tried, ledger):
+    kinds: dict[str, list[tuple[str, str | None]]] = {}
+    for case in CHUNKS[chunk]:
+        kinds.setdefault(case.kind, []).append((case.name, tried(case)))
+    for kind, found in kinds.items():
+        wrong = [f"{kind}, {name}: {what}" for name, what in found if what is not None]
+        ledger.record("hostile-files", kind, len(found), wrong)
+
+
+def test_there_are_enough_of_them():
+    names = [(case.kind, case.name) for case in CASES]
+    assert len(set(names)) == len(names) >= 60
+
+
+OUT = "../../../../outside/canary"
+HUB = {
+    "a name that leads out": lambda info, file: info.update(siblings=[{"rfilename": f"{OUT}.parquet"}]),
+    "a name from the root": lambda info, file: info.update(siblings=[{"rfilename": "/canary.parquet"}]),
+    "a commit that leads out": lambda info, file: info.update(sha=OUT),
+    "a tag that leads out": lambda info, file: file["headers"].update(ETag=f'"{OUT}"'),
+    "a commit of the file that leads out": lambda info, file: file["headers"].update({"X-Repo-Commit": OUT}),
+    "a place that leads away": lambda info, file: file.update(status=302, headers={"Location": "file:///etc/passwd"}),
+}
+
+
+@pytest.mark.parametrize("name", HUB if ALL else ["a tag that leads out"])
+def test_what_a_hub_answers_leads_nowhere(name, tried, ledger, monkeypatch):
+    """Its real client is asked, by a server on this machine that lies."""
+    with Hub(monkeypatch) as hub:
+
+        def make(place: Place) -> list[str]:
+            buffer = io.BytesIO()
+            Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+            images = [{"bytes": buffer.getvalue(), "path": "a.png"}] * 10
+            (place.work / "served").mkdir()
+            shard = place.work / "served" / "train-00000-of-00001.parquet"
+            pq.write_table(pa.table({"image": images, "label": [0, 1] * 5}), shard)
+            commit = hub.publish("them/set", shard.parent)
+            page = hub.mirror.paths["/api/datasets/them/set"]
+            info = json.loads(page["content"])
+            HUB[name](info, hub.mirror.paths[f"/datasets/them/set/resolve/{commit}/{shard.name}"])
+            page["content"] = json.dumps(info).encode()
+            monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(place.work / "hub"))
+            monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+            return ["data", "hub:them/set"]
+
+        wrong = tried(Case("hub", name, make, (0, 2, 3), ("hub", "hub/*", "cache", "cache/*")))
+    ledger.record("hostile-files", "answers of a hub", 1, [] if wrong is None else [f"{name}: {wrong}"])
