@@ -48,13 +48,8 @@ class Call:
 
 
 def _reported(run: str) -> tuple[str, ...]:
-    return (
-        f"{run}/REPORT.md",
-        f"{run}/report.html",
-        f"{run}/images/*",
-        f"{run}/evaluation.json",
-        f"{run}/mistakes.csv",
-    )
+    files = ("REPORT.md", "report.html", "images/*", "evaluation.json", "mistakes.csv")
+    return tuple(f"{run}/{file}" for file in files)
 
 
 NEW = ("new", "new/*")
@@ -211,10 +206,8 @@ class Reading:
             self._known[call.words] = self.ended(call, file, self.content(file))
             assert self._known[call.words].code == 0, self._known[call.words]
         whole, found = self._known[call.words], self.ended(call, file, content)
-        expected = {
-            **whole.after,
-            **({} if found.after.get(f"{self.name}/{file}") is None else {f"{self.name}/{file}": content}),
-        }
+        damaged = f"{self.name}/{file}"
+        expected = whole.after | ({damaged: content} if damaged in whole.after else {})
         lines = found.err.splitlines()
         if found.code not in EXIT_CODES or found.code == 70 or "Traceback" in found.err:
             return f"exit code {found.code}: {found.err[-300:]}"

@@ -12,6 +12,7 @@ import json
 import os
 
 import hostile_data
+import hostile_exports
 import hostile_runs
 import huggingface_hub.constants
 import pyarrow as pa
@@ -26,7 +27,7 @@ from PIL import Image
 from flyweight.cli.app import run_command
 from flyweight.errors import EXIT_CODES
 
-CASES = [*hostile_runs.cases(), *hostile_data.cases()]
+CASES = [*hostile_runs.cases(), *hostile_data.cases(), *hostile_exports.cases()]
 CHUNK = 8
 ALL = bool(os.environ.get(WHERE))
 # of the sample every twelfth
