@@ -30,6 +30,8 @@ DEFINITION, RECORD = "search", "search.json"
 """What makes it this search, as an attribute of the study and as a file in the folder."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
+CHECK = "check"
+"""Key of a line's checksum in the journal."""
 MOST_RECORD = 16 * 1024**2
 """Bytes of a record."""
 WAIT = 10
@@ -61,7 +63,11 @@ class _Lock:
 
 
 class _Journal(JournalFileBackend):
-    """A journal whose damaged line is the user's to mend."""
+    """A journal whose damaged line is the user's to mend: each carries a checksum of itself."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines behind the others."""
+        super().append_logs([{**log, CHECK: _check(log)} for log in logs])
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """The lines from this one on.
@@ -70,9 +76,19 @@ class _Journal(JournalFileBackend):
             RunError: one of them is damaged.
         """
         try:
-            yield from super().read_logs(log_number_from)
+            for log in super().read_logs(log_number_from):
+                # lines of earlier versions have none
+                if isinstance(log, dict) and CHECK in log and log.pop(CHECK) != _check(log):
+                    raise ValueError("a line does not match its checksum")
+                yield log
         except ValueError as error:  # raised by the library's reading alone: what uses a line is not within it
             raise _damaged(Path(self._file_path), error) from None
+
+
+def _check(log: dict[str, Any]) -> str:
+    """A checksum of a line's content as it is read: keys are texts."""
+    content = json.dumps(json.loads(json.dumps(log)), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _damaged(file: Path, error: Exception) -> RunError:

@@ -65,6 +65,18 @@ def test_a_damaged_line_of_the_journal_is_told(tmp_path, line):
     assert journal.read_bytes() == content
 
 
+def test_a_flipped_digit_in_the_journal_is_told(trials, tmp_path):
+    added(trials, parameters=1234)
+    journal = tmp_path / "trials.journal"
+    content = journal.read_bytes()
+    assert content.count(b"1234") == 1
+    journal.write_bytes(content.replace(b"1234", b"1284"))
+    with pytest.raises(RunError, match="trials.journal is damaged: a line does not match its checksum"):
+        open_study(None, tmp_path, "s", {"a": 1})
+    journal.write_bytes(content)
+    assert open_study(None, tmp_path, "s", {"a": 1}).trials[0].user_attrs["parameters"] == 1234
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
 def test_a_damaged_record_is_told(tmp_path, content):
     open_study(None, tmp_path, "s", {"a": 1})

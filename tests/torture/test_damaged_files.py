@@ -121,12 +121,6 @@ FULL = [(name, chunk) for name, place in PLACES.items() for chunk in range(place
 SAMPLE = [("run", 0), ("broken-off", 0)]
 
 
-@pytest.fixture(scope="session")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """Whole files, made once a process."""
-    return Given(tmp_path_factory.mktemp("given"))
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a call ended.

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from canaries import VARIABLE, Case, Place, everything
-from given import Given
 from hub_server import Hub
 from ledger import WHERE
 from PIL import Image
@@ -33,12 +32,6 @@ ALL = bool(os.environ.get(WHERE))
 # of the sample every twelfth
 TRIED = CASES if ALL else [case for case in CASES if not case.full][::12]
 CHUNKS = [TRIED[start : start + CHUNK] for start in range(0, len(TRIED), CHUNK)]
-
-
-@pytest.fixture(scope="session")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """Whole files, made once a process."""
-    return Given(tmp_path_factory.mktemp("given"))
 
 
 @pytest.fixture
