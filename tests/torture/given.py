@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import chdir
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from flyweight.cli.app import run_command
@@ -56,10 +56,10 @@ class Given:
             Image.fromarray(pixels).save(place / f"{number}.png")
         for name, text in (("small.yaml", RECIPE), ("rules.yaml", RULES), ("space.yaml", SPACE)):
             (folder / name).write_text(text)
-        os.environ["FLYWEIGHT_CACHE"] = str(folder / "cache")
 
     def _call(self, *call: str) -> None:
-        with chdir(self.folder):
+        with chdir(self.folder), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FLYWEIGHT_CACHE", str(self.folder / "cache"))
             assert run_command(list(call)) == 0, call
 
     @cached_property
@@ -95,9 +95,3 @@ class Given:
         """The folder of a search that has ended."""
         self._call(*SEARCH)
         return self.folder / "search"
-
-    @cached_property
-    def cache(self) -> Path:
-        """The arrays of the images, as later starts find them."""
-        _ = self.run
-        return self.folder / "cache"
