@@ -142,7 +142,7 @@ def say(model: onnx.ModelProto, words: Mapping[str, str]) -> None:
 
 
 def sealed(model: onnx.ModelProto) -> bytes:
-    """The bytes of a file, with the hashes of its graph and of its words among these: whoever reads it sees that it is whole."""
+    """The bytes of a file, with hashes of its graph and its words: whoever reads it sees that it is whole."""
     words = {entry.key: entry.value for entry in model.metadata_props}
     graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
     words |= {GRAPH_HASH: graph}

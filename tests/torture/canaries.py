@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy.f2py.crackfortran
 import torch
-from given import RECIPE, Given
+from given import Given
 
 VARIABLE = "FLYWEIGHT_CANARY"
 NETWORK = """\
@@ -51,12 +51,13 @@ class Place:
 
     def copy(self, name: str) -> Path:
         """A copy of one of the whole folders in the working folder, with the images that it was made of."""
+        whole = getattr(self.given, name.replace("-", "_"))
         for needed in ("photos", "small.yaml", "rules.yaml", "space.yaml", "cache"):
             source = self.given.folder / needed
             if not (self.work / needed).exists() and source.exists():
                 (shutil.copytree if source.is_dir() else shutil.copy2)(source, self.work / needed)
         if not (self.work / name).exists():
-            shutil.copytree(getattr(self.given, name.replace("-", "_")), self.work / name)
+            shutil.copytree(whole, self.work / name)
         return self.work / name
 
     def evil(self, path: Path) -> Path:
@@ -64,14 +65,6 @@ class Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(NETWORK.format(canary=str(self.canary)))
         return path
-
-    def recipe(self, **changes: str) -> Path:
-        """A recipe in which lines have been put in the place of others."""
-        text = RECIPE
-        for old, new in changes.items():
-            text = text.replace(f"{old}:", f"{new}\n#", 1)
-        (self.work / "hostile.yaml").write_text(text)
-        return self.work / "hostile.yaml"
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,8 @@ def _archive(member: Callable[[Place], tarfile.TarInfo]) -> Make:
 def _bomb(place: Place) -> Sequence[str]:
     """A header of as many bytes as the memory has, in a file of a few megabytes."""
     with gzip.open(place.work / "cifar-10-python.tar.gz", "wb", compresslevel=1) as archive:
-        archive.write(_member("x", type=tarfile.XHDTYPE, size=4 * 2**30).tobuf())
-        for _ in range(2**10):
+        archive.write(_member("x", type=tarfile.XHDTYPE, size=2**30).tobuf())
+        for _ in range(2**8):
             archive.write(bytes(4 * 2**20))
     return "data", "cifar-10-python.tar.gz"
 

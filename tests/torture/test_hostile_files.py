@@ -46,25 +46,32 @@ def tried(given, tmp_path, capfd, monkeypatch):
         (place.outside / "bystander.txt").write_text("theirs, without an end of line")
         (place.outside / "checkpoints" / "epoch-0001-step-000000.pt").write_bytes(b"theirs")
         monkeypatch.chdir(place.work)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         monkeypatch.setenv("HOME", str(around / "home"))
         monkeypatch.setenv("XDG_CONFIG_HOME", str(around / "settings"))
         words = list(case.make(place))
         monkeypatch.setenv("FLYWEIGHT_CACHE", str(place.work / "cache"))
-        before, environment = everything(around), dict(os.environ)
+        before = everything(around)
         capfd.readouterr()
         code = run_command(words)
         out, err = capfd.readouterr()
-        return judged(case, code, out + err, before, everything(around), environment)
+        return judged(case, code, out + err, before, everything(around))
 
     return call
 
 
-def judged(case, code, said, before, after, environment) -> str | None:
+def judged(case, code, said, before, after) -> str | None:
     """What was done against the promise."""
-    if dict(os.environ) != environment or os.environ.get(VARIABLE):
-        os.environ.pop(VARIABLE, None)
+    if os.environ.pop(VARIABLE, None) is not None:
         return "the environment was changed"
-    allowed = ("work/*.lock", "settings", "settings/*", *(f"work/{pattern}" for pattern in case.writes))
+    allowed = (
+        "work/*.lock",
+        "work/cache",
+        "work/cache/*",
+        "settings",
+        "settings/*",
+        *(f"work/{pattern}" for pattern in case.writes),
+    )
     changed = [
         path
         for path in {*before, *after}
@@ -75,7 +82,12 @@ def judged(case, code, said, before, after, environment) -> str | None:
     if "Traceback" in said or code not in EXIT_CODES or code not in case.codes:
         return f"exit code {code}: {said[-400:]}"
     lines = said.splitlines()
-    if code and not (lines and lines[-1].startswith("flyweight: ") and len(lines[-1]) <= 500):
+    # how a submission is marked is told in a table
+    if (
+        code
+        and case.kind != "submissions"
+        and not (lines and lines[-1].startswith("flyweight: ") and len(lines[-1]) <= 500)
+    ):
         return f"not told in one line: {said[-400:]}"
     return "an escape" if "\x1b" in said else None
 
