@@ -29,7 +29,7 @@ CALLS = {
     "export": ("export", "run", "--to", "new"),
     "demo": ("demo", "run", "--port", "0"),
     "a start": ("train", "small.yaml", "--set", "train.start=run", "--out", "new"),
-    "a teacher": ("train", "small.yaml", "--set", "train.teacher=run", "--set", "train.distill=0.5", "--out", "new"),
+    "a teacher": ("train", "small.yaml", "--set", "train.teacher=run", "--out", "new"),
 }
 
 

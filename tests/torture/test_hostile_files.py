@@ -64,14 +64,8 @@ def judged(case, code, said, before, after) -> str | None:
     """What was done against the promise."""
     if os.environ.pop(VARIABLE, None) is not None:
         return "the environment was changed"
-    allowed = (
-        "work/*.lock",
-        "work/cache",
-        "work/cache/*",
-        "settings",
-        "settings/*",
-        *(f"work/{pattern}" for pattern in case.writes),
-    )
+    own = ("*.lock", "cache", "cache/*", *case.writes)
+    allowed = ("settings", "settings/*", *(f"work/{pattern}" for pattern in own))
     changed = [
         path
         for path in {*before, *after}
@@ -81,13 +75,10 @@ def judged(case, code, said, before, after) -> str | None:
         return f"it wrote {', '.join(sorted(changed))[:300]}"
     if "Traceback" in said or code not in EXIT_CODES or code not in case.codes:
         return f"exit code {code}: {said[-400:]}"
-    lines = said.splitlines()
+    last = said.splitlines()[-1] if said else ""
+    told = last.startswith("flyweight: ") and len(last) <= 500
     # how a submission is marked is told in a table
-    if (
-        code
-        and case.kind != "submissions"
-        and not (lines and lines[-1].startswith("flyweight: ") and len(lines[-1]) <= 500)
-    ):
+    if code and not told and case.kind != "submissions":
         return f"not told in one line: {said[-400:]}"
     return "an escape" if "\x1b" in said else None
 
