@@ -217,7 +217,7 @@ def _kept(address: Address, cache: Path) -> list[str] | None:
         names, downloaded = list(content["files"]), list(content["downloaded"])
         here = all(_path(address, name[_skip(address) :]).is_file() for name in downloaded)
         return names if here else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -262,7 +262,7 @@ def _file(address: Address, cache: Path) -> Path:
 def _noted_commits(address: Address, cache: Path) -> list[str]:
     try:
         return [str(commit) for commit in json.loads(_file(address, cache).read_text(encoding="utf-8"))["commits"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -21,11 +21,15 @@ from given import Given
 
 VARIABLE = "FLYWEIGHT_CANARY"
 NETWORK = """\
+import os
 from pathlib import Path
 from torch import nn
-Path({canary!r}).touch()
+CANARY = {canary!r}
+NEST = "for one in range(9):\\n try: os.write(one, b'[' * 9999 + bytes([10]))\\n except OSError: pass"
 class Net(nn.Sequential):
+    {code}
     def __init__(self, classes=3):
+        {code}
         super().__init__(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
 """
 
@@ -60,10 +64,9 @@ class Place:
             shutil.copytree(whole, self.work / name)
         return self.work / name
 
-    def evil(self, path: Path) -> Path:
+    def evil(self, path: Path, code: str = "Path(CANARY).touch()") -> Path:
         """A Python file whose network leaves the canary."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(NETWORK.format(canary=str(self.canary)))
+        path.write_text(NETWORK.format(canary=str(self.canary), code=code))
         return path
 
 

@@ -30,7 +30,7 @@ def cases() -> Iterator[Case]:
     for number, call in enumerate(NAMES, start=1):
         yield Case("names", f"a name that leads out ({number})", _called(call), (2, 3, 4), CACHE)
     for name, text in SUBMISSIONS.items():
-        yield Case("submissions", name, _submission(text), (0, 1, 2), full=True)
+        yield Case("submissions", name, _submission(text, "notebook" in name), (0, 1, 2), full=True)
 
 
 # ONNX and exports
@@ -183,24 +183,23 @@ def _called(call: Sequence[str]) -> Make:
 
 SUBMISSIONS = {
     "that writes": "open(CANARY, 'w').close()",
-    "that calls the system": "import os; os.system('touch ' + CANARY)",
+    "that calls the system": "os.system('touch ' + CANARY)",
     "that starts a program": "import subprocess; subprocess.Popen(['touch', CANARY], start_new_session=True)",
     "that calls the C library": "import ctypes; ctypes.CDLL(None).creat(CANARY.encode(), 0o600)",
-    "that renames": "import os; os.rename(CANARY.replace('canary', 'bystander.txt'), CANARY)",
-    "that is a notebook": "!touch {canary}\nimport pathlib; pathlib.Path(CANARY).touch()",
+    "that renames": "os.rename(CANARY.replace('canary', 'bystander.txt'), CANARY)",
+    "that says a nest": "exec(NEST)",
+    "that is a notebook": "Path(CANARY).touch()",
 }
 
 
-def _submission(text: str) -> Make:
+def _submission(code: str, notebook: bool = False) -> Make:
     def make(place: Place) -> Sequence[str]:
-        network = place.evil(place.work / "mine.py").read_text()
-        code = text.format(canary=place.canary) if "{" in text else text
-        lines = f"CANARY = {str(place.canary)!r}\n{code}\n{network}"
-        if not text.startswith("!"):
-            (place.work / "mine.py").write_text(lines)
-            return "check", "mine.py:Net", "--isolated", "--input", "3,16,16"
-        cells = [{"cell_type": "code", "source": part, "metadata": {}, "outputs": []} for part in lines.split("\n", 2)]
-        (place.work / "mine.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
-        return "check", "mine.ipynb:Net", "--isolated", "--input", "3,16,16"
+        path = place.evil(place.work / "mine.py", code)
+        if notebook:
+            sources = [f"!touch {place.canary}", f"%%bash\ntouch {place.canary}", path.read_text()]
+            cells = [{"cell_type": "code", "source": text, "metadata": {}, "outputs": []} for text in sources]
+            path = place.work / "mine.ipynb"
+            path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
+        return "check", f"{path.name}:Net", "--isolated", "--input", "3,16,16"
 
     return make
