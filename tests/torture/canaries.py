@@ -121,7 +121,6 @@ def pickles(canary: Path) -> dict[str, bytes]:
         "the environment": b"\x80\x02cos\nenviron\nX%c\0\0\0%sX%c\0\0\0%ss." % (len(key), key, len(value), value),
         "the opcode INST": b"(S'touch %s'\nios\nsystem\n." % text.encode(),
         "the opcode OBJ": b"(cos\nsystem\nS'touch %s'\no." % text.encode(),
-        "the opcode BUILD": b"\x80\x02cos\n_Environ\n)\x81}X\x05\0\0\0_datacos\nenviron\nsb.",
         "getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S'touch %s'\ntR."
         % text.encode(),
     }

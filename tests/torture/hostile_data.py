@@ -24,7 +24,7 @@ def cases() -> Iterator[Case]:
     """All of them."""
     for name, made in NPZ.items():
         yield Case("arrays", name, _npz(made), (0, 3) if "beside" in name else (3,), CACHE)
-    for name in ("os.system", "a helper of numpy's", "getattr", "the opcode BUILD"):
+    for name in ("os.system", "a helper of numpy's", "getattr", "the opcode INST"):
         yield Case("pickled batches", name, _batch(name), (3,), CACHE)
     for name, member in MEMBERS.items():
         yield Case("archives", name, _archive(member), (3,), CACHE)

@@ -57,6 +57,7 @@ NEW = ("new", "new/*")
 ASK = Call(("predict", "{0}/{1}", "photos/test", "--json"))
 PREDICT = Call(("predict", "{0}", "photos/test", "--json"))
 EVALUATE = Call(("evaluate", "{0}", "--json"), ("{0}/evaluation.json", "{0}/mistakes.csv"), ("{0}/mistakes.csv",))
+TESTED = Call(("evaluate", "{0}", "--data", "photos", "--json"))
 REPORT = Call(("report", "{0}"), _reported("{0}"), _reported("{0}"))
 EXPORT = Call(("export", "{0}", "--to", "new", "--format", "onnx-uint8", "demo"), NEW, ("new/*.onnx", "new/*.html"))
 RESUME = Call(
@@ -111,8 +112,8 @@ PLACES = {
         lambda given: given.export,
         80,
         {
-            "model*.onnx": (ASK, PREDICT), "export.json": (PREDICT,), "config.json": (EVALUATE,),
-            "model.safetensors": (EVALUATE,),
+            "model*.onnx": (ASK, PREDICT), "export.json": (PREDICT,), "config.json": (TESTED,),
+            "model.safetensors": (TESTED,),
         },
         _SMALL,
     ),

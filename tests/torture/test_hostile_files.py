@@ -6,10 +6,13 @@ told to write, an exit code that is not documented, a traceback, or an end that 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import io
 import json
 import os
+import pickle
+import subprocess
 
 import hostile_data
 import hostile_exports
@@ -18,7 +21,7 @@ import huggingface_hub.constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from canaries import VARIABLE, Case, Place, everything
+from canaries import VARIABLE, Case, Place, everything, pickles
 from hub_server import Hub
 from ledger import WHERE
 from PIL import Image
@@ -98,6 +101,23 @@ def test_a_file_from_somebody_else_does_nothing(chunk, tried, ledger):
     for kind, found in kinds.items():
         wrong = [f"{kind}, {name}: {what}" for name, what in found if what is not None]
         ledger.record("hostile-files", kind, len(found), wrong)
+
+
+def test_whoever_runs_them_finds_a_canary(tmp_path, monkeypatch):
+    """Else the proof would see nothing."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    canary = tmp_path / "canary"
+    assert tuple(pickles(canary)) == hostile_runs.PICKLED
+    for name, content in pickles(canary).items():
+        with contextlib.suppress(Exception):  # what comes after the harm
+            made = pickle.loads(content)
+            if isinstance(made, subprocess.Popen):
+                made.wait()
+        assert canary.exists() or os.environ.pop(VARIABLE), name
+        canary.unlink(missing_ok=True)
+    place = Place(None, tmp_path, tmp_path)
+    exec(place.evil(tmp_path / "evil.py").read_text(), {})
+    assert canary.exists()
 
 
 def test_there_are_enough_of_them():
