@@ -90,7 +90,7 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
         )
     whose_or_raise(run.images)
     for line in run.changed():
-        tell(f"{line}: the report shows it as it is now")
+        tell(f"{line}; the report is of what is there now")
     recipe, trained = run.recipe(), load_trained(run.folder, tell)
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
     scores = evaluate.evaluate(trained, dataset)

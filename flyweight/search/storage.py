@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,10 @@ WAIT = 10
 class _Lock:
     """One writer at a time. The system lets go of it when a process dies, whose half-written line is taken away."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, tell: Callable[[str], None]) -> None:
         from filelock import FileLock
 
-        self._journal, self._lock = journal, FileLock(f"{journal}.lock")
+        self._journal, self._lock, self._tell = journal, FileLock(f"{journal}.lock"), tell
 
     def acquire(self) -> bool:
         """Wait for the others."""
@@ -55,6 +55,7 @@ class _Lock:
             if end and file.read() != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
+                self._tell(f"{self._journal} ended in the middle of a line, which is left out")
         return True
 
     def release(self) -> None:
@@ -97,7 +98,13 @@ def _damaged(file: Path, error: Exception) -> RunError:
     )
 
 
-def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any] | None) -> optuna.Study:
+def open_study(
+    url: str | None,
+    out: Path,
+    name: str,
+    definition: dict[str, Any] | None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> optuna.Study:
     """The study of a search, new or gone on with.
 
     Args:
@@ -105,6 +112,7 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         out: the folder of the search.
         name: of the study.
         definition: what makes it this search: JSON. All workers must have the same; none: whichever it is.
+        tell: called with a line where something of the journal is lost.
 
     Raises:
         FlyweightError: the database cannot be reached, or the study is another search's.
@@ -123,7 +131,7 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         storage: Any
         if url is None:
             journal = out / JOURNAL
-            lock: Any = _Lock(journal)
+            lock: Any = _Lock(journal, tell)
             backend = _Journal(str(journal), lock_obj=lock)
             try:  # all lines that are there are followed here
                 storage = optuna.storages.JournalStorage(backend)

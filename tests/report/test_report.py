@@ -332,7 +332,7 @@ def test_what_has_changed_since_the_training_is_told(trained, striped, tmp_path)
     copy.history_jsonl.write_text(copy.history_jsonl.read_text().replace('"epoch": 2', '"epoch": 9'))
     copy.log.write_bytes(b"Epoch 1\xff\x1b[2J")
     report.write(copy, striped, tell=told.append)
-    end = "has changed since the training ended: the report shows it as it is now"
+    end = "has changed since the training ended; the report is of what is there now"
     assert told == [f"{copy.history_jsonl} {end}", f"{copy.log} {end}"]
     assert "Epoch 1\\xff\ufffd[2J" in copy.report_markdown.read_text(encoding="utf-8")
     copy.environment.write_text(copy.environment.read_text().replace('"cores": 2', '"cores": 3'))

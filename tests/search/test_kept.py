@@ -77,6 +77,16 @@ def test_a_flipped_digit_in_the_journal_is_told(trials, tmp_path):
     assert open_study(None, tmp_path, "s", {"a": 1}).trials[0].user_attrs["parameters"] == 1234
 
 
+def test_half_a_line_of_the_journal_is_told(trials, tmp_path):
+    added(trials)
+    journal, told = tmp_path / "trials.journal", []
+    journal.write_bytes(journal.read_bytes()[:-1])
+    study = open_study(None, tmp_path, "s", {"a": 1}, told.append)
+    study.set_user_attr("b", 1)
+    assert told == [f"{journal} ended in the middle of a line, which is left out"]
+    assert study.trials == []
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
 def test_a_damaged_record_is_told(tmp_path, content):
     open_study(None, tmp_path, "s", {"a": 1})

@@ -207,7 +207,7 @@ class Reading:
         }
         results = {path: there[path] for path in there if _any(path, call.compared, self.name)}
         kept = {path: there[path] for path in there if not _any(path, (*call.writes, "*.lock", "cache/*"), self.name)}
-        said = re.sub(r"[\d.,]+ s\b", "", "" if call.words[0] == "train" else out)
+        said = re.sub(r"[\d.,]+ s\b", "", "" if call.words[0] in ("train", "search") else out)
         return Outcome(code, said, err, results, kept)
 
     def broken(self, call: Call, file: str, content: bytes) -> str | None:
