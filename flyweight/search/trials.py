@@ -210,14 +210,10 @@ class Trials:
         return now - since > self.grace
 
     def _lock_of(self, worker: Any) -> Path | None:
-        """The lock of a worker of this machine; None: it is another's, or has ended well.
-
-        It lies among the workers of this folder: a storage may be somebody else's, and name any file.
-        """
+        """The lock of a worker of this machine, among this folder's: a storage of somebody else's may name any file."""
         host, _, place = (worker if isinstance(worker, str) else "").partition(":")
-        name = Path(place).name
-        lock = self._place.with_name(name) if name and host == socket.gethostname() else None
-        return lock if lock is not None and lock.is_file() and not lock.is_symlink() else None
+        lock = self._place.parent / Path(place).name
+        return lock if host == socket.gethostname() and lock.is_file() and not lock.is_symlink() else None
 
     def finish(self, taken: Taken, accuracy: float, cost: float, **attrs: float | str) -> bool:
         """Write down what a trial has found, once; whether it was this worker who did."""
