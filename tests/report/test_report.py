@@ -325,7 +325,7 @@ def test_nothing_is_written_through_a_link(trained, striped, tmp_path):
 
 
 def test_what_has_changed_since_the_training_is_told(trained, striped, tmp_path):
-    copy, told = copied(trained, tmp_path / "copy"), []
+    copy, told = Run(shutil.copytree(trained.folder, tmp_path / "copy")), []
     report.write(copy, striped, tell=told.append)
     assert told == []
     copy.write_environment(copy.read_environment(), ended=True)
