@@ -6,15 +6,18 @@ as well, of which nothing else would notice a changed digit.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flyweight.data.cache import sealed_json, unsealed_json
-from flyweight.files import file_hash, read_bytes, write_text
+from flyweight.files import read_bytes, write_text
 
 MOST_BYTES = 64 * 1024**2
+"""Of it, and of each of the others."""
 FILES = "files"
 """Its key for the hashes of other files, by their names."""
 _NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
@@ -45,8 +48,12 @@ def write(file: Path, record: Mapping[str, Any]) -> None:
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file that is there, by its name."""
-    return {file.name: file_hash(file) for file in files if file.is_file()}
+    """SHA-256 of each file that can be read, by its name."""
+    found = {}
+    for file in files:
+        with suppress(OSError):
+            found[file.name] = hashlib.sha256(read_bytes(file, MOST_BYTES)).hexdigest()
+    return found
 
 
 def changed(file: Path, files: Iterable[Path]) -> list[str]:
@@ -63,7 +70,7 @@ def changed(file: Path, files: Iterable[Path]) -> list[str]:
     now = hashes(path for path in files if path.name in were)
     named = {path.name: path for path in files}
     return [
-        f"{named[name]} {'has changed' if name in now else 'has gone'} since the training ended"
+        f"{named[name]} {'has changed' if name in now else 'is gone'} since the training ended"
         for name, digest in were.items()
         if name in named and now.get(name) != digest
     ]
