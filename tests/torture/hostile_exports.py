@@ -30,7 +30,7 @@ def cases() -> Iterator[Case]:
     for number, call in enumerate(NAMES, start=1):
         yield Case("names", f"a name that leads out ({number})", _called(call), (2, 3, 4), CACHE)
     for name, text in SUBMISSIONS.items():
-        yield Case("submissions", name, _submission(text, "notebook" in name), (0, 1, 2), full=True)
+        yield Case("submissions", name, _submission(text, "notebook" in name), (0, 1, 2))
 
 
 # ONNX and exports
