@@ -261,7 +261,7 @@ def _damaged(reading: Reading, generator: np.random.Generator) -> tuple[str, str
 @pytest.mark.parametrize(("name", "chunk"), FULL if ALL else SAMPLE)
 def test_a_damaged_file_is_told_or_means_nothing(name, chunk, given, ledger, tmp_path, capsys, monkeypatch):
     reading = Reading(given, name, tmp_path / "work", capsys, monkeypatch)
-    count, broken, reads = ledger.count(CHUNK, 6), [], 0
+    count, broken, reads = ledger.count(CHUNK, 5), [], 0
     for number in range(count):
         file, way, content = _damaged(reading, np.random.default_rng([list(PLACES).index(name), chunk, number]))
         for call in reading.calls(file):
