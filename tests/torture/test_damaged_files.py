@@ -45,7 +45,7 @@ class Call:
     compared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(self.words[:3])
+        return self.words[0]
 
 
 def _reported(run: str) -> tuple[str, ...]:
