@@ -150,3 +150,14 @@ def test_a_lock_in_no_folder_is_an_error_of_the_file_system(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), files.locked(tmp_path / "file" / "lock", lambda: None):  # noqa: PT011
         pass
+
+
+def test_what_a_link_leads_to_is_neither_locked_nor_written(tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="its lock is a link"), files.locked(tmp_path / "link", lambda: None):
+        pass
+    with pytest.raises(RunError, match="link is a link to .*theirs: "):
+        files.whose_or_raise(tmp_path / "link")
+    files.whose_or_raise(tmp_path / "theirs")
+    assert (tmp_path / "theirs").read_text() == "theirs"
