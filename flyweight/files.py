@@ -5,17 +5,13 @@ Whoever calls decides what an error of the file system means to the user: what r
 
 from __future__ import annotations
 
-import ctypes
-import glob
 import hashlib
 import os
 import re
 import shutil
 import stat
-import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -23,15 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from flyweight.errors import RunError
+from flyweight.neighbours import ASIDE, UNFINISHED, exchanged, neighbour, sweep_neighbours
 from flyweight.text import one_line
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-UNFINISHED = ".unfinished"
-_ASIDE = "-old"
 _LONG = 600
 """Seconds that no file takes to be written."""
 
@@ -46,16 +36,26 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file or has more; ``filename`` and ``strerror`` say which and why.
     """
+    size = regular(path).st_size
+    if size > most:
+        raise OSError(None, f"it has more than {most:,} bytes", str(path))
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def regular(path: Path) -> os.stat_result:
+    """The status of a regular file: a pipe or a socket would be waited for without end by whoever opens it.
+
+    Raises:
+        OSError: it is something else, or not there.
+    """
     try:
         status = path.stat()
     except ValueError as error:  # a NUL in its name
         raise OSError(None, one_line(error), str(path)) from None
     if not stat.S_ISREG(status.st_mode):
         raise OSError(None, "it is not a regular file", str(path))
-    if status.st_size > most:
-        raise OSError(None, f"it has more than {most:,} bytes", str(path))
-    with path.open("rb") as file:
-        return file.read(status.st_size)
+    return status
 
 
 def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
@@ -119,15 +119,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    _sweep_neighbours(folder)
-    with _neighbour(folder) as temporary:
-        old = temporary.with_name(f"{temporary.name}{_ASIDE}")
+    sweep_neighbours(folder)
+    with neighbour(folder) as temporary:
+        old = temporary.with_name(f"{temporary.name}{ASIDE}")
         try:
             yield temporary
             flush_folder(temporary)
             if not folder.exists():
                 temporary.rename(folder)
-            elif not _exchanged(temporary, folder):  # a process that still maps its files keeps them
+            elif not exchanged(temporary, folder):  # a process that still maps its files keeps them
                 folder.rename(old)
                 temporary.rename(folder)
             flush_folder(folder.parent)
@@ -155,63 +155,6 @@ def made_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             for empty in new:
                 empty.rmdir()
-
-
-@contextmanager
-def _neighbour(folder: Path) -> Iterator[Path]:
-    """A new hidden neighbour, locked while the block runs."""
-    while True:
-        temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
-        temporary.mkdir()
-        with holding(temporary) as free:
-            # another process may have swept it away before it was locked
-            if free and temporary.exists():
-                yield temporary
-                return
-
-
-def _sweep_neighbours(folder: Path) -> None:
-    """Remove what killed processes left beside a folder; one that they had put aside comes back where it is missing."""
-    # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
-    left = folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*")
-    for stale in sorted(left, reverse=True):  # what was put aside comes before what was to take its place
-        with holding(stale.with_name(stale.name.removesuffix(_ASIDE))) as free:
-            if free and stale.name.endswith(_ASIDE) and not folder.exists():
-                stale.rename(folder)
-            elif free:
-                shutil.rmtree(stale, ignore_errors=True)
-
-
-@contextmanager
-def holding(folder: Path) -> Iterator[bool]:
-    """Lock a folder itself, which leaves no file behind; the system releases it if the process dies.
-
-    Yields:
-        whether it could be had: not where another process holds it. Where nothing can be locked, as on Windows, it can.
-    """
-    descriptor = -1
-    try:
-        free = True
-        if fcntl is not None:
-            with suppress(OSError):  # it is gone, or its file system has no locks
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    free = False
-        yield free
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Let two folders take each other's place at one stroke, so that there is never none; false where none can."""
-    if sys.platform != "linux":
-        return False
-    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0
 
 
 def finished(unfinished: Path) -> Path:
@@ -249,7 +192,8 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hash of a file's bytes, in hexadecimal digits; against damage and not against an attacker."""
+    """Hash of a regular file's bytes, in hexadecimal digits; against damage and not against an attacker."""
+    regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 

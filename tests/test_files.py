@@ -60,7 +60,7 @@ import os, sys
 from pathlib import Path
 from flyweight import files
 if sys.argv[2] == "by two renames":
-    files._exchanged = lambda one, other: False
+    files.exchanged = lambda one, other: False
 count, replace = 0, Path.rename
 def dies(self, target):
     global count

@@ -24,6 +24,8 @@ from flyweight.text import one_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 64 * 1024**2
+"""Bytes of it, and of whatever else is kept as JSON."""
 FORMAT = 1  # raise it when the same files would give other arrays, or the manifest changes
 
 
@@ -98,7 +100,9 @@ def read(folder: Path) -> Dataset:
         DataError: no arrays there, or a file is missing, truncated or changed.
     """
     try:
-        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder / MANIFEST)
+        for name in ARRAYS:
+            files.regular(folder / f"{name}.npy")
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
     except (OSError, ValueError, KeyError, AttributeError, EOFError) as error:
         raise DataError(f"the arrays in {folder} cannot be opened ({one_line(error)}): delete that folder") from error
@@ -143,13 +147,14 @@ def sealed_json(content: dict[str, Any]) -> str:
     return json.dumps({**content, "check": _check(content)}, indent=2)
 
 
-def unsealed_json(text: str) -> dict[str, Any]:
-    """What `sealed_json` was given.
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `sealed_json` was given, of a file.
 
     Raises:
+        OSError: it cannot be read.
         ValueError, KeyError, AttributeError: it is damaged.
     """
-    content = json.loads(text)
+    content = json.loads(files.read_bytes(path, MOST_MANIFEST))
     if content.pop("check") != _check(content):
         raise ValueError("it does not match its checksum")
     return content

@@ -19,7 +19,7 @@ import numpy as np
 
 from flyweight import files
 from flyweight.data import catalogue, workers
-from flyweight.data.cache import locked, sealed_json, unsealed_json, writing
+from flyweight.data.cache import MOST_MANIFEST, locked, read_manifest, sealed_json, writing
 from flyweight.data.catalogue import Catalogue
 from flyweight.data.dataset import Progress
 from flyweight.data.decoding import Decoded, Looked, decode_rows, look
@@ -103,7 +103,7 @@ def _pointer(cache: Path, listing: Listing, wanted: tuple[object, object]) -> Pa
 
 def _remembered(pointer: Path, cache: Path) -> Converted | None:
     try:
-        return read(cache / json.loads(pointer.read_text(encoding="utf-8"))["folder"])
+        return read(cache / json.loads(files.read_bytes(pointer, MOST_MANIFEST))["folder"])
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         if out_of_memory(error):
             raise  # it says nothing of the arrays
@@ -249,7 +249,7 @@ def read(folder: Path, verify: bool = False) -> Converted:
         DataError: it is missing, was made by another version, or its files are not what they were.
     """
     try:
-        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder / MANIFEST)
         if manifest["format"] != FORMAT:
             raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
         for name, was in manifest["files"].items():
