@@ -120,7 +120,7 @@ def test_a_table_of_images_none_of_which_is_there_is_whole(command, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = command("predict", "nano", "gone.png", "bad.png", "empty", "--csv", "out.csv")
     assert (code, len(err.splitlines())) == (3, 3)
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
     assert [row["path"] for row in rows] == ["gone.png", "bad.png", "empty"]
     assert all(row["error"] and not row["class"] for row in rows)
 

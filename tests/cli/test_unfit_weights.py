@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 from test_cli import command  # noqa: F401 (a fixture)
 from torch import nn
 
@@ -12,7 +13,8 @@ from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import Card, save_model
 from flyweight.runs.folder import Run
 
-DIGITS = ["--set", "data.name=digits", "--set", "data.train_images=256", "--set", "data.test_images=50"]
+SETTINGS = ("data.name=digits", "data.train_images=256", "data.test_images=50", "train.batch_size=64")
+DIGITS = [word for setting in SETTINGS for word in ("--set", setting)]
 CALLS = {
     "predict": ["predict", "bad", "x.png"],
     "evaluate": ["evaluate", "bad"],
@@ -21,7 +23,7 @@ CALLS = {
     "demo": ["demo", "bad", "--port", "0"],
     "train.start": ["train", "sprint", *DIGITS, "--set", "train.start=bad"],
     "train.teacher": ["train", "sprint", *DIGITS, "--set", "train.teacher=bad"],
-    "search": ["search", "brief", "--trials", "1", *DIGITS, "--set", "train.teacher=bad"],
+    "search": ["search", "brief", "--trials", "1", "--recipe", "sprint", *DIGITS, "--set", "train.teacher=bad"],
 }
 
 
@@ -44,13 +46,14 @@ def saved(folder, change):
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_weights_that_are_not_finite_are_told_by_their_name(command, tmp_path, call, value):  # noqa: F811
     saved(tmp_path / "bad", lambda network: network.c2.conv1.layer[0].weight.view(-1)[7:8].fill_(value))
+    Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
     code, out, err = command(*call)
     assert (code, out) == (4, ""), err
     *_, last = err.splitlines()
     assert last.startswith("flyweight: ")
     assert "model.safetensors is no good: c2.conv1.layer.0.weight is not finite" in last
     assert sum(line.startswith("flyweight: ") for line in err.splitlines()) == 1
-    assert {path.name for path in tmp_path.iterdir()} <= {"bad", "cache"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"bad", "cache", "x.png"}
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export", "demo", "report"])
