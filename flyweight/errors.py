@@ -85,6 +85,7 @@ class RuleError(FlyweightError):
 _NO_MEMORY = (
     "allocate memory",  # torch's allocator, onnxruntime's
     "could not create a primitive",  # oneDNN's
+    "failed to map segment from shared object",  # the loader's, of a library
     "out of memory",  # CUDA's
     "ALLOC_FAILED",  # its libraries'
     "bad_alloc",

@@ -252,6 +252,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_anything(full, capsys, ca
 LIMITED = """
 import resource, sys
 from pathlib import Path
+import albumentations
 from flyweight.cli import app
 app.run_command(["check", "nano"])  # what is imported takes memory, too
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
