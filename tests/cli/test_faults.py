@@ -81,6 +81,12 @@ ANSWERING = {
 }
 
 
+def some_long(calls, *long):
+    """Parameters of a test, those of these names for `make test-long`."""
+    marks = dict.fromkeys(long, (pytest.mark.long,))
+    return [pytest.param(call, id=name, marks=marks.get(name, ())) for name, call in calls.items()]
+
+
 def flipped(path):
     """Change one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
@@ -237,8 +243,9 @@ WRITING = {
 }
 
 
-@pytest.mark.parametrize(("call", "codes"), WRITING.values(), ids=WRITING)
-def test_a_full_disk_is_one_line_and_leaves_no_half_of_anything(full, capsys, call, codes):
+@pytest.mark.parametrize("case", some_long(WRITING, "export", "search"))
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_anything(full, capsys, case):
+    call, codes = case
     code = app.run_command(call)
     _, err = capsys.readouterr()
     assert code in codes, err
@@ -249,6 +256,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_anything(full, capsys, ca
     assert not (full / "out").exists()
 
 
+HUNGRY = {
+    "check": ["check", "dilated", "--input", "3,1024,1024"],
+    "train": ["train", "dilated", *FEW, "--set", "train.batch_size=250", "--set", "rules=null", "--no-report"],
+}
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -262,14 +273,7 @@ app.main(sys.argv[1:])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing limits the memory of a process")
-@pytest.mark.parametrize(
-    "call",
-    [
-        ["check", "dilated", "--input", "3,1024,1024"],
-        ["train", "dilated", *FEW, "--set", "train.batch_size=250", "--set", "rules=null", "--no-report"],
-    ],
-    ids=["check", "train"],
-)
+@pytest.mark.parametrize("call", some_long(HUNGRY, "train"))
 def test_too_little_memory_has_its_code(here, call):
     done = subprocess.run([sys.executable, "-c", LIMITED, *call], capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
@@ -287,7 +291,7 @@ SIGNALLED = {
 }
 
 
-@pytest.mark.parametrize("call", SIGNALLED.values(), ids=SIGNALLED)
+@pytest.mark.parametrize("call", some_long(SIGNALLED, "search", "demo", "evaluate", "check"))
 def test_a_signal_at_a_random_moment_ends_with_its_code(here, call):
     drawn = random.Random(str(call))
     number = drawn.choice(list(ENDING))
