@@ -13,6 +13,7 @@ PACKAGE = Path(flyweight.__file__).parent
 ROOMS = (
     "errors",
     "text",
+    "neighbours",
     "files",
     "schema",
     "recipes",
