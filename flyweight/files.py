@@ -23,6 +23,8 @@ from flyweight.errors import RunError
 from flyweight.text import one_line
 
 UNFINISHED = ".unfinished"
+STALE = 600
+"""Seconds after which no write is still under way."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -63,10 +65,13 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary neighbour, flush to disk, rename, flush the folder.
 
+    What an earlier write of this file that was killed has left is removed, ten minutes later or more.
+
     Raises:
         RunError: the disk is full or the folder cannot be written; what was there before is untouched.
     """
     temporary = None
+    sweep(path.parent, re.escape(path.name), age=STALE)
     try:
         before, after = f".{path.name}.", UNFINISHED
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=after, delete=False) as file:
@@ -82,6 +87,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     flush_folder(path.parent)
 
 
+def is_left(name: str, of: str) -> bool:
+    """Whether it is the name of a temporary neighbour that :func:`write_bytes` makes of a file.
+
+    Args:
+        name: in question.
+        of: the file's, as a pattern of :func:`re.fullmatch`.
+    """
+    return re.fullmatch(rf"\.(?:{of})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", name) is not None
+
+
 def sweep(folder: Path, name: str, age: float = 0) -> None:
     """Remove what processes that were killed in :func:`write_bytes` left; hold a lock, or give an age.
 
@@ -90,10 +105,9 @@ def sweep(folder: Path, name: str, age: float = 0) -> None:
         name: of the file, as a pattern of :func:`re.fullmatch`.
         age: in seconds; what is younger may be under way.
     """
-    ours = re.compile(rf"\.(?:{name})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
     with suppress(OSError):  # a folder that cannot be written says so where something is written
         for path in folder.iterdir():
-            if ours.fullmatch(path.name) and time.time() - path.lstat().st_mtime >= age:
+            if is_left(path.name, name) and time.time() - path.lstat().st_mtime >= age:
                 path.unlink(missing_ok=True)
 
 

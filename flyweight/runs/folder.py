@@ -82,7 +82,7 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _begun(path.name) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -187,17 +187,10 @@ class Run:
         )
 
     def _sweep(self) -> None:
-        """Remove what a kill in the middle of a write left: of a training, and older ones of reports and evaluations.
-
-        These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
-        """
-        of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_training))
+        """Remove what a training that was killed left; of evaluations and reports, which hold no lock, they do it."""
+        of_run = (self.config, self.environment, self.history_csv, self.history_jsonl, self.log, self.weights, self.card)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_run))
         files.sweep(self.checkpoints, _CHECKPOINT)
-        others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
-        if not self.images.is_symlink():
-            files.sweep(self.images, r"[a-z_]+\.png", age=600)
 
     def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that is whole, and a line about each newer one that is not.
@@ -284,6 +277,11 @@ def _is_record(key: str, value: Any) -> bool:
     if key in _NUMBERS:
         return value is None or type(value) in (int, float)
     return value is None or isinstance(value, str)
+
+
+def _begun(name: str) -> bool:
+    """Whether a file is of a run that was killed before it had a recipe."""
+    return name == ".lock" or files.is_left(name, r"config\.yaml")
 
 
 def _new_folder(folder: Path) -> Path:

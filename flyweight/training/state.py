@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,18 +72,30 @@ class State:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "learning_rate": self.learning_rate,
             "totals": totals,
             "history": [vars(row) for row in self.history],
         }
 
     def load(self, content: Mapping[str, Any]) -> None:
-        """Go back to where a checkpoint stands."""
+        """Go back to where a checkpoint stands.
+
+        Raises:
+            ValueError: what the optimizer or the schedule would miss in its next step. Torch raises more.
+        """
         self.network.load_state_dict(content["network"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.schedule.load_state_dict(content["schedule"])
+        for name, part in (("optimizer", self.optimizer), ("schedule", self.schedule)):
+            own = copy.deepcopy(part.state_dict())
+            part.load_state_dict(content[name])
+            missed = next(_missed(own, part.state_dict(), name), None)
+            if missed is not None:
+                raise ValueError(f"{missed} is missing, or of another kind")
+        _check_momentum(self.optimizer)
         self.epoch, self.step, self.seconds = content["epoch"], content["step"], content["seconds"]
+        # of versions before it was kept: it counts only where an epoch had no step left
+        self.learning_rate = float(content.get("learning_rate", 0.0))
         self.history = [Epoch(**row) for row in content["history"]]
         torch.set_rng_state(content["random"])
         generator, device_random = _generator(self.totals.device), content.get("device_random")
@@ -111,6 +124,31 @@ def _values(content: Any, name: str = "") -> Iterator[tuple[str, Tensor | float]
             yield from _values(value, f"{name}.{place}")
     elif isinstance(content, Tensor | float):
         yield name, content
+
+
+def _missed(own: Any, given: Any, name: str) -> Iterator[str]:
+    """What nested containers have that others, which took their place, do not, each by the way to it."""
+    if isinstance(own, Mapping) and isinstance(given, Mapping):
+        for key, value in own.items():
+            yield from _missed(value, given[key], f"{name}.{key}") if key in given else [f"{name}.{key}"]
+    elif isinstance(own, list | tuple) and isinstance(given, list | tuple) and len(own) == len(given):
+        for place, (value, other) in enumerate(zip(own, given, strict=True)):
+            yield from _missed(value, other, f"{name}.{place}")
+    elif isinstance(own, Mapping | list | tuple) or isinstance(own, int | float) != isinstance(given, int | float):
+        yield name
+
+
+def _check_momentum(optimizer: Optimizer) -> None:
+    """Refuse a state that torch takes for an optimizer's, whatever it is, and cannot step with.
+
+    Raises:
+        ValueError: a parameter has not what others have, or a tensor of another shape.
+    """
+    names = {name for kept in optimizer.state.values() for name in kept}
+    for number, (parameter, kept) in enumerate(optimizer.state.items()):
+        shapes = {value.shape for value in kept.values() if isinstance(value, Tensor) and value.ndim}
+        if kept.keys() != names or shapes - {parameter.shape}:
+            raise ValueError(f"optimizer.state.{number} is not what the optimizer keeps of its parameter")
 
 
 def _finite(value: Tensor | float) -> bool:

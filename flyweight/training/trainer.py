@@ -247,6 +247,8 @@ class Trainer:
         try:
             same_kinds(state.network, content["network"], self.run.checkpoints)
             state.load(content)
+            if state.schedule.last_epoch != state.epoch * self.steps + state.step:
+                raise ValueError("schedule.last_epoch is not the number of steps done")
         # torch and the rows of the history raise what they like at what is of another training
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise unfit(self.run, one_line(error)) from error
