@@ -23,8 +23,6 @@ from flyweight.errors import RunError
 from flyweight.text import one_line
 
 UNFINISHED = ".unfinished"
-STALE = 600
-"""Seconds after which no write is still under way."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -65,13 +63,10 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary neighbour, flush to disk, rename, flush the folder.
 
-    What an earlier write of this file that was killed has left is removed, ten minutes later or more.
-
     Raises:
         RunError: the disk is full or the folder cannot be written; what was there before is untouched.
     """
     temporary = None
-    sweep(path.parent, re.escape(path.name), age=STALE)
     try:
         before, after = f".{path.name}.", UNFINISHED
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=after, delete=False) as file:

@@ -82,7 +82,7 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(not _begun(path.name) for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _begun(path) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -187,10 +187,17 @@ class Run:
         )
 
     def _sweep(self) -> None:
-        """Remove what a training that was killed left; of evaluations and reports, which hold no lock, they do it."""
+        """Remove what a kill in the middle of a write of a training left; hold the lock."""
         of_run = (self.config, self.environment, self.history_csv, self.history_jsonl, self.log, self.weights, self.card)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_run))
         files.sweep(self.checkpoints, _CHECKPOINT)
+
+    def sweep_reports(self) -> None:
+        """Remove what killed reports and evaluations left, which hold no lock: ten minutes are enough for any file."""
+        others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
+        if not self.images.is_symlink():
+            files.sweep(self.images, r"[a-z_]+\.png", age=600)
 
     def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that is whole, and a line about each newer one that is not.
@@ -279,9 +286,8 @@ def _is_record(key: str, value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _begun(name: str) -> bool:
-    """Whether a file is of a run that was killed before it had a recipe."""
-    return name == ".lock" or files.is_left(name, r"config\.yaml")
+def _begun(path: Path) -> bool:  # and killed before there was a recipe
+    return path.name == ".lock" or files.is_left(path.name, r"config\.yaml")
 
 
 def _new_folder(folder: Path) -> Path:

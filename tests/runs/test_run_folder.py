@@ -235,13 +235,12 @@ def test_what_a_kill_in_a_write_left_is_removed_by_who_holds_the_lock(tmp_path):
         # a report may be under way: it needs no lock
         names = {path.name.split(".")[1] for path in tmp_path.rglob("*.unfinished")}
         assert names == {"report", "metrics", "best"}
-    reported = [run.report_html, run.images / "metrics.png"]
-    for file in reported:
-        files.write_bytes(file, b"")
-        (path,) = file.parent.glob(f".{file.name}.*")
-        os.utime(path, (time.time() - 700,) * 2)
-        files.write_bytes(file, b"")
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, *reported, tmp_path / ".lock"}
+    for path in left:
+        if path.exists():
+            os.utime(path, (time.time() - 700,) * 2)
+    with run.locked():
+        run.sweep_reports()
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, tmp_path / ".lock"}
 
 
 def test_what_a_kill_before_the_recipe_left_stops_no_new_start(tmp_path):

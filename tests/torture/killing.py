@@ -32,12 +32,14 @@ class Job:
     Attributes:
         pid: of its first process.
         log: what it says.
+        module: that it runs.
         mark: that its descendants have in their environment.
         end: waits for its end and gives the exit code, negative for a signal.
     """
 
     pid: int
     log: Path
+    module: str
     mark: str
     end: Callable[[], int]
 
@@ -107,7 +109,7 @@ class Server:
         mark = f"{self._process.pid}-{self._begun}"
         asked = {"module": module, "call": call, "folder": str(folder), "log": str(log)}
         pid = self._ask(asked | {"environment": {MARK: mark, **environment}})
-        return Job(pid, log, mark, lambda: self._ask({"wait": pid}))
+        return Job(pid, log, module, mark, lambda: self._ask({"wait": pid}))
 
     def _ask(self, asked: Mapping[str, Any]) -> int:
         assert self._process.stdin is not None
@@ -168,7 +170,8 @@ class Place:
             f"{job.log}: {line}"
             for job in self.jobs
             for line in job.said().splitlines()
-            if "Traceback" in line or "bug of flyweight" in line or "damaged" in line
+            # torchrun shows its own where a process of a job has ended
+            if "bug of flyweight" in line or "damaged" in line or ("Traceback" in line and job.module == "flyweight")
         ]
         # a process that loads batches looks every five seconds whether its parent lives
         until = time.monotonic() + 20

@@ -3,7 +3,6 @@
 A job is a real process that does what the command line does: see forking.py. In the sample some parts are left out.
 """
 
-import json
 import os
 import random
 import shutil
@@ -25,7 +24,10 @@ from flyweight.data.cifar10 import find
 from flyweight.files import UNFINISHED
 from flyweight.runs.folder import Run
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+pytestmark = pytest.mark.skipif(
+    not (Path("/proc/self/stat").exists() and Path("/dev/shm").exists()),
+    reason="this system does not tell which processes and shared memory there are, as Linux does",
+)
 
 FULL = WHERE in os.environ
 PLANS = {
@@ -42,7 +44,7 @@ AGED = 700
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    more = ("onnxruntime", "onnxscript", "torch.onnx", "torch.distributed.run", "flyweight.cli.export")
+    more = ("onnxruntime", "onnxscript", "torch.onnx", "torch.distributed.run", "flyweight.report.report")
     serving = Server(*more) if FULL else Server()
     yield serving
     serving.close()
@@ -111,7 +113,8 @@ def torchrun(place: Place, call: list[str]) -> list[Job]:
 def ended(jobs: list[Job]) -> bool:
     """Wait for their end; whether it was a good one."""
     codes = [job.end() for job in jobs]
-    assert all(code in (0, 1, 6, -signal.SIGKILL, -signal.SIGTERM) for code in codes), (codes, jobs[0].said())
+    # 1 is torchrun's of a process that was killed, 6 that of a process whose peer is gone, 143 after SIGTERM
+    assert set(codes) <= {0, 1, 6, 143, -signal.SIGKILL, -signal.SIGTERM}, (codes, jobs[0].said())
     return codes == [0] * len(jobs)
 
 
@@ -125,7 +128,7 @@ def at_any_moment(jobs: list[Job], run: Run, moments: random.Random, seconds: fl
     for job in jobs:
         if job not in struck:
             os.kill(job.pid, signal.SIGTERM)
-            job.sleep(30)
+            job.sleep(5)
             os.kill(job.pid, signal.SIGKILL)
     return not ended(jobs)
 
@@ -160,12 +163,15 @@ def written(run: Run) -> list[str]:
 def by_rank(jobs: list[Job], run: Run, moments: random.Random, seconds: float) -> bool:
     """Kill torchrun and all of its processes, or one of these, which it tells the other."""
     (job,) = jobs
-    job.sleep(moments.uniform(seconds / 4, seconds))
+    job.sleep(moments.uniform(seconds / 2, seconds))
     own, struck = ranks(job), moments.choice([0, 1, None])
     if struck in own:
         os.kill(own[struck], signal.SIGKILL)
         return not ended(jobs)
-    return job.kill(*own.values()) != 0
+    code = job.kill(*own.values())
+    for pid in job.family():
+        os.kill(pid, signal.SIGKILL)
+    return code != 0
 
 
 def kill_trainings(
@@ -208,20 +214,22 @@ def test_a_training_goes_on(ledger, place, plan, chunk):
     ledger.record("kills", "training, one process", kills, broken, runs=figures["runs"])
 
 
-@pytest.mark.parametrize(
-    ("plan", "chunk"),
-    chunks([(plan, chunk) for plan in (*PLANS, "digits, no worker", "CIFAR-10, no worker") for chunk in (0,)],
-           [("digits, no worker", 0)]),
-)  # fmt: skip
+IN_A_WRITE = [*((plan, 0) for plan in PLANS), ("digits, no worker", 1), ("CIFAR-10, no worker", 1)]
+
+
+@pytest.mark.parametrize(("plan", "chunk"), chunks(IN_A_WRITE, [("digits, no worker", 0)]))
 def test_a_training_killed_in_a_write_goes_on(ledger, place, plan, chunk):
     kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 4))
     broken, figures = kill_trainings(place, call, kills, f"written {plan} {chunk}", one, in_a_write)
     ledger.record("kills", "training, in the middle of a write", kills, broken, files_half_written=figures["midway"])
 
 
-@pytest.mark.parametrize(("chunk", "start", "kill", "kills"), chunks(
-    [(chunk, two, at_any_moment, 10) for chunk in range(3)] + [(chunk, torchrun, by_rank, 5) for chunk in (3, 4)], []
-))  # fmt: skip
+TWO = [*((chunk, two, at_any_moment, 10) for chunk in range(3)), (3, torchrun, by_rank, 5), (4, torchrun, by_rank, 5)]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "start", "kill", "kills"), chunks(TWO, [pytest.param(0, two, at_any_moment, 2, marks=pytest.mark.long)])
+)
 def test_two_processes_go_on(ledger, place, chunk, start, kill, kills):
     call = training("digits, two workers" if chunk % 2 else "digits, no worker", 12)
     broken, _ = kill_trainings(place, call, kills, f"two {chunk}", start, kill)
@@ -241,7 +249,11 @@ def images(kind: str, folder: Path) -> list[str]:
     elif kind == "parquet":
         found = parquet_set(folder / "set", each=100)
     else:
-        arrays = {"train_images": [picture(n, 28, 28) for n in range(600)], "train_labels": [n % 2 for n in range(600)]}
+        arrays = {
+            f"{split}_{what}": [picture(n, 28, 28) if what == "images" else n % 2 for n in range(first, first + count)]
+            for split, first, count in (("train", 0, 500), ("test", 500, 100))
+            for what in ("images", "labels")
+        }
         found = npz_file(folder / "set.npz", **arrays)
     return ["data", str(found)]
 
@@ -257,9 +269,9 @@ def converted(cache: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "kills"), chunks(
-    [("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 2)]
-))  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "kills"), chunks([("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 2)])
+)
 def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     call, cache = images(kind, tmp_path / "images"), place.folder / "cache"
     began = time.monotonic()
@@ -271,7 +283,8 @@ def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     expected, moments, broken, done, midway = converted(cache), random.Random(kind), [], 0, 0
     while done < kills:
         for _ in range(min(4, kills - done)):
-            shutil.rmtree(cache, ignore_errors=True)
+            if list(cache.glob("[!.]*/manifest.json")):  # it was through
+                shutil.rmtree(cache)
             shutil.rmtree(place.folder / "run", ignore_errors=True)
             job = place.begin(*call)
             job.sleep(moments.uniform(0, 1.1 * seconds))
@@ -299,10 +312,10 @@ AFTER = {
 }
 
 
-@pytest.mark.parametrize(("what", "chunk", "kills"), chunks(
-    [("evaluation", 0, 20), ("report", 0, 8), ("report", 1, 7), ("export", 0, 8), ("export", 1, 7)],
-    [("evaluation", 0, 2)],
-))  # fmt: skip
+PARTS = [("evaluation", 0, 20), ("report", 0, 8), ("report", 1, 7), ("export", 0, 8), ("export", 1, 7)]
+
+
+@pytest.mark.parametrize(("what", "chunk", "kills"), chunks(PARTS, [("evaluation", 0, 2)]))
 def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_path, what, chunk, kills):
     place = Place(tmp_path / "place", server, {"FLYWEIGHT_CACHE": str(finished / "cache")})
     for name in ("whole", "killed"):
@@ -326,4 +339,3 @@ def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_pat
         broken += [f"{what}: {name} differs" for name in expected.keys() | found if expected.get(name) != found.get(name)]
         shutil.rmtree(killed / "out", ignore_errors=True)
     ledger.record("kills", "evaluation, report, export", done, broken + place.broken(), files_half_written=midway)
-    assert json.loads((place.folder / "whole/run/config.json").read_text())
