@@ -5,12 +5,14 @@ Whoever calls decides what an error of the file system means to the user: what r
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import hashlib
 import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import uuid
@@ -22,7 +24,15 @@ from typing import IO, Any
 from flyweight.errors import RunError
 from flyweight.text import one_line
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 UNFINISHED = ".unfinished"
+_ASIDE = "-old"
+_LONG = 600
+"""Seconds that no file takes to be written."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -56,7 +66,8 @@ def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as :func:`write_bytes` does."""
+    """Write a text file whole or not at all, as :func:`write_bytes` does; what earlier kills left of it goes."""
+    sweep(path.parent, re.escape(path.name), age=_LONG)
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -108,33 +119,90 @@ def sweep(folder: Path, name: str, age: float = 0) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Fill a hidden neighbour of `folder`; it takes the place of `folder` by a rename when the block ends well.
+    """Fill a hidden neighbour of `folder`; the two take each other's place when the block ends well.
 
-    Where the block raises, nothing is left. What a killed process left is removed by the next one: hold a lock.
+    Where the block raises, nothing is left. What a killed process left is removed by the next one, which leaves alone
+    what is under way: each process locks its neighbour.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
+    _sweep_neighbours(folder)
+    with _neighbour(folder) as temporary:
+        old = temporary.with_name(f"{temporary.name}{_ASIDE}")
+        try:
+            yield temporary
+            flush_folder(temporary)
+            if not folder.exists():
+                temporary.rename(folder)
+            elif not _exchanged(temporary, folder):  # a process that still maps its files keeps them
+                folder.rename(old)
+                temporary.rename(folder)
+            flush_folder(folder.parent)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        finally:
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _neighbour(folder: Path) -> Iterator[Path]:
+    """A new hidden neighbour, locked while the block runs."""
+    while True:
+        temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
+        temporary.mkdir()
+        with holding(temporary) as free:
+            # another process may have swept it away before it was locked
+            if free and temporary.exists():
+                yield temporary
+                return
+
+
+def _sweep_neighbours(folder: Path) -> None:
+    """Remove what killed processes left beside a folder; one that they had put aside comes back where it is missing."""
     # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
-    for stale in folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
-    old = temporary.with_name(f"{temporary.name}-old")
-    temporary.mkdir()
+    left = folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*")
+    for stale in sorted(left, reverse=True):  # what was put aside comes before what was to take its place
+        with holding(stale.with_name(stale.name.removesuffix(_ASIDE))) as free:
+            if free and stale.name.endswith(_ASIDE) and not folder.exists():
+                stale.rename(folder)
+            elif free:
+                shutil.rmtree(stale, ignore_errors=True)
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[bool]:
+    """Lock a folder itself, which leaves no file behind; the system releases it if the process dies.
+
+    Yields:
+        whether it could be had: not where another process holds it. Where nothing can be locked, as on Windows, it can.
+    """
+    descriptor = -1
     try:
-        yield temporary
-        flush_folder(temporary)
-        if folder.exists():  # a process that still maps its files keeps them
-            folder.rename(old)
-        temporary.rename(folder)
-        flush_folder(folder.parent)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise
+        free = True
+        if fcntl is not None:
+            with suppress(OSError):  # it is gone, or its file system has no locks
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    free = False
+        yield free
     finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders take each other's place at one stroke, so that there is never none; false where none can."""
+    if sys.platform != "linux":
+        return False
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0
 
 
 def finished(unfinished: Path) -> Path:

@@ -15,7 +15,7 @@ from PIL import Image
 from flyweight.errors import DataError, FlyweightError
 from flyweight.evaluation import overlay
 from flyweight.evaluation.explain import Explainer
-from flyweight.files import reason, write_bytes
+from flyweight.files import reason, sweep, write_bytes
 from flyweight.images import decode
 from flyweight.inference.predict import Prediction
 from flyweight.runs.card import Trained
@@ -41,6 +41,7 @@ def _make(folder: Path, force: bool) -> None:
     shown = printable(str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, r"\d{4,}(-[\w.-]+)?\.png", age=600)
         held = any(folder.iterdir())
     except OSError as error:
         raise FlyweightError(f"--explain {shown}: {reason(error)}; name a folder") from None

@@ -8,9 +8,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,19 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(files.locked(path, wait))
         yield
+
+
+def sweep(cache: Path) -> None:
+    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
+
+    def busy() -> None:
+        raise BlockingIOError
+
+    for stale in cache.glob(f".*{files.UNFINISHED}*"):
+        key = files.finished(stale).name
+        if (lock := cache / f"{key}.lock").exists():
+            with suppress(OSError), files.locked(lock, busy):
+                shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,6 @@ def _convert(
         lasting = not any(record.passing for record in looked)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
-        _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target, lasting
@@ -148,19 +147,6 @@ def _convert(
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)
     return key, target, lasting
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
-
-    def busy() -> None:
-        raise BlockingIOError
-
-    for stale in cache.glob(f".*{files.UNFINISHED}*"):
-        key = files.finished(stale).name
-        if (lock := cache / f"{key}.lock").exists():
-            with suppress(OSError), files.locked(lock, busy):
-                shutil.rmtree(stale, ignore_errors=True)
 
 
 def _content_key(listing: Listing, looked: Sequence[Looked], target: Target) -> str:

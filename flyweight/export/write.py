@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from flyweight import __version__, files
@@ -78,8 +80,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.whole_folder(folder) as temporary:
+        with _parents(folder), files.whole_folder(folder) as temporary:
             for format in formats:
                 # a place of its own, so that one that fails half-way leaves nothing
                 place = temporary / f".{format.name}"
@@ -104,6 +105,20 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
     except OSError as error:
         raise FlyweightError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)
+
+
+@contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Make the folders above one, and take them away again where the block raises."""
+    made = list(takewhile(lambda above: not above.exists(), folder.parents))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # another process has put something there
+            for above in made:
+                above.rmdir()
+        raise
 
 
 def record(subject: Subject, artefacts: Sequence[Artefact]) -> dict[str, object]:
