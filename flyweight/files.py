@@ -93,16 +93,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     flush_folder(path.parent)
 
 
-def is_left(name: str, of: str) -> bool:
-    """Whether it is the name of a temporary neighbour that :func:`write_bytes` makes of a file.
-
-    Args:
-        name: in question.
-        of: the file's, as a pattern of :func:`re.fullmatch`.
-    """
-    return re.fullmatch(rf"\.(?:{of})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", name) is not None
-
-
 def sweep(folder: Path, name: str, age: float = 0) -> None:
     """Remove what processes that were killed in :func:`write_bytes` left; hold a lock, or give an age.
 
@@ -111,9 +101,10 @@ def sweep(folder: Path, name: str, age: float = 0) -> None:
         name: of the file, as a pattern of :func:`re.fullmatch`.
         age: in seconds; what is younger may be under way.
     """
+    ours = re.compile(rf"\.(?:{name})\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
     with suppress(OSError):  # a folder that cannot be written says so where something is written
         for path in folder.iterdir():
-            if is_left(path.name, name) and time.time() - path.lstat().st_mtime >= age:
+            if ours.fullmatch(path.name) and time.time() - path.lstat().st_mtime >= age:
                 path.unlink(missing_ok=True)
 
 
@@ -149,11 +140,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _neighbour(folder: Path) -> Iterator[Path]:
+def _neighbour(folder: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new hidden neighbour, locked while the block runs."""
     while True:
         temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
-        temporary.mkdir()
+        temporary.mkdir(mode=mode)
         with holding(temporary) as free:
             # another process may have swept it away before it was locked
             if free and temporary.exists():
@@ -194,6 +185,18 @@ def holding(folder: Path) -> Iterator[bool]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder in the system's place for temporary ones, until the block ends; what killed processes left goes."""
+    place = Path(tempfile.gettempdir()).resolve() / "flyweight"
+    _sweep_neighbours(place)
+    with _neighbour(place, mode=0o700) as made:
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -173,3 +173,23 @@ def test_a_lock_in_no_folder_is_an_error_of_the_file_system(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), files.locked(tmp_path / "file" / "lock", lambda: None):  # noqa: PT011
         pass
+
+
+def test_a_temporary_folder_of_a_killed_process_goes_and_one_in_use_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, signal, sys, tempfile\n"
+        "from flyweight import files\n"
+        "tempfile.tempdir = sys.argv[1]\n"
+        "with files.scratch() as folder:\n"
+        "    (folder / 'half').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(names(tmp_path)) == 1
+    with files.scratch() as first:
+        assert names(tmp_path) == [first.name]
+        with files.scratch() as second:
+            assert names(tmp_path) == sorted([first.name, second.name])
+            assert first.stat().st_mode & 0o077 == 0
+    assert names(tmp_path) == []

@@ -98,7 +98,6 @@ def write(evaluation: Evaluation, where: Run | Path) -> None:
         RunError: the folder cannot be written.
     """
     run = where if isinstance(where, Run) else Run(where)
-    run.sweep_reports()
     write_text(run.evaluation, json.dumps(evaluation.as_json(), indent=2, ensure_ascii=False) + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -82,7 +82,9 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(not _begun(path) for path in folder.iterdir())):
+        # what a start that was killed before there was a recipe has left
+        ours = re.compile(r"\.lock|\.config\.yaml\.[a-z0-9_]{8}\.unfinished")
+        if folder.exists() and (not folder.is_dir() or not all(ours.fullmatch(path.name) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -187,13 +189,10 @@ class Run:
         )
 
     def _sweep(self) -> None:
-        """Remove what a kill in the middle of a write of a training left; hold the lock."""
-        of_run = (self.config, self.environment, self.history_csv, self.history_jsonl, self.log, self.weights, self.card)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_run))
+        """Remove what killed trainings left, and older ones of reports and evaluations, which hold no lock."""
+        ours = (self.config, self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in ours))
         files.sweep(self.checkpoints, _CHECKPOINT)
-
-    def sweep_reports(self) -> None:
-        """Remove what killed reports and evaluations left, which hold no lock: ten minutes are enough for any file."""
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
         if not self.images.is_symlink():
@@ -284,10 +283,6 @@ def _is_record(key: str, value: Any) -> bool:
     if key in _NUMBERS:
         return value is None or type(value) in (int, float)
     return value is None or isinstance(value, str)
-
-
-def _begun(path: Path) -> bool:  # and killed before there was a recipe
-    return path.name == ".lock" or files.is_left(path.name, r"config\.yaml")
 
 
 def _new_folder(folder: Path) -> Path:

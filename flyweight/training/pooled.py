@@ -53,7 +53,7 @@ def step(share: Share, place: tuple[int, int, int], custom: bool) -> Iterator[No
 
 @contextmanager
 def _drawing_apart(seed: int, of_torch: bool) -> Iterator[None]:
-    """Let Python's and NumPy's generators, whose states no checkpoint keeps, follow from a seed, and torch's if asked."""
+    """Let generators that no checkpoint keeps, Python's and NumPy's, follow from a seed, and torch's if asked."""
     common, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

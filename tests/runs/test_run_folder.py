@@ -235,23 +235,21 @@ def test_what_a_kill_in_a_write_left_is_removed_by_who_holds_the_lock(tmp_path):
         # a report may be under way: it needs no lock
         names = {path.name.split(".")[1] for path in tmp_path.rglob("*.unfinished")}
         assert names == {"report", "metrics", "best"}
-    for path in left:
-        if path.exists():
-            os.utime(path, (time.time() - 700,) * 2)
+        for path in left:
+            if path.exists():
+                os.utime(path, (time.time() - 700,) * 2)
     with run.locked():
-        run.sweep_reports()
         assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, tmp_path / ".lock"}
 
 
 def test_what_a_kill_before_the_recipe_left_stops_no_new_start(tmp_path):
     (tmp_path / ".config.yaml.a_1b2c3d.unfinished").touch()
-    recipe = recipes.load("sprint")
-    with Run.create(tmp_path, recipe).locked():
+    with Run.create(tmp_path, recipes.load("sprint")).locked():
         assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml"}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".config.yaml.backup").touch()
     with pytest.raises(FlyweightError, match="is not empty"):
-        Run.create(tmp_path / "other", recipe)
+        Run.create(tmp_path / "other", recipes.load("sprint"))
 
 
 @pytest.mark.parametrize("line", ['{"epoch": "1"}', '{"epoch": true}', '{"epoch": [1]}', '{"epoch": null}', "[" * 9999])

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-
 MODULES = (
     "accelerate", "matplotlib.figure", "sklearn.datasets", "torch.utils.data", "flyweight.cli.app",
     "flyweight.cli.begun", "flyweight.cli.evaluate", "flyweight.cli.train", "flyweight.data.digits",
@@ -34,7 +33,7 @@ def imported(more: list[str]) -> None:
     for module in (*MODULES, *more):
         importlib.import_module(module)
     # what another thread holds would be held in a fork for ever
-    assert len(os.listdir("/proc/self/task")) == 1, "an import has started a thread"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "an import has started a thread"
 
 
 def begin(asked: dict[str, Any]) -> None:

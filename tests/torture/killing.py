@@ -177,7 +177,9 @@ class Place:
         until = time.monotonic() + 20
         while time.monotonic() < until and (self._alive() or self._left()):
             time.sleep(0.1)
-        return lines + [f"process {pid} lives" for pid in self._alive()] + [f"left over: {name}" for name in self._left()]
+        return (
+            lines + [f"process {pid} lives" for pid in self._alive()] + [f"left over: {name}" for name in self._left()]
+        )
 
     def _alive(self) -> list[int]:
         return [pid for job in self.jobs for pid in job.family()]

@@ -107,7 +107,8 @@ def trained(recipe, dataset, folder, after=None):
 def results(folder):
     """All that a training leaves for its user, but for the record of its machine and its checkpoints."""
     run = Run(folder)
-    return {file.name: file.read_bytes() for file in (run.weights, run.card, run.history_csv, run.history_jsonl, run.log)}
+    files_of = (run.weights, run.card, run.history_csv, run.history_jsonl, run.log)
+    return {file.name: file.read_bytes() for file in files_of}
 
 
 def last(folder):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -153,10 +154,8 @@ def written(run: Run) -> list[str]:
     """Temporary files of the run folder and its checkpoints."""
     found = []
     for folder in (run.folder, run.checkpoints):
-        try:
-            found += [name for name in os.listdir(folder) if name.endswith(UNFINISHED)]
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            found += [entry.name for entry in entries if entry.name.endswith(UNFINISHED)]
     return found
 
 
@@ -336,6 +335,7 @@ def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_pat
                 shutil.rmtree(killed / "out")
         place.done(*AFTER[what], within="killed")
         expected, found = content(place.folder / "whole"), content(killed)
-        broken += [f"{what}: {name} differs" for name in expected.keys() | found if expected.get(name) != found.get(name)]
+        differing = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+        broken += [f"{what}: {name} differs" for name in sorted(differing)]
         shutil.rmtree(killed / "out", ignore_errors=True)
     ledger.record("kills", "evaluation, report, export", done, broken + place.broken(), files_half_written=midway)
