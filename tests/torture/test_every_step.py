@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from conftest import Silent, change, fresh
+from ledger import chosen
 from torch import Tensor
 
 from flyweight import files
@@ -58,9 +60,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 INDIFFERENT = {
     "start": "a record of what the training began with, for its reader; all of it is in the weights",
     "schedule._step_count": "torch warns by it, where the schedule is stepped before the optimizer",
-    "device_random": "there is none of a CPU",
+    "schedule._last_lr.[1-9]": "a history tells the learning rate of the first group alone",
 }
-"""Keys that a resumed training does not depend on, and why they are kept."""
+"""Keys, as patterns, that a resumed training does not depend on, and why they are kept; those of torch are its own."""
 
 
 class Case(NamedTuple):
@@ -135,7 +137,7 @@ def made(name: str, recipe: Recipe, dataset: Dataset, folder: Path) -> Case:
     return Case(recipe, dataset, folder / "whole")
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", chosen(list(VARIANTS), list(VARIANTS)[:2] + list(VARIANTS)[4:]))
 def test_a_training_goes_on_from_every_step(ledger, striped, recipe, tmp_path, name):
     case = made(name, recipe, striped, tmp_path)
     expected, content, broken = results(case.folder), last(case.folder), []
@@ -230,7 +232,7 @@ def stopped(case: Case, folder: Path, step: int) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", list(VARIANTS)[:4])
+@pytest.mark.parametrize("name", chosen(list(VARIANTS)[:4], list(VARIANTS)[:1]))
 def test_nothing_of_a_checkpoint_is_there_for_nothing(ledger, striped, recipe, tmp_path, name):
     """Each value is taken out, and set back to that of a fresh start: the training refuses, or ends otherwise.
 
@@ -259,7 +261,8 @@ def test_nothing_of_a_checkpoint_is_there_for_nothing(ledger, striped, recipe, t
         refused += found == "refused"
         followed = what == "taken out" and way in start and equal(start[way], dict(leaves(contents[step]))[way])
         settled += found == "equal" and followed
-        if found not in ("refused", "other") and not (found == "equal" and (followed or shown(way) in INDIFFERENT)):
+        named = any(fnmatchcase(shown(way), pattern) for pattern in INDIFFERENT)
+        if found not in ("refused", "other") and not (found == "equal" and (followed or named)):
             broken.append(f"{name}: {shown(way)} {what}, at step {step}: {found}")
     figures = {"refused": refused, "follow_from_the_recipe": settled}
     ledger.record("every-step", f"values of a checkpoint: {name}", len(tries), broken, **figures)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from image_sets import image_folder, npz_file, parquet_set, picture
 from killing import Job, Place, Server, content, names, newest, told, torn, trained
-from ledger import WHERE
+from ledger import WHERE, chosen
 from test_together import free_port
 from test_torchrun import ranks
 
@@ -71,11 +71,6 @@ def place(server, tmp_path, request) -> Place:
     if "CIFAR-10" in request.node.callspec.params.get("plan", ""):
         own = {"FLYWEIGHT_CACHE": str(request.getfixturevalue("cifar10"))}
     return Place(tmp_path / "place", server, own)
-
-
-def chunks(full: list, sample: list) -> list:
-    """What one after the other is run, and side by side where there are several processes."""
-    return full if FULL else sample
 
 
 def training(plan: str, epochs: int) -> Callable[[str], list[str]]:
@@ -205,7 +200,7 @@ def kill_trainings(
 
 
 @pytest.mark.parametrize(
-    ("plan", "chunk"), chunks([(plan, chunk) for plan in PLANS for chunk in range(3)], [("digits, two workers", 0)])
+    ("plan", "chunk"), chosen([(plan, chunk) for plan in PLANS for chunk in range(3)], [("digits, two workers", 0)])
 )
 def test_a_training_goes_on(ledger, place, plan, chunk):
     kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 4))
@@ -216,7 +211,7 @@ def test_a_training_goes_on(ledger, place, plan, chunk):
 IN_A_WRITE = [*((plan, 0) for plan in PLANS), ("digits, no worker", 1), ("CIFAR-10, no worker", 1)]
 
 
-@pytest.mark.parametrize(("plan", "chunk"), chunks(IN_A_WRITE, [("digits, no worker", 0)]))
+@pytest.mark.parametrize(("plan", "chunk"), chosen(IN_A_WRITE, [("digits, no worker", 0)]))
 def test_a_training_killed_in_a_write_goes_on(ledger, place, plan, chunk):
     kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 4))
     broken, figures = kill_trainings(place, call, kills, f"written {plan} {chunk}", one, in_a_write)
@@ -227,7 +222,7 @@ TWO = [*((chunk, two, at_any_moment, 10) for chunk in range(3)), (3, torchrun, b
 
 
 @pytest.mark.parametrize(
-    ("chunk", "start", "kill", "kills"), chunks(TWO, [pytest.param(0, two, at_any_moment, 2, marks=pytest.mark.long)])
+    ("chunk", "start", "kill", "kills"), chosen(TWO, [pytest.param(0, two, at_any_moment, 2, marks=pytest.mark.long)])
 )
 def test_two_processes_go_on(ledger, place, chunk, start, kill, kills):
     call = training("digits, two workers" if chunk % 2 else "digits, no worker", 12)
@@ -269,7 +264,7 @@ def converted(cache: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "kills"), chunks([("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 2)])
+    ("kind", "kills"), chosen([("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 2)])
 )
 def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     call, cache = images(kind, tmp_path / "images"), place.folder / "cache"
@@ -314,7 +309,7 @@ AFTER = {
 PARTS = [("evaluation", 0, 20), ("report", 0, 8), ("report", 1, 7), ("export", 0, 8), ("export", 1, 7)]
 
 
-@pytest.mark.parametrize(("what", "chunk", "kills"), chunks(PARTS, [("evaluation", 0, 2)]))
+@pytest.mark.parametrize(("what", "chunk", "kills"), chosen(PARTS, [("evaluation", 0, 2)]))
 def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_path, what, chunk, kills):
     place = Place(tmp_path / "place", server, {"FLYWEIGHT_CACHE": str(finished / "cache")})
     for name in ("whole", "killed"):
