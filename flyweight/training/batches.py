@@ -130,11 +130,12 @@ class Positions:
 
 
 def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at."""
+    """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at, as arrays."""
     return DataLoader(
         batches,
         batch_size=None,
         sampler=positions,
+        collate_fn=_arrays,
         num_workers=workers,
         persistent_workers=bool(workers),
         worker_init_fn=_ignore_interrupts,
@@ -142,6 +143,12 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
         # one draw more in a resumed run, and dropout would go another way
         generator=torch.Generator(),
     )
+
+
+def _arrays(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, ...]:
+    # a tensor goes from process to process by a socket in the folder for temporary files, without end where the name of
+    # that is long, and by shared memory, of which a container has 64 MB; a kill may leave both. An array goes by a pipe
+    return tuple(tensor.numpy() for tensor in batch)
 
 
 def _ignore_interrupts(_worker: int) -> None:

@@ -94,7 +94,8 @@ class Trainer:
         self.positions.epoch, self.positions.start = state.epoch, state.step
         state.network.train()
         began = time.perf_counter() - state.seconds
-        for images, labels in self.loader:
+        for batch in self.loader:
+            images, labels = (torch.from_numpy(array) for array in batch)
             loss, asked = self._train_step(images, labels, stop)
             state.step += 1
             told = loss.item() if state.step % config.loss_every == 0 or state.step == self.steps else None

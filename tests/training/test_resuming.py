@@ -4,7 +4,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,16 @@ def test_stopping_after_any_step_loses_nothing(striped, recipe, tmp_path, stop):
     assert same(resumed.model, whole.model)
     for name in ("train_loss", "learning_rate"):
         assert [getattr(row, name) for row in resumed.history] == [getattr(row, name) for row in whole.history]
+
+
+@pytest.mark.timeout(100)
+def test_workers_need_neither_a_short_name_of_the_temporary_folder_nor_shared_memory(
+    striped, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / f"{'long' * 30}"))
+    Path(tempfile.tempdir).mkdir()
+    fit(change(recipe, workers=1, epochs=1), striped, tmp_path / "run")
+    assert not list(Path(tempfile.tempdir).iterdir())
 
 
 def test_what_a_network_draws_from_pythons_and_numpys_generators_follows_from_the_place_of_its_step():
