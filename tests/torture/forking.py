@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
-    "accelerate", "matplotlib.figure", "sklearn.datasets", "torch.utils.data", "flyweight.cli.app",
+    "accelerate", "matplotlib.figure", "sklearn.datasets", "torch._dynamo", "torch.utils.data", "flyweight.cli.app",
     "flyweight.cli.begun", "flyweight.cli.evaluate", "flyweight.cli.train", "flyweight.data.digits",
     "flyweight.evaluation.robustness", "flyweight.evaluation.unknown", "flyweight.training.loop",
     "flyweight.training.start",

@@ -186,7 +186,8 @@ class Place:
 
     def _left(self) -> list[str]:
         hidden = [str(path) for path in self.folder.rglob("*") if UNFINISHED in path.name]
-        temporary = [str(path) for path in (self.folder / "temporary").iterdir()]
+        # torch makes one for what it compiles, which is kept from program to program
+        temporary = [str(path) for path in (self.folder / "temporary").glob("*") if "inductor" not in path.name]
         return hidden + temporary + sorted(shared_memory() - self._shared)
 
 

@@ -77,8 +77,8 @@ def training(plan: str, epochs: int) -> Callable[[str], list[str]]:
     """The call of a training, by its run folder."""
     name, workers = PLANS[plan]
     settings = (
-        "data.train_images=256", "data.test_images=100", "train.batch_size=64", "train.precision=float32",
-        f"train.workers={workers}", "train.ema=0.9", "model.dropout=0.1",
+        "data.train_images=128", "data.test_images=50", "train.batch_size=32", "train.precision=float32",
+        f"train.workers={workers}", "train.ema=0.9", "model.dropout=0.1", "rules=null",
     )  # fmt: skip
     changes = [text for setting in settings for text in ("--set", setting)]
     return lambda out: [
