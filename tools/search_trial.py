@@ -5,9 +5,10 @@
 
 Each search chooses two networks of its front: the most accurate one that costs no more than the reference, and the
 cheapest one that was as accurate in the search. These and the reference are then trained anew with other seeds, on the
-images that were not held out, in turn and for equal time: a network whose epoch is shorter gets more epochs, one whose
-epoch is longer gets fewer. What stands there already is not done again. The held-out images have chosen the networks,
-so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of the images.
+images that were not held out, for equal time: an epoch of each is timed beside one of the reference, and a network
+whose epoch is shorter gets more of them, one whose epoch is longer fewer. The reference is trained once for all
+searches. What stands there already is not done again. The held-out images have chosen the networks, so that a small
+part of a lead is luck; other seeds take the luck of the training away, and not that of the images.
 """
 
 from __future__ import annotations
@@ -76,11 +77,13 @@ def chosen(out: Path, rules: str, reference: str) -> list[str]:
 
 def row(out: Path, name: str, options: argparse.Namespace) -> str:
     """Train a network with each seed for as long as the reference takes; the cells of its row."""
-    epochs = recipes.load(source(out, name, options.reference)).train.epochs
-    if name != options.reference:
-        theirs = seconds(once(out, options.reference, 100, 1, options))
-        epochs = max(1, round(epochs * theirs / seconds(once(out, name, 100, 1, options))))
-    runs = [once(out, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
+    epochs, place = recipes.load(source(out, name, options.reference)).train.epochs, out
+    if name == options.reference:
+        place = options.out
+    else:
+        theirs = seconds(once(out, out, options.reference, 100, 1, options))
+        epochs = max(1, round(epochs * theirs / seconds(once(out, out, name, 100, 1, options))))
+    runs = [once(out, place, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
     reached = [run.history()[-1]["test_accuracy"] for run in runs]
     spread = f"{stdev(reached):.2f}" if len(reached) > 1 else "-"
     took = mean(seconds(run) for run in runs)
@@ -88,9 +91,9 @@ def row(out: Path, name: str, options: argparse.Namespace) -> str:
     return f"{figures(runs[0])} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
 
 
-def once(out: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
-    """One training without the held-out images; where it is there already, that one."""
-    folder = out / "trained" / f"{name}-{epochs}-seed-{seed}"
+def once(out: Path, place: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
+    """One training, in a folder `trained` of a place, without the held-out images; where it is there, that one."""
+    folder = place / "trained" / f"{name}-{epochs}-seed-{seed}"
     if not (folder / "model.safetensors").is_file():
         given = ["--resume", folder]
         if not (folder / "config.yaml").is_file():

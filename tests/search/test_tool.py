@@ -31,7 +31,7 @@ def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd)
     trained = recipes.recorded(
         next((folder / "worth" / "search-0" / "trained").glob(f"{name}-*-seed-101")) / "config.yaml"
     )
-    reference = recipes.recorded(folder / "worth" / "search-0" / "trained" / "sprint-2-seed-101" / "config.yaml")
+    reference = recipes.recorded(folder / "worth" / "trained" / "sprint-2-seed-101" / "config.yaml")
     assert reference.model.network == "sprint"
     assert reference.data == trained.data
     assert (trained.data.hold_out, trained.train.seed) == (100, 101)
