@@ -64,7 +64,8 @@ class Job:
 
     def said(self) -> str:
         """All that it has said."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        # killed in its first moment, it has not begun
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def family(self) -> list[int]:
         """Its processes that live, forked or begun, whoever their parent is by now."""

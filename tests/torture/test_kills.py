@@ -133,8 +133,9 @@ def in_a_write(jobs: list[Job], run: Run, moments: random.Random, seconds: float
     """Kill it when it is seen to write; it ends by itself where it does not write such a file."""
     (job,) = jobs
     waited_for, skipped, seen = moments.choice(WRITTEN), moments.randrange(3), set()
+    before = set(written(run))  # left by the one that was killed before it
     while not job.ended:
-        seen |= {name for name in written(run) if name.startswith(f".{waited_for}")}
+        seen |= {name for name in written(run) if name.startswith(f".{waited_for}")} - before
         if len(seen) > (skipped if waited_for == "epoch-" else 0):
             break
         time.sleep(0.0002)
