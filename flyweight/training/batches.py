@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Literal, NamedTuple
@@ -157,7 +157,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _arrays(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, ...]:
+def _arrays(batch: Iterable[Tensor]) -> tuple[np.ndarray, ...]:
     # a tensor goes from process to process by a socket in the folder for temporary files, without end where the name of
     # that is long, and by shared memory, of which a container has 64 MB; a kill may leave both. An array goes by a pipe
     return tuple(tensor.numpy() for tensor in batch)
