@@ -187,8 +187,9 @@ class Place:
 
     def _left(self) -> list[str]:
         hidden = [str(path) for path in self.folder.rglob("*") if UNFINISHED in path.name]
-        # torch makes one for what it compiles, which is kept from program to program
-        temporary = [str(path) for path in (self.folder / "temporary").glob("*") if "inductor" not in path.name]
+        # an unbroken job leaves these, too: what torch compiles, and what torchrun keeps of each call
+        torchs = ("torchinductor_", "torchelastic_")
+        temporary = [str(path) for path in (self.folder / "temporary").glob("*") if not path.name.startswith(torchs)]
         return hidden + temporary + sorted(shared_memory() - self._shared)
 
 

@@ -45,7 +45,7 @@ AGED = 700
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    more = ("onnxruntime", "onnxscript", "torch.onnx", "torch.distributed.run", "flyweight.report.report")
+    more = ("onnxscript", "torch.onnx", "torch.distributed.run", "flyweight.report.report")
     serving = Server(*more) if FULL else Server()
     yield serving
     serving.close()
