@@ -187,9 +187,9 @@ class Place:
 
     def _left(self) -> list[str]:
         hidden = [str(path) for path in self.folder.rglob("*") if UNFINISHED in path.name]
-        # an unbroken job leaves these, too: what torch compiles, and what torchrun keeps of each call
-        torchs = ("torchinductor_", "torchelastic_")
-        temporary = [str(path) for path in (self.folder / "temporary").glob("*") if not path.name.startswith(torchs)]
+        # an unbroken job leaves these, too: what torch compiles, what torchrun keeps of each call, onnxruntime's number
+        theirs = ("torchinductor_", "torchelastic_", ".ses")
+        temporary = [str(path) for path in (self.folder / "temporary").iterdir() if not path.name.startswith(theirs)]
         return hidden + temporary + sorted(shared_memory() - self._shared)
 
 
