@@ -204,7 +204,7 @@ def kill_trainings(
     ("plan", "chunk"), chosen([(plan, chunk) for plan in PLANS for chunk in range(3)], [("digits, two workers", 0)])
 )
 def test_a_training_goes_on(ledger, place, plan, chunk):
-    kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 4))
+    kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 3))
     broken, figures = kill_trainings(place, call, kills, f"{plan} {chunk}", one, at_any_moment)
     ledger.record("kills", "training, one process", kills, broken, runs=figures["runs"])
 
@@ -214,7 +214,7 @@ IN_A_WRITE = [*((plan, 0) for plan in PLANS), ("digits, no worker", 1), ("CIFAR-
 
 @pytest.mark.parametrize(("plan", "chunk"), chosen(IN_A_WRITE, [("digits, no worker", 0)]))
 def test_a_training_killed_in_a_write_goes_on(ledger, place, plan, chunk):
-    kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 4))
+    kills, call = ledger.count(10, 1), training(plan, ledger.count(12, 3))
     broken, figures = kill_trainings(place, call, kills, f"written {plan} {chunk}", one, in_a_write)
     ledger.record("kills", "training, in the middle of a write", kills, broken, files_half_written=figures["midway"])
 
@@ -265,7 +265,7 @@ def converted(cache: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "kills"), chosen([("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 2)])
+    ("kind", "kills"), chosen([("folder", 9), ("parquet", 9), ("npz", 8), ("CIFAR-10", 4)], [("folder", 1)])
 )
 def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     call, cache = images(kind, tmp_path / "images"), place.folder / "cache"
@@ -310,7 +310,7 @@ AFTER = {
 PARTS = [("evaluation", 0, 20), ("report", 0, 8), ("report", 1, 7), ("export", 0, 8), ("export", 1, 7)]
 
 
-@pytest.mark.parametrize(("what", "chunk", "kills"), chosen(PARTS, [("evaluation", 0, 2)]))
+@pytest.mark.parametrize(("what", "chunk", "kills"), chosen(PARTS, [("evaluation", 0, 1)]))
 def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_path, what, chunk, kills):
     place = Place(tmp_path / "place", server, {"FLYWEIGHT_CACHE": str(finished / "cache")})
     for name in ("whole", "killed"):
