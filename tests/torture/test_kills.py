@@ -158,7 +158,7 @@ def written(run: Run) -> list[str]:
 def by_rank(jobs: list[Job], run: Run, moments: random.Random, seconds: float) -> bool:
     """Kill torchrun and all of its processes, or one of these, which it tells the other."""
     (job,) = jobs
-    job.sleep(moments.uniform(seconds / 2, seconds))
+    job.sleep(moments.uniform(0.4, 0.9) * seconds)
     own, struck = ranks(job), moments.choice([0, 1, None])
     if struck in own:
         os.kill(own[struck], signal.SIGKILL)
