@@ -7,7 +7,7 @@ from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.recipes.network import Network, Row
 from flyweight.search import propose as proposing
-from flyweight.search.legal import Judge
+from flyweight.search.legal import Judge, known_legal
 from flyweight.search.propose import Proposer
 from flyweight.search.space import Candidate, Space, candidate, known
 
@@ -62,6 +62,12 @@ def test_a_way_around_comes_back_where_it_fits_again():
     blocks[0][1] = blocks[0][1].model_copy(update={"width": 32})
     made = one._made(blocks, Candidate(Network(blocks=(tuple(rows),))))
     assert [row.residual for row in made.network.blocks[0]] == [False, True, False, False]
+
+
+def test_the_network_to_beat_can_be_named():
+    judge = proposer("mcu-64k").judge
+    assert [name for name, _ in known_legal(judge, "nano")] == ["nano", "sprint"]
+    assert known_legal(judge, None)[0][0] == "sprint"
 
 
 def test_a_space_without_a_legal_network_is_told_with_the_rule_that_is_in_the_way(monkeypatch):
