@@ -158,7 +158,13 @@ def written(run: Run) -> list[str]:
 def by_rank(jobs: list[Job], run: Run, moments: random.Random, seconds: float) -> bool:
     """Kill torchrun and all of its processes, or one of these, which it tells the other."""
     (job,) = jobs
-    job.sleep(moments.uniform(0.4, 0.9) * seconds)
+    # it takes longer to begin than to train: in the beginning, or after some epochs
+    epochs = moments.randrange(4)
+    if not epochs:
+        job.sleep(moments.uniform(0, seconds / 2))
+    while len(told(job)) < epochs and not job.ended:
+        time.sleep(0.02)
+    job.sleep(moments.uniform(0, 0.3) if epochs else 0)
     own, struck = ranks(job), moments.choice([0, 1, None])
     if struck in own:
         os.kill(own[struck], signal.SIGKILL)
