@@ -210,7 +210,7 @@ def kill_trainings(
     ("plan", "chunk"), chosen([(plan, chunk) for plan in PLANS for chunk in range(3)], [("digits, two workers", 0)])
 )
 def test_a_training_goes_on(ledger, place, plan, chunk):
-    kills, call = ledger.count(10, 2), training(plan, ledger.count(12, 3))
+    kills, call = ledger.count(10, 1), training(plan, ledger.count(12, 3))
     broken, figures = kill_trainings(place, call, kills, f"{plan} {chunk}", one, at_any_moment)
     ledger.record("kills", "training, one process", kills, broken, runs=figures["runs"])
 
@@ -316,7 +316,9 @@ AFTER = {
 PARTS = [("evaluation", 0, 20), ("report", 0, 8), ("report", 1, 7), ("export", 0, 8), ("export", 1, 7)]
 
 
-@pytest.mark.parametrize(("what", "chunk", "kills"), chosen(PARTS, [("evaluation", 0, 1)]))
+@pytest.mark.parametrize(
+    ("what", "chunk", "kills"), chosen(PARTS, [pytest.param("evaluation", 0, 1, marks=pytest.mark.long)])
+)
 def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_path, what, chunk, kills):
     place = Place(tmp_path / "place", server, {"FLYWEIGHT_CACHE": str(finished / "cache")})
     for name in ("whole", "killed"):
