@@ -80,7 +80,9 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+        # what a start that was killed before there was a recipe has left
+        ours = re.compile(r"\.lock|\.config\.yaml\.[a-z0-9_]{8}\.unfinished")
+        if folder.exists() and (not folder.is_dir() or not all(ours.fullmatch(path.name) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -185,12 +187,9 @@ class Run:
         )
 
     def _sweep(self) -> None:
-        """Remove what a kill in the middle of a write left: of a training, and older ones of reports and evaluations.
-
-        These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
-        """
-        of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_training))
+        """Remove what killed trainings left, and older ones of reports and evaluations, which hold no lock."""
+        ours = (self.config, self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
+        files.sweep(self.folder, "|".join(re.escape(file.name) for file in ours))
         files.sweep(self.checkpoints, _CHECKPOINT)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
