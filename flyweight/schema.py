@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,17 +87,25 @@ def parse(model: type[T], content: Mapping[str, Any], where: str, overrides: Seq
             known = _known_keys(model, keys[:-1])
             message = f"there is no such key{suggestion(keys[-1], known)} (known here: {', '.join(known)})"
         elif first["type"] == "model_type":
-            message = f"this is a section, with keys of its own, got {short(repr(first['input']), 200)}"
+            message = f"this is a section, with keys of its own, got {_quoted(first['input'])}"
         elif first["type"] == "missing":
             message = "this key is needed"
         else:
-            message = f"{message[0].lower()}{message[1:]}, got {short(repr(first['input']), 200)}"
+            message = f"{message[0].lower()}{message[1:]}, got {_quoted(first['input'])}"
         key = ".".join(keys)
         for override in overrides:
             changed = override.partition("=")[0]
             if f"{key}.".startswith(f"{changed}.") or f"{changed}.".startswith(f"{key}."):
                 where = f"--set {short(override, 200)}"
         raise FlyweightError(f"{where}: {key or 'the file'}: {message}") from None
+
+
+def _quoted(value: object) -> str:
+    """A value as a person would write it, shortened: lists that name one another may have more parts than memory."""
+    quoting = reprlib.Repr()
+    quoting.maxlevel, quoting.maxlist, quoting.maxdict, quoting.maxtuple = 4, 12, 12, 12
+    quoting.maxstring = quoting.maxlong = quoting.maxother = 200
+    return short(quoting.repr(value), 200)
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -137,6 +146,7 @@ def override_key(content: dict[str, Any], override: str) -> None:
 
 
 _MOST_DIGITS = 100
+_MOST_KEYS = 10_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -152,6 +162,13 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take over the keys of other mappings (<<), but not those of mappings that name one another without end."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:
+            problem = f"this section has more than {_MOST_KEYS:,} keys, with those that it takes over by <<"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
     def short_number(self, node: yaml.ScalarNode) -> Any:
         """A number of a sensible length: 1:1:...:1 is one to the base 60, and its digits would fill the memory."""

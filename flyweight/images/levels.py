@@ -148,10 +148,7 @@ def _numbers(band: Image.Image, said: Stated) -> np.ndarray:
 def _scale(image: Image.Image, said: Stated) -> Callable[[np.ndarray], np.ndarray]:
     """From an image's numbers to levels. What is no number is black, and the infinite white."""
     deep = image.mode.startswith("I;16")
-    if said.white is not None or deep:
-        white = said.white or 2.0**16 - 1
-    else:
-        white = _white(image, said)
+    white = said.white or (2.0**16 - 1 if deep else _white(image, said))
     clear = said.clear[0] if said.clear and deep else None
 
     def levels(values: np.ndarray) -> np.ndarray:

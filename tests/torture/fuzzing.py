@@ -1,0 +1,336 @@
+"""What is drawn for fuzzed calls: command lines out of the commands' own signatures, files out of their schemas."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from flyweight.cli.app import COMMANDS, app
+from flyweight.recipes.sections import Recipe
+from flyweight.rules.ruleset import KINDS
+
+LAUGHS = "[&a [" + "x, " * 8 + "x]"
+MERGES = "[&a {x: 1}"
+for _old, _new in zip("abcdefgh", "bcdefghi", strict=True):
+    LAUGHS += f", &{_new} [{', '.join([f'*{_old}'] * 8)}]"
+    MERGES += f", &{_new} {{<<: [{', '.join([f'*{_old}'] * 8)}]}}"
+LAUGHS, MERGES = LAUGHS + "]", MERGES + "]"
+"""A line each: a list of a hundred million letters, and a mapping that takes as many keys from others."""
+
+ODD = (
+    "", " ", "-", "--", "---", "-h", "=", "\0", "a\0b", "\x1b[31mred", "\x1b]0;title\a", "\n", "a\nb", "\r", "\t",
+    "\x7f", "\x9b31m", "\u202egnp", "\u200b", "\ud800", "\udcff", "é", "\U0001f408", "a" * 300, "a" * 5000, "é" * 300,
+    "\x1b" * 900, "a/" * 3000, "nan", "NaN", "inf", "-inf", "1e999", "1e-999", "-1", "0", "00", "1.5", "0x10", "1_000",
+    "\u0661\u0662", "9" * 400, "-" + "9" * 400, "1" * 5000, "true", "True", "yes", "null", "None", "~", "~nobody/x",
+    "$HOME", "$(id)", "`id`", "%s%n", "{0}", "{}", "[]", "()", "*", "?", "[", "]", "'", '"', "\\", "a=b", "--x=y", "-x",
+    "..", ".", "/dev/null", "/dev/zero", "/proc/self/mem", "/nonexistent/x", "hub:a/b", "hub:", "hub:../..",
+    "http://127.0.0.1:9/x", "file:///etc/passwd", "postgresql://me:secret@127.0.0.1:9/x", "sqlite:///x.db",
+    "[red]x[/red]", "[/]", "<b>", "=cmd()", "a,b", ",", "1,2", "1,2,3", "3,8,8", "1,8,8", "0,0,0", "9999999999,1,1",
+)  # fmt: skip
+NETWORKS = (
+    "nano", "sprint", "nan", "Nano", "net.py", "net.py:Net", "net.py:Net(width=2)", "net.py:Net(width=)",
+    "net.py:make()", "net.py:nothing", "net.py:", ":Net", "broken.py", "broken.py:Net", "a.b:Net", "notes.ipynb:Net",
+    "copy", "run", "recipe.yaml", "text.txt", "empty", "net.py:Net(width=__import__('os'))", "net.py:Net(width=10**9)",
+)  # fmt: skip
+FILES = (
+    "cat.png", "broken.png", "text.txt", "photos", "empty", "nowhere", "nowhere.png", "./cat.png", "net.py",
+    "recipe.yaml", "-",
+)  # fmt: skip
+RULESETS = ("brief", "brie", "rules.yaml", "recipe.yaml", "text.txt", "empty")
+DATA = (
+    "nowhere", "photos", "empty", "cat.png", "text.txt", "cifar10", "cifar", "digit", "hub:a/b", "copy",
+)  # fmt: skip
+MADE = (
+    "made", "made/deep", "x.csv", "x.html", "x.xml", "x.png", "cat.png", "text.txt", "empty", "photos", "copy",
+    "nowhere/x.csv",
+)  # fmt: skip
+OUTPUTS = ("--out", "--to", "--csv", "--html", "--junit", "--page", "--figure", "--explain", "--exports")
+"""Options that name what is written: what is drawn for them lies in the working folder."""
+
+odd = st.sampled_from(ODD)
+letters = st.text(max_size=20) | st.text(st.characters(codec=None, categories=("Cc", "Cs", "Lu", "Zs")), max_size=8)
+# whoever names the root wants all of the machine's files, and waits
+words = odd | letters.filter(lambda word: word == "" or Path(word.replace("\0", "")) != Path("/"))
+
+
+# files
+
+
+class Raw(str):
+    """A piece of YAML that stands in a file as it is."""
+
+
+SNIPPETS = [
+    Raw(text)
+    for text in (
+        "1:1", "1:30:59.9", "1" + ":59" * 300, "017", "0o17", "0b101", "0x1F", ".inf", "-.INF", ".NaN", "1e400",
+        "9" * 90, "9" * 400, "1_000", "+.5", "~", "yes", "off", "''", '"\\0"', '"\\x1b[31m"', '"\\ud800"',
+        '"\\U0001F408"', "2001-01-01", "2001-13-45", "2001-12-14t21:59:43.10-05:00", "!!binary aGVsbG8=", "!!binary x",
+        "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a: 1]", "!!python/object/apply:os.system ['id']",
+        "!!python/name:os.system", "!!python/tuple [1]", "!!str 3", "!!int x", "!!float 3", "!!bool 3", "!!null x",
+        "!mine 3", "!<tag:yaml.org,2002:int> 3", "&a [*a]", "&a {a: *a}", "*nothing", "<<", "{<<: {a: 1}}", "{<<: 3}",
+        "{<<: [{a: 1}, {a: 2}]}", "{a: 1, a: 2}", "{1: 2}", "{[1]: 2}", "{{a: 1}: 2}", "? a", "[[[]]]", "{", "]",
+        "@x", "`x`", "%x", "|\n  x", "[" * 60, "[" * 3000, "x: y: z", "- a", LAUGHS, f"{{a: {LAUGHS}}}", MERGES,
+    )
+]  # fmt: skip
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-3, 20)
+    | st.floats()
+    | st.floats(0, 1)
+    | words.filter(lambda word: len(word) < 400)
+)
+pieces = scalars | scalars | st.sampled_from(SNIPPETS)
+parts = pieces | st.lists(pieces, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), pieces, max_size=2)
+values = parts | st.lists(parts, max_size=2) | st.dictionaries(st.sampled_from("ab"), parts, max_size=2)
+
+
+def of_kind(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a field's kind, without what its limits say; of Python's own kinds."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return sections(kind)
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return st.sampled_from(parts) | st.sampled_from([f"{part}s" for part in parts])
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*(of_kind(part) for part in parts))
+    if origin is typing.Annotated:
+        return of_kind(parts[0])
+    if origin is tuple:
+        return st.lists(of_kind(parts[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(of_kind(parts[0]), of_kind(parts[1]), max_size=3)
+    if kind is Path:
+        return st.sampled_from(DATA)
+    if kind is int:
+        return st.integers(0, 9) | st.integers()
+    if kind is float:
+        return st.floats(0, 1) | st.floats()
+    if kind is str:
+        return st.sampled_from([*NETWORKS, *RULESETS]) | words
+    return st.none() | st.booleans() if kind in (bool, type(None)) else values
+
+
+def sections(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+    """A section of a file: some of its keys, mostly with values of their kinds."""
+    optional = {name: _mixed(of_kind(field.annotation)) for name, field in model.model_fields.items()}
+    return st.fixed_dictionaries({}, optional=optional).map(lambda keys: dict(list(keys.items())[:6]))
+
+
+def _mixed(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(right, right, right, values)
+
+
+ROW = {"width": 4, "stride": 2}
+RECIPE = {
+    "name": "drawn",
+    "data": {"path": "nowhere"},
+    "model": {"network": "drawn", "table": {"blocks": [[ROW], [ROW]]}},
+    "rules": None,
+}
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> dict[str, Any]:
+    """A recipe that is right, but for some sections and keys."""
+    content: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in RECIPE.items()}
+    for name, field in Recipe.model_fields.items():
+        luck = draw(st.integers(0, 9))
+        drawn = draw(of_kind(field.annotation)) if luck < 4 else draw(values) if luck == 4 else None
+        if isinstance(drawn, dict) and isinstance(content.get(name, {}), dict):
+            content[name] = content.get(name, {}) | drawn
+        elif luck < 5:
+            content[name] = drawn
+    return _spoilt(draw, content)
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> dict[str, Any]:
+    """A rule set whose entries are right, but for some keys."""
+    entries = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from([*KINDS]))
+        fields = {name: field for name, field in KINDS[kind].model_fields.items() if name not in ("name", "kind")}
+        entry = {"name": draw(words | st.sampled_from("abc")), "kind": kind}
+        for name, field in fields.items():
+            if field.is_required() or draw(st.booleans()):
+                entry[name] = draw(st.integers(1, 9) if field.annotation is int else _mixed(of_kind(field.annotation)))
+        entries.append(_spoilt(draw, entry) if draw(st.integers(0, 3)) == 0 else entry)
+    content: dict[str, Any] = {"title": "drawn", "rules": entries, "blocks": ["c1", "c2"]}
+    for key, others in {
+        "input": st.sampled_from(ODD),
+        "classes": values,
+        "bonuses": values,
+        "blocks": values,
+        "title": values,
+    }.items():
+        if draw(st.integers(0, 9)) == 0:
+            content[key] = draw(others)
+    return _spoilt(draw, content) if draw(st.integers(0, 3)) == 0 else content
+
+
+def _spoilt(draw: st.DrawFn, content: dict[str, Any]) -> dict[str, Any]:
+    """Now and then without a key, with one that is nearly right, or with one of no meaning."""
+    luck = draw(st.integers(0, 11))
+    if luck == 0 and content:
+        content.pop(draw(st.sampled_from(sorted(content, key=str))))
+    elif luck == 1 and content:
+        key = draw(st.sampled_from(sorted(content, key=str)))
+        content[f"{key}s"] = content.pop(key)
+    elif luck == 2:
+        content[draw(words | st.integers())] = draw(values)
+    return content
+
+
+@st.composite
+def files(draw: st.DrawFn, contents: st.SearchStrategy[dict[str, Any]]) -> bytes:
+    """The bytes of a YAML file."""
+    content, pieces = draw(contents), []
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, Raw):
+            pieces.append(value)
+            return f"RAW{len(pieces) - 1}RAW"
+        if isinstance(value, dict):
+            return {key: kept(inner) for key, inner in value.items()}
+        return [kept(inner) for inner in value] if isinstance(value, list) else value
+
+    text = yaml.safe_dump(kept(content), sort_keys=False, allow_unicode=True, default_flow_style=draw(st.booleans()))
+    for number, piece in enumerate(pieces):
+        text = text.replace(f"RAW{number}RAW", piece)
+    raw = text.encode("utf-8", "surrogatepass")
+    luck = draw(st.integers(0, 40))
+    ends = {
+        0: b"\xef\xbb\xbf" + raw, 1: text.encode("utf-16", "surrogatepass"), 2: raw.replace(b"\n", b"\r\n"),
+        3: b"%YAML 9.9\n---\n" + raw, 4: raw + b"---\n" + raw, 5: raw + b"\0", 6: raw + b"\xff\xfe", 7: b"", 8: b"[]",
+        9: b"3", 10: b"\t" + raw, 11: raw + raw, 12: raw[: draw(st.integers(0, len(raw)))], 13: b"{" * 2000,
+        14: b"- " * 3000, 15: b"a: " * 2000, 16: raw.replace(b" ", b"\t"), 17: b"<<: *x\n" + raw,
+        18: b"\n".join([b"&x"] * 50) + raw, 19: draw(st.binary(max_size=60)), 20: b"!!python/object:os.x\n" + raw,
+    }  # fmt: skip
+    return ends.get(luck, raw)
+
+
+# command lines
+
+
+def keys(model: type[BaseModel] = Recipe, before: str = "") -> list[str]:
+    """What --set may name."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        found += keys(typing.cast(Any, field.annotation), f"{before}{name}.") if inner else [f"{before}{name}"]
+    return found
+
+
+changes = st.builds(
+    "{}={}".format,
+    st.sampled_from([*keys(), "train.epoch", "train", "data.path.x", "model.table.blocks", "", "."]),
+    words
+    | st.sampled_from(SNIPPETS)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.sampled_from(["3", "0.5", "null", "true"]),
+)
+
+
+def value_of(name: str, hint: Any) -> st.SearchStrategy[str]:
+    """What somebody may type for an argument: of the right kind, and of any other."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (typing.Union, types.UnionType, tuple):
+        return st.one_of(*(value_of(name, part) for part in parts if part not in (type(None), ...)))
+    if origin is Literal:
+        return st.sampled_from([str(part) for part in parts]) | st.sampled_from([f"{parts[0]}s"]) | odd
+    if name in OUTPUTS:
+        return st.sampled_from(MADE) | words.filter(lambda word: not word.startswith(("/", "~")) and ".." not in word)
+    pools = {
+        "--set": changes, "--data": st.sampled_from(DATA), "--against": st.sampled_from(DATA),
+        "PATH": st.sampled_from(DATA), "FILES": st.sampled_from(FILES), "--rules": st.sampled_from(RULESETS),
+        "RULES": st.sampled_from(RULESETS), "--recipe": st.sampled_from(("recipe.yaml", "sprint", "rules.yaml")),
+        "RECIPE": st.sampled_from(("recipe.yaml", "rules.yaml", "spring", "text.txt", "empty")),
+        "--claim": st.sampled_from(("receptive_field=9", "parameters=1", "x=1", "=")),
+        "--input": st.sampled_from(("1,8,8", "3,64", "1,1,1", "3,8,8,8")),
+        "--resume": st.sampled_from(("run", "copy", "empty", "nowhere")),
+        "RUN": st.sampled_from(("run", "copy", "empty", "nowhere")),
+        "--blocks": st.sampled_from(("auto", "c1,c2", "c1,c1", ",")),
+    }  # fmt: skip
+    if name in pools:
+        return st.one_of(pools[name], pools[name], words)
+    if name in ("NETWORK", "NETWORKS"):
+        return st.one_of(st.sampled_from(NETWORKS), words, words)
+    if hint is int:
+        return st.integers(-2, 9).map(str) | st.integers().map(str) | odd
+    if hint is float:
+        return st.floats().map(str) | st.integers(0, 9).map(str) | odd
+    return words
+
+
+def arguments(command: str) -> list[tuple[tuple[str, ...], Any, bool]]:
+    """Names, kind, and whether it stands without its name, of each argument of a command."""
+    found = app[command].assemble_argument_collection()
+    return [(one.names, one.hint, not one.names[0].startswith("-")) for one in found if one.names != ("*",)]
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[str]:
+    """A command line, without the program's name."""
+    luck = draw(st.integers(0, 19))
+    if luck == 0:
+        first = draw(words | st.sampled_from([f"{name}s" for name in COMMANDS]))
+        return [first, *draw(st.lists(words, max_size=3))]
+    if luck == 1:
+        return [*draw(st.lists(st.sampled_from([*COMMANDS, "--help", "--version", "-h"]), max_size=3)), "--help"]
+    command = draw(st.sampled_from(COMMANDS))
+    known = arguments(command)
+    call = []
+    for names, hint, bare in known:
+        if bare:
+            most = 2 if get_origin(hint) is tuple else 1
+            call += draw(
+                st.lists(value_of(names[0], hint), min_size=draw(st.sampled_from((0, 1, 1, 1, 1))), max_size=most)
+            )
+    options = [one for one in known if not one[2]]
+    for names, hint, _ in draw(st.lists(st.sampled_from(options), max_size=4)):
+        call += _option(draw, draw(st.sampled_from(names)), hint)
+    if draw(st.integers(0, 9)) == 0:
+        call.insert(draw(st.integers(0, len(call))), draw(words))
+    return [command, *call]
+
+
+def _option(draw: st.DrawFn, name: str, hint: Any) -> Sequence[str]:
+    luck = draw(st.integers(0, 19))
+    said = {0: name[:-1], 1: name[1:], 2: name.upper(), 3: f"{name}x", 4: f"--no-{name[2:]}"}.get(luck, name)
+    if hint is bool or hint == bool | None:
+        return [said] if luck > 5 else [f"{said}={draw(odd)}"]
+    if luck == 5:
+        return [said]
+    value = draw(value_of(name, hint))
+    return [f"{said}={value}"] if luck < 9 else [said, value]
+
+
+def ends_soon(call: Sequence[str]) -> bool:
+    """Whether a call cannot train, serve or measure, which takes long; all that it says is looked at before."""
+    # the one data set that every machine has
+    if any("digits" in word for word in call):
+        return False
+    if call[:1] == ["bench"]:
+        return any(word in ("--rounds=0", "--seeds=0") for word in call)
+    # a network beside others is judged in a process of its own
+    if call[:1] == ["check"] and not any(word.startswith("-") for word in call[1:2]):
+        return "--isolated" not in call
+    return "--debug" not in call
+
+
+def brought_to_an_end(call: list[str]) -> list[str]:
+    """A call with what makes it end soon, where it might not."""
+    if call[:1] == ["bench"]:
+        return [*call, "--rounds=0"]
+    return [*call, "--no-isolated"] if call[:1] == ["check"] and len(call) > 2 else call
