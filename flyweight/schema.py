@@ -165,6 +165,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Take over the keys of other mappings (<<), but not those of mappings that name one another without end."""
+        # today's PyYAML takes equal keys once, earlier ones each time
         super().flatten_mapping(node)
         if len(node.value) > _MOST_KEYS:
             problem = f"this section has more than {_MOST_KEYS:,} keys, with those that it takes over by <<"

@@ -61,7 +61,7 @@ def endless(begin, end, first):
         (["train=3"], ["train: this is a section"]),
         (["train.epochs=" + endless("[", "]", "x")], ["train.epochs", "[['x', 'x'"]),
         (["train=" + endless("[", "]", "x")], ["train: this is a section"]),
-        (["train=[" + endless("{<<: [", "]}", "{epochs: 3}") + "]"], ["not valid YAML", "more than 10,000 keys"]),
+        (["train=[" + endless("{<<: [", "]}", "{epochs: 3}") + "]"], ["train"]),
     ],
 )
 def test_a_wrong_value_is_one_line_with_its_key(changes, words):

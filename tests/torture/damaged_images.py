@@ -159,8 +159,9 @@ def _texts(kind: bytes, count: int) -> bytes:
     return handmade.png_file(32, 32, 8, GREY, *[chunk(kind, head + packed)] * count, chunk(b"IDAT", zeros(33 * 32)))
 
 
-bomb("floats.tif", lambda: large_tiff(7000, 32, 1, 1, sign=3))
 bomb("palette.png", lambda: large_png(13_000, 8, PALETTE, chunk(b"PLTE", bytes(768))))
+bomb("just too large.png", lambda: large_png(7072, 8, GREY))
+bomb("floats.tif", lambda: large_tiff(7000, 32, 1, 1, sign=3))
 bomb("whole numbers.tif", lambda: large_tiff(7000, 32, 1, 1, sign=2))
 bomb("floats in one strip.tif", lambda: large_tiff(7000, 32, 1, 1, sign=3, strips=1))
 bomb("alpha.png", lambda: large_png(7000, 8, RGB_ALPHA))
@@ -169,7 +170,6 @@ bomb("grey and alpha, interlaced.png", lambda: large_png(7000, 8, GREY_ALPHA, in
 bomb("grey of 16 bits.png", lambda: large_png(7000, 16, GREY, chunk(b"tRNS", b"\0\0")))
 bomb("palette with alpha.png", lambda: large_png(7000, 8, PALETTE, chunk(b"PLTE", bytes(768)), chunk(b"tRNS", b"\x09")))
 bomb("one bit.png", lambda: large_png(7000, 1, GREY, chunk(b"tRNS", b"\0\1")))
-bomb("just too large.png", lambda: large_png(7072, 8, GREY))
 bomb("inks.tif", lambda: large_tiff(7000, 8, 4, 5))
 bomb("inks of 16 bits.tif", lambda: large_tiff(7000, 16, 4, 5))
 bomb("alpha of 16 bits.tif", lambda: large_tiff(7000, 16, 4, 2))

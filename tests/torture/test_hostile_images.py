@@ -6,7 +6,6 @@ whole one's where all that was taken is what nobody looks at; of flipped bits no
 """
 
 import json
-import math
 import os
 import random
 import subprocess
@@ -40,7 +39,7 @@ MEMORY = 1024
 SECONDS = 100
 """That an image or a folder may take, on however busy a machine; on a quiet one the slowest takes a few."""
 CHUNKS = 20 if WHERE in os.environ else 1
-RIGHT, DAMAGED, FOLDERS = 520, 330, 120
+RIGHT, DAMAGED = 520, 320
 # so near are the probabilities where a pixel is off by a level, and where the format has lost more
 NEAR, LOSSY = 0.1, 0.5
 
@@ -48,13 +47,17 @@ NEAR, LOSSY = 0.1, 0.5
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_hostile_images(ledger: Ledger, tmp_path: Path, chunk: int) -> None:
     cases = [
-        *_right(tmp_path, ledger.count(RIGHT // CHUNKS, 2 * len(right_images.KINDS)), chunk),
-        *_damaged(tmp_path, ledger.count(DAMAGED // CHUNKS, 4 * len(damaged_images.DAMAGES)), chunk),
+        *_right(tmp_path, ledger.count(RIGHT // CHUNKS, len(right_images.KINDS)), chunk),
+        *_damaged(tmp_path, ledger.count(DAMAGED // CHUNKS, 2 * len(damaged_images.DAMAGES)), chunk),
         *_bombs(tmp_path, list(damaged_images.BOMBS)[chunk::CHUNKS][: ledger.count(99, 2)]),
-        *_folders(tmp_path, chunk, ledger.count(FOLDERS, 5)),
+        *_folders(tmp_path, chunk),
     ]
-    found = list(_asked(tmp_path, cases))
-    broken = [(case, sentence) for case, one in zip(cases, found, strict=True) for sentence in _broken(case, one)]
+    try:
+        found = list(_asked(tmp_path, cases))
+        broken = [(case, sentence) for case, one in zip(cases, found, strict=True) for sentence in _broken(case, one)]
+    finally:
+        # Python cannot take away what lies deeper than a path can say, and pytest would try
+        subprocess.run(["rm", "-rf", "--", tmp_path / "folders"], check=True)
     refused = [one.get("error") is not None for one in found]
     for part in dict.fromkeys(case["part"] for case in cases):
         mine = [place for place, case in enumerate(cases) if case["part"] == part]
@@ -98,10 +101,10 @@ def _bombs(folder: Path, names: list[str]) -> Iterator[dict[str, Any]]:
         yield {"part": "images that would fill the memory", "name": name, "image": str(folder / "images" / name)}
 
 
-def _folders(folder: Path, chunk: int, count: int) -> Iterator[dict[str, Any]]:
+def _folders(folder: Path, chunk: int) -> Iterator[dict[str, Any]]:
     """Those of `nasty`, and others; all images of this chunk are one more."""
     made = [*FOLDERS_OF_OURS, *(case for case in nasty.CASES if case.name not in SLOW)]
-    chosen = made[chunk::CHUNKS] if CHUNKS > 1 else made[:count]
+    chosen = made[chunk::CHUNKS] if CHUNKS > 1 else made[:3]
     for number, case in enumerate(chosen):
         place = folder / "folders" / str(number)
         place.mkdir(parents=True)
@@ -248,5 +251,5 @@ def _broken_call(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
         if out and len(answer) != len(images):
             yield f"{len(images)} images, and {len(answer)} are told of"
         for one in answer:
-            if "error" not in one and not math.isclose(sum(p["probability"] for p in one["predictions"]), 1, abs_tol=1):
+            if "error" not in one and not all(0 <= said["probability"] <= 1 for said in one["predictions"]):
                 yield f"{one['path']!r}: no probabilities"
