@@ -7,8 +7,9 @@ import logging
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,8 @@ def upright(source: Path | bytes | Image.Image, enough: int | None = None) -> Im
         said = levels.stated(opened)
         if opened is not source:
             levels.mend(opened)
+        if opened.format == "TIFF":
+            _silence_libtiff()
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
         image = levels.eight_bit(opened, said)
@@ -183,6 +186,19 @@ def _small_or_raise(image: Image.Image) -> None:
     most = MOST_PIXELS // 2 if image.format in _HEAVY else MOST_PIXELS
     if image.width * image.height > most:
         raise ValueError(f"it has {image.width}x{image.height} pixels: shrink it below {most // 10**6} megapixels")
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error, past Python: what it says of a damaged file comes with its error."""
+    import ctypes
+
+    # of another build of Pillow the library's functions may be out of reach
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(Image.core.__file__)
+        for function in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            function.restype = ctypes.c_void_p
+            function(None)
 
 
 def _by_lines(image: Image.Image) -> bool:

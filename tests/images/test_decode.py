@@ -151,6 +151,16 @@ def test_greys_of_a_tiff_are_what_they_are(numbers, options):
     assert np.abs(seen - RAMP).max() <= 1
 
 
+def test_what_libtiff_says_of_a_damaged_file_goes_to_no_terminal(capfd):
+    raw = io.BytesIO()
+    Image.fromarray(colours()).save(raw, "TIFF", compression="tiff_lzw")
+    content = bytearray(raw.getvalue())
+    content[60:2000] = bytes(1940)
+    with pytest.raises(ValueError, match="decoder error"):
+        decode.decode(bytes(content), SHAPE, "squash")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_colours_of_16_bits_in_planes_are_what_they_are(order):
     planes = np.ascontiguousarray(colours().transpose(2, 0, 1)).astype(f"{order}u2") * 257

@@ -11,7 +11,9 @@ import os
 import resource
 import shutil
 import sys
+import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,11 +72,17 @@ class Place:
 
     Args:
         outside: a folder of our own that it lies in.
+
+    Attributes:
+        elsewhere: what a call has written outside of that.
+        codes: how many calls ended how.
+        slowest: seconds that a call took at most.
     """
 
     def __init__(self, outside: Path) -> None:
         self.outside, self.inside = outside, outside / "place"
         self.elsewhere: list[str] = []
+        self.codes, self.slowest = Counter[str](), 0.0
         self.fill()
 
     def fill(self) -> None:
@@ -178,7 +186,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def ended(place: Place, call: list[str]) -> Iterator[str]:
-    """Run a call; what went against the promise, a sentence each."""
+    """Run a call and count how it ended; what went against the promise, a sentence each."""
+    begun = time.monotonic()
     out, err, before = io.StringIO(), io.StringIO(), sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(raw(5)))
     os.chdir(place.inside)
@@ -195,6 +204,8 @@ def ended(place: Place, call: list[str]) -> Iterator[str]:
         return
     finally:
         sys.stdin = before
+    place.codes[f"exit_{code}"] += 1
+    place.slowest = max(place.slowest, time.monotonic() - begun)
     if code not in MAY_END:
         yield f"exit code {code}: {err.getvalue()[-300:]}"
     for text in (out.getvalue(), err.getvalue()):
@@ -241,13 +252,15 @@ def tried(
         broken.extend(f"{what} <- {one!r:.1500}" for what in run(one))
 
     each()
-    ledger.record("fuzzed-calls", part, done, broken)
+    ledger.record("fuzzed-calls", part, done, broken, seconds_most=place.slowest, **dict(sorted(place.codes.items())))
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_fuzzed_command_lines(ledger: Ledger, place: Place, chunk: int) -> None:
     drawn = fuzzing.calls().map(fuzzing.brought_to_an_end).filter(fuzzing.ends_soon)
-    tried(ledger, "command lines", ledger.count(8000 // CHUNKS, 60), chunk, drawn, lambda call: ended(place, call))
+    tried(
+        ledger, place, "command lines", ledger.count(8000 // CHUNKS, 60), chunk, drawn, lambda call: ended(place, call)
+    )
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -263,7 +276,7 @@ def test_fuzzed_recipes(ledger: Ledger, place: Place, chunk: int) -> None:
         put(place.inside / DRAWN, one[0])
         yield from ended(place, one[1])
 
-    tried(ledger, "recipes", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
+    tried(ledger, place, "recipes", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -276,4 +289,4 @@ def test_fuzzed_rule_sets(ledger: Ledger, place: Place, chunk: int) -> None:
         put(place.inside / DRAWN, one[0])
         yield from ended(place, one[1])
 
-    tried(ledger, "rule sets", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
+    tried(ledger, place, "rule sets", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
