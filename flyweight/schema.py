@@ -36,6 +36,8 @@ class Section(BaseModel):
             raise ValueError("a yes or a no means nothing here")
         if asked == tuple[bool, ...] and not all(isinstance(item, bool) for item in items):
             raise ValueError("write each as yes or no")
+        if any(isinstance(item, int) and abs(item) >= 2**63 for item in items):  # nobody who computes takes it
+            raise ValueError("no whole number here has more than 64 bits")
         if isinstance(value, str) and "\0" in value:  # the system's calls raise at it, wherever it would be a path
             raise ValueError("no name holds a NUL character")
         return value

@@ -59,6 +59,8 @@ def endless(begin, end, first):
         (['data.path="a\\0b"'], ["data.path", "NUL"]),
         (['model.network="a\\0b.py:Net"'], ["model.network", "NUL"]),
         (["train=3"], ["train: this is a section"]),
+        (["train.epochs=" + "9" * 30], ["train.epochs", "more than 64 bits"]),
+        (["model.table={blocks: [[{width: 9999999999}]]}"], ["width", "less than or equal to 1048576"]),
         (["train.epochs=" + endless("[", "]", "x")], ["train.epochs", "[['x', 'x'"]),
         (["train=" + endless("[", "]", "x")], ["train: this is a section"]),
         (["train=[" + endless("{<<: [", "]}", "{epochs: 3}") + "]"], ["train"]),

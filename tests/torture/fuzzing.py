@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ FILES = (
     "cat.png", "broken.png", "text.txt", "photos", "empty", "nowhere", "nowhere.png", "./cat.png", "net.py",
     "recipe.yaml", "-",
 )  # fmt: skip
+TRAINED = ("nano", "nano", "copy", "copy", "run", "empty", "nan", "net.py", "photos")
+RUNS = ("run", "copy", "empty", "nowhere")
 RULESETS = ("brief", "brie", "rules.yaml", "recipe.yaml", "text.txt", "empty")
 DATA = (
     "nowhere", "photos", "empty", "cat.png", "text.txt", "cifar10", "cifar", "digit", "hub:a/b", "copy",
@@ -94,101 +97,134 @@ parts = pieces | st.lists(pieces, max_size=3) | st.dictionaries(st.text(max_size
 values = parts | st.lists(parts, max_size=2) | st.dictionaries(st.sampled_from("ab"), parts, max_size=2)
 
 
-def of_kind(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a field's kind, without what its limits say; of Python's own kinds."""
+HUGE = (2**16, 2**20, 10**9, 2**31, 2**63, 10**30)
+
+
+def of_kind(kind: Any, limits: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
+    """Values of a field's kind and within its limits; what they mean together is another thing."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return sections(kind)
-    origin, parts = get_origin(kind), get_args(kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return st.sampled_from(parts) | st.sampled_from([f"{part}s" for part in parts])
+        return st.sampled_from(inner)
     if origin in (typing.Union, types.UnionType):
-        return st.one_of(*(of_kind(part) for part in parts))
+        return st.one_of(*(of_kind(part, limits) for part in inner))
     if origin is typing.Annotated:
-        return of_kind(parts[0])
+        return of_kind(inner[0], [part for one in inner[1:] for part in getattr(one, "metadata", [one])])
     if origin is tuple:
-        return st.lists(of_kind(parts[0]), max_size=3)
+        return st.lists(of_kind(inner[0]), min_size=1, max_size=3)
     if origin is dict:
-        return st.dictionaries(of_kind(parts[0]), of_kind(parts[1]), max_size=3)
-    if kind is Path:
-        return st.sampled_from(DATA)
+        return st.dictionaries(st.sampled_from(("c1", "c2")), of_kind(inner[1]), min_size=1, max_size=2)
+    if kind in (int, float):
+        return _number(kind, limits)
+    simple = {Path: st.sampled_from(DATA), str: st.sampled_from(NAMES), bool: st.booleans(), type(None): st.none()}
+    return simple.get(kind, values)
+
+
+NAMES = ("drawn", "c1", "c2", "conv", "linear", "relu", "1,8,8", "dense", "separable", "flip", "cifar10", "a name")
+
+
+def _number(kind: type, limits: Sequence[Any]) -> st.SearchStrategy[Any]:
+    least = next((getattr(one, name) for one in limits for name in ("ge", "gt") if hasattr(one, name)), 0)
+    most = next((getattr(one, name) for one in limits for name in ("le", "lt") if hasattr(one, name)), None)
     if kind is int:
-        return st.integers(0, 9) | st.integers()
-    if kind is float:
-        return st.floats(0, 1) | st.floats()
-    if kind is str:
-        return st.sampled_from([*NETWORKS, *RULESETS]) | words
-    return st.none() | st.booleans() if kind in (bool, type(None)) else values
+        small = st.integers(least, least + 9 if most is None else min(most, least + 9))
+        return st.one_of(small, small, small, st.sampled_from(HUGE))
+    upper = 2.0 if most is None else most
+    numbers = st.floats(least, upper, exclude_min=True, exclude_max=True)
+    return numbers | st.sampled_from((1e-300, 1e300)) if most is None else numbers
 
 
 def sections(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
-    """A section of a file: some of its keys, mostly with values of their kinds."""
-    optional = {name: _mixed(of_kind(field.annotation)) for name, field in model.model_fields.items()}
-    return st.fixed_dictionaries({}, optional=optional).map(lambda keys: dict(list(keys.items())[:6]))
-
-
-def _mixed(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(right, right, right, values)
+    """A section of a file: the keys that it needs and some of the others, with values of their kinds."""
+    fields = model.model_fields
+    strategies = {name: of_kind(field.annotation, field.metadata) for name, field in fields.items()}
+    if "kind" in fields and "width" in fields:  # a row
+        strategies["kind"] = st.sampled_from(("dense", "separable", "dens"))
+    needed = {name: strategies[name] for name, field in fields.items() if field.is_required()}
+    others = {name: strategies[name] for name in fields if name not in needed}
+    few = st.lists(st.sampled_from(sorted(others)), max_size=3, unique=True) if others else st.just([])
+    return few.flatmap(lambda names: st.fixed_dictionaries(needed | {name: others[name] for name in names}))
 
 
 ROW = {"width": 4, "stride": 2}
+TABLE = {"blocks": [[ROW], [ROW]]}
 RECIPE = {
     "name": "drawn",
     "data": {"path": "nowhere"},
-    "model": {"network": "drawn", "table": {"blocks": [[ROW], [ROW]]}},
+    "model": {"network": "drawn", "table": TABLE},
     "rules": None,
 }
+# how much of a file or a call is wrong: where everything is, only the first thing is looked at
+FAULTS = st.sampled_from((0, 0, 0, 1, 1, 1, 2, 5))
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> dict[str, Any]:
-    """A recipe that is right, but for some sections and keys."""
-    content: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in RECIPE.items()}
-    for name, field in Recipe.model_fields.items():
-        luck = draw(st.integers(0, 9))
-        drawn = draw(of_kind(field.annotation)) if luck < 4 else draw(values) if luck == 4 else None
-        if isinstance(drawn, dict) and isinstance(content.get(name, {}), dict):
-            content[name] = content.get(name, {}) | drawn
-        elif luck < 5:
-            content[name] = drawn
-    return _spoilt(draw, content)
+    """A recipe: a small network and no data, and some of what it may say besides; or something that it may not."""
+    content: dict[str, Any] = dict(RECIPE)
+    for name in ("augment", "train", "data", "model"):
+        if draw(st.booleans()):
+            field = Recipe.model_fields[name]
+            content[name] = content.get(name, {}) | draw(sections(typing.cast(Any, field.annotation)))
+    if draw(st.integers(0, 2)) == 0:
+        content["rules"] = draw(st.sampled_from(RULESETS))
+    # what trains, were it there
+    content["data"] = content["data"] | {"path": "nowhere"}
+    if content["model"].get("network") not in NETWORKS and content["model"].get("table") is None:
+        content["model"] = content["model"] | {"table": TABLE}
+    content = copy.deepcopy(content)
+    for _ in range(draw(FAULTS)):
+        _spoil(draw, content)
+    return content
 
 
 @st.composite
 def rule_sets(draw: st.DrawFn) -> dict[str, Any]:
-    """A rule set whose entries are right, but for some keys."""
-    entries = []
-    for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from([*KINDS]))
-        fields = {name: field for name, field in KINDS[kind].model_fields.items() if name not in ("name", "kind")}
-        entry = {"name": draw(words | st.sampled_from("abc")), "kind": kind}
-        for name, field in fields.items():
-            if field.is_required() or draw(st.booleans()):
-                entry[name] = draw(st.integers(1, 9) if field.annotation is int else _mixed(of_kind(field.annotation)))
-        entries.append(_spoilt(draw, entry) if draw(st.integers(0, 3)) == 0 else entry)
-    content: dict[str, Any] = {"title": "drawn", "rules": entries, "blocks": ["c1", "c2"]}
-    for key, others in {
-        "input": st.sampled_from(ODD),
-        "classes": values,
-        "bonuses": values,
-        "blocks": values,
-        "title": values,
-    }.items():
-        if draw(st.integers(0, 9)) == 0:
-            content[key] = draw(others)
-    return _spoilt(draw, content) if draw(st.integers(0, 3)) == 0 else content
-
-
-def _spoilt(draw: st.DrawFn, content: dict[str, Any]) -> dict[str, Any]:
-    """Now and then without a key, with one that is nearly right, or with one of no meaning."""
-    luck = draw(st.integers(0, 11))
-    if luck == 0 and content:
-        content.pop(draw(st.sampled_from(sorted(content, key=str))))
-    elif luck == 1 and content:
-        key = draw(st.sampled_from(sorted(content, key=str)))
-        content[f"{key}s"] = content.pop(key)
-    elif luck == 2:
-        content[draw(words | st.integers())] = draw(values)
+    """A rule set of any kinds of rules; or nearly one."""
+    content: dict[str, Any] = {
+        "title": "drawn",
+        "blocks": draw(st.sampled_from((["c1", "c2"], ["c1"], "auto", ["c3"]))),
+    }
+    for key, most in (("rules", 4), ("bonuses", 1)):
+        content[key] = []
+        for _ in range(draw(st.integers(1 if key == "rules" else 0, most))):
+            kind = draw(st.sampled_from([*KINDS]))
+            name = f"{key} {len(content[key])}"
+            content[key].append(draw(sections(KINDS[kind])) | {"name": name, "kind": kind})
+    if draw(st.booleans()):
+        content |= {"input": draw(st.sampled_from(("1,8,8", "3,8,8", "1,64"))), "classes": draw(st.integers(1, 4))}
+    content = copy.deepcopy(content)
+    for _ in range(draw(FAULTS)):
+        _spoil(draw, content)
     return content
+
+
+def _spoil(draw: st.DrawFn, content: Any) -> None:
+    """Make something wrong somewhere in a mapping: a key is missing, nearly right or new, a value is anything."""
+    here = content
+    while True:
+        inner = [
+            part
+            for part in (here.values() if isinstance(here, dict) else here)
+            if isinstance(part, dict | list) and part
+        ]
+        if not inner or draw(st.integers(0, 2)) == 0:
+            break
+        here = inner[draw(st.integers(0, len(inner) - 1))]
+    if isinstance(here, list):
+        here[draw(st.integers(0, len(here) - 1))] = draw(values)
+        return
+    key = draw(st.sampled_from(sorted(here, key=str))) if here else "x"
+    luck = draw(st.integers(0, 9))
+    if luck == 0:
+        here.pop(key, None)
+    elif luck == 1:
+        here[f"{key}s"] = here.pop(key, None)
+    elif luck == 2:
+        here[draw(words | st.integers())] = draw(values)
+    else:
+        here[key] = draw(values | odd)
 
 
 @st.composite
@@ -242,35 +278,37 @@ changes = st.builds(
 )
 
 
-def value_of(name: str, hint: Any) -> st.SearchStrategy[str]:
-    """What somebody may type for an argument: of the right kind, and of any other."""
-    origin, parts = get_origin(hint), get_args(hint)
+def value_of(name: str, hint: Any, wrong: bool) -> st.SearchStrategy[str]:
+    """What somebody may type for an argument: something of its kind, or anything else."""
+    origin, inner = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType, tuple):
-        return st.one_of(*(value_of(name, part) for part in parts if part not in (type(None), ...)))
+        return st.one_of(*(value_of(name, part, wrong) for part in inner if part not in (type(None), ...)))
+    if wrong and name in OUTPUTS:
+        return words.filter(lambda word: not word.startswith(("/", "~")) and ".." not in word)
+    if wrong:
+        return st.sampled_from([f"{inner[0]}s"]) | odd if origin is Literal else words
     if origin is Literal:
-        return st.sampled_from([str(part) for part in parts]) | st.sampled_from([f"{parts[0]}s"]) | odd
-    if name in OUTPUTS:
-        return st.sampled_from(MADE) | words.filter(lambda word: not word.startswith(("/", "~")) and ".." not in word)
+        return st.sampled_from([str(part) for part in inner])
     pools = {
-        "--set": changes, "--data": st.sampled_from(DATA), "--against": st.sampled_from(DATA),
-        "PATH": st.sampled_from(DATA), "FILES": st.sampled_from(FILES), "--rules": st.sampled_from(RULESETS),
-        "RULES": st.sampled_from(RULESETS), "--recipe": st.sampled_from(("recipe.yaml", "sprint", "rules.yaml")),
-        "RECIPE": st.sampled_from(("recipe.yaml", "rules.yaml", "spring", "text.txt", "empty")),
-        "--claim": st.sampled_from(("receptive_field=9", "parameters=1", "x=1", "=")),
-        "--input": st.sampled_from(("1,8,8", "3,64", "1,1,1", "3,8,8,8")),
-        "--resume": st.sampled_from(("run", "copy", "empty", "nowhere")),
-        "RUN": st.sampled_from(("run", "copy", "empty", "nowhere")),
-        "--blocks": st.sampled_from(("auto", "c1,c2", "c1,c1", ",")),
+        **dict.fromkeys(OUTPUTS, MADE), **dict.fromkeys(("--data", "--against", "PATH"), DATA), "FILES": FILES,
+        **dict.fromkeys(("--rules", "RULES"), RULESETS), **dict.fromkeys(("--resume", "RUN"), RUNS),
+        "--recipe": ("recipe.yaml", "sprint", "rules.yaml"), "RECIPE": ("recipe.yaml", "recipe.yaml", "rules.yaml",
+        "spring"),
+        "--claim": ("receptive_field=9", "parameters=1", "x=1", "="), "--input": ("1,8,8", "3,64", "1,1,1", "3,8,8,8"),
+        "--blocks": ("auto", "c1,c2", "c1,c1", ","), "NETWORKS": NETWORKS, "NETWORK": TRAINED, "--licence": ("mit",
+        "MIT"),
+        "--format": ("onnx", "c", "huggingface", "onyx"), "--push": ("me/mine", "me"),
+        "--storage": ("postgresql://me:secret@127.0.0.1:9/x", "postgres"),
     }  # fmt: skip
+    if name == "--set":
+        return changes
     if name in pools:
-        return st.one_of(pools[name], pools[name], words)
-    if name in ("NETWORK", "NETWORKS"):
-        return st.one_of(st.sampled_from(NETWORKS), words, words)
+        return st.sampled_from(pools[name])
     if hint is int:
-        return st.integers(-2, 9).map(str) | st.integers().map(str) | odd
+        return st.integers(-2, 9).map(str) | st.integers().map(str)
     if hint is float:
-        return st.floats().map(str) | st.integers(0, 9).map(str) | odd
-    return words
+        return st.floats().map(str) | st.integers(0, 9).map(str)
+    return st.sampled_from(NAMES)
 
 
 def arguments(command: str) -> list[tuple[tuple[str, ...], Any, bool]]:
@@ -281,39 +319,42 @@ def arguments(command: str) -> list[tuple[tuple[str, ...], Any, bool]]:
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[str]:
-    """A command line, without the program's name."""
-    luck = draw(st.integers(0, 19))
+    """A command line, without the program's name: as it should be, or with some things wrong."""
+    luck = draw(st.integers(0, 29))
     if luck == 0:
         first = draw(words | st.sampled_from([f"{name}s" for name in COMMANDS]))
         return [first, *draw(st.lists(words, max_size=3))]
     if luck == 1:
         return [*draw(st.lists(st.sampled_from([*COMMANDS, "--help", "--version", "-h"]), max_size=3)), "--help"]
     command = draw(st.sampled_from(COMMANDS))
-    known = arguments(command)
-    call = []
-    for names, hint, bare in known:
-        if bare:
-            most = 2 if get_origin(hint) is tuple else 1
-            call += draw(
-                st.lists(value_of(names[0], hint), min_size=draw(st.sampled_from((0, 1, 1, 1, 1))), max_size=most)
-            )
+    known, faults = arguments(command), draw(FAULTS)
     options = [one for one in known if not one[2]]
-    for names, hint, _ in draw(st.lists(st.sampled_from(options), max_size=4)):
-        call += _option(draw, draw(st.sampled_from(names)), hint)
-    if draw(st.integers(0, 9)) == 0:
+    many = draw(st.lists(st.integers(0, len(options) - 1), max_size=4, unique=faults < 2))
+    call = []
+    for names, hint, bare in [*(one for one in known if one[2]), *(options[place] for place in many)]:
+        wrong = faults > 0 and draw(st.booleans())
+        faults -= wrong
+        if not bare:
+            call += _option(draw, draw(st.sampled_from(names)), hint, wrong)
+            continue
+        most = 2 if get_origin(hint) is tuple else 1
+        call += draw(st.lists(value_of(names[0], hint, wrong), min_size=0 if wrong else 1, max_size=most))
+    if faults > 0:
         call.insert(draw(st.integers(0, len(call))), draw(words))
-    return [command, *call]
+    needed = {"export": ("--to", "made"), "search": ("--trials", "1")}.get(command, ())
+    return [command, *call, *(needed if not set(needed) & set(call) else ())]
 
 
-def _option(draw: st.DrawFn, name: str, hint: Any) -> Sequence[str]:
-    luck = draw(st.integers(0, 19))
+def _option(draw: st.DrawFn, name: str, hint: Any, wrong: bool) -> Sequence[str]:
+    """An option with its value; where it is wrong, its name may be."""
+    luck = draw(st.integers(0, 9)) if wrong else 9
     said = {0: name[:-1], 1: name[1:], 2: name.upper(), 3: f"{name}x", 4: f"--no-{name[2:]}"}.get(luck, name)
     if hint is bool or hint == bool | None:
-        return [said] if luck > 5 else [f"{said}={draw(odd)}"]
+        return [f"{said}={draw(odd)}"] if luck == 5 else [said]
     if luck == 5:
         return [said]
-    value = draw(value_of(name, hint))
-    return [f"{said}={value}"] if luck < 9 else [said, value]
+    value = draw(value_of(name, hint, wrong))
+    return [f"{said}={value}"] if draw(st.booleans()) else [said, value]
 
 
 def ends_soon(call: Sequence[str]) -> bool:
