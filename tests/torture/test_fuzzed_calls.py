@@ -262,7 +262,7 @@ def tried(
 def test_fuzzed_command_lines(ledger: Ledger, place: Place, chunk: int) -> None:
     drawn = fuzzing.calls().map(fuzzing.brought_to_an_end).filter(fuzzing.ends_soon)
     tried(
-        ledger, place, "command lines", ledger.count(8000 // CHUNKS, 60), chunk, drawn, lambda call: ended(place, call)
+        ledger, place, "command lines", ledger.count(10_000 // CHUNKS, 60), chunk, drawn, lambda call: ended(place, call)
     )
 
 
@@ -280,7 +280,7 @@ def test_fuzzed_recipes(ledger: Ledger, place: Place, chunk: int) -> None:
         put(place.inside / DRAWN, one[0])
         yield from ended(place, one[1])
 
-    tried(ledger, place, "recipes", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
+    tried(ledger, place, "recipes", ledger.count(5_000 // CHUNKS, 60), chunk, drawn, run)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -293,4 +293,4 @@ def test_fuzzed_rule_sets(ledger: Ledger, place: Place, chunk: int) -> None:
         put(place.inside / DRAWN, one[0])
         yield from ended(place, one[1])
 
-    tried(ledger, place, "rule sets", ledger.count(6000 // CHUNKS, 60), chunk, drawn, run)
+    tried(ledger, place, "rule sets", ledger.count(5_000 // CHUNKS, 60), chunk, drawn, run)
