@@ -198,6 +198,7 @@ def ended(place: Place, call: list[str]) -> Iterator[str]:
             contextlib.redirect_stderr(err),
             warnings.catch_warnings(record=True) as told,
         ):
+            _as_python_warns()
             code = app.run_command(call)
     except BaseException as error:
         yield f"{type(error).__name__}: {error}"
@@ -225,8 +226,16 @@ def ended(place: Place, call: list[str]) -> Iterator[str]:
         yield changed
 
 
+def _as_python_warns() -> None:
+    """Show the warnings that a person would see: Python's own choice, not that of the tests."""
+    warnings.resetwarnings()
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)
+
+
 def tried(
     ledger: Ledger,
+    place: Place,
     part: str,
     count: int,
     chunk: int,
@@ -262,7 +271,13 @@ def tried(
 def test_fuzzed_command_lines(ledger: Ledger, place: Place, chunk: int) -> None:
     drawn = fuzzing.calls().map(fuzzing.brought_to_an_end).filter(fuzzing.ends_soon)
     tried(
-        ledger, place, "command lines", ledger.count(10_000 // CHUNKS, 60), chunk, drawn, lambda call: ended(place, call)
+        ledger,
+        place,
+        "command lines",
+        ledger.count(10_000 // CHUNKS, 60),
+        chunk,
+        drawn,
+        lambda call: ended(place, call),
     )
 
 
@@ -294,3 +309,23 @@ def test_fuzzed_rule_sets(ledger: Ledger, place: Place, chunk: int) -> None:
         yield from ended(place, one[1])
 
     tried(ledger, place, "rule sets", ledger.count(5_000 // CHUNKS, 60), chunk, drawn, run)
+
+
+def test_what_is_forbidden_is_seen(place: Place, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+
+    def forbidden(call: list[str]) -> int:
+        sys.stdout.write("\x1b[2J")
+        sys.stderr.write("Traceback" + 501 * "x")
+        warnings.warn("raw", stacklevel=1)
+        (elsewhere / "a").write_text("written")
+        (place.inside / "text.txt").write_text("changed")
+        return 70
+
+    monkeypatch.setattr(app, "run_command", forbidden)
+    told = "\n".join(ended(place, []))
+    for what in ("exit code 70", "a traceback", "what a terminal obeys", "a message of 510", "a warning: raw"):
+        assert what in told
+    assert f"written elsewhere: open '{elsewhere}/a'" in told
+    assert "changed 'text.txt'" in told
+    assert (place.inside / "text.txt").read_text() == "some text\n"

@@ -227,6 +227,10 @@ def _broken(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
             yield from _broken_answer(case, found)
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is none")
+
+
 def _broken_answer(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     if found["off"] > case["most_off"] or found["mean"] > case["most_mean"]:
         yield f"pixels are off by up to {found['off']:.0f}, on average by {found['mean']:.1f}"
@@ -245,7 +249,7 @@ def _broken_call(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
         if len(line) > MOST or line != printable(line):
             yield f"told in no line for people: {line[:600]!r}"
     try:
-        answer = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON")) if out else []
+        answer = json.loads(out, parse_constant=_no_number) if out else []
     except ValueError as error:
         yield f"no JSON: {error}"
         return
@@ -257,3 +261,27 @@ def _broken_call(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
         for one in answer:
             if "error" not in one and not all(0 <= said["probability"] <= 1 for said in one["predictions"]):
                 yield f"{one['path']!r}: no probabilities"
+
+
+def test_what_is_forbidden_is_seen() -> None:
+    answer = {"error": None, "total": 1.0, "off": 0.0, "mean": 0.0, "apart": 0.0, "seconds": 1, "peak": 300}
+    image = {"most_off": 0, "most_mean": 1.0, "refusable": False}
+    assert not [*_broken(image, answer)]
+    for case, found in [
+        (image, {"off": 1.0}), (image, {"mean": 2.0}), (image, {"apart": 0.01}), (image, {"peak": 1025}),
+        (image, {"error": "it is no image"}), ({}, {"error": "two\nlines"}), ({}, {"error": 501 * "x"}),
+        ({}, {"total": 0.9}), ({}, {"fault": "Traceback"}), ({}, {"aside": "TIFFReadDirectory"}),
+        ({"cut": True}, {"differs": True}),
+    ]:  # fmt: skip
+        assert [*_broken(case, answer | found)], found
+    call = {"call": ["predict"], "places": []}
+    assert not [*_broken(call, answer | {"code": 3, "out": "[]", "err": "one line\n"})]
+    for found in [
+        {"code": 70},
+        {"err": "\x1b[2J"},
+        {"err": 501 * "x"},
+        {"out": "[NaN]"},
+        {"out": '[{"error": "x"}]'},
+        {"out": "["},
+    ]:
+        assert [*_broken(call, answer | {"code": 0, "out": "[]", "err": ""} | found)], found
