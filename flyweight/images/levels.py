@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 BAND = 2**20
 """Pixels that are worked on at once, about."""
@@ -61,7 +61,8 @@ def _colours(image: Image.Image, clear: object) -> tuple[int, ...] | None:
     values = (clear,) if isinstance(clear, int) else clear
     if not (isinstance(values, tuple) and len(values) == (3 if image.mode == "RGB" else 1)):
         return None
-    told = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) and image.format == "PNG" else []
+    told = str(tiles[0].args) if tiles else ""
     scale = {"1": 255.0, "L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}.get(told, 1.0)
     return tuple(int(value * scale) for value in values)
 
@@ -72,7 +73,7 @@ def mend(image: Image.Image) -> None:
     libtiff gives the numbers in the machine's order, and some of them Pillow would turn about once more; and it takes
     numbers of 16 bits for ones of 8 where each colour has a plane of its own.
     """
-    if image.format != "TIFF":
+    if image.format != "TIFF" or not isinstance(image, ImageFile.ImageFile):
         return
     tags: dict[int, Any] = getattr(image, "tag_v2", {})
     turned = {"F;32BF": "F;32F", "I;32BS": "I;32S", "I;16BS": "I;16S"}
@@ -80,7 +81,7 @@ def mend(image: Image.Image) -> None:
     order = "L" if getattr(tags, "prefix", b"II") == b"II" else "B"
     tiles = []
     for tile in image.tile:
-        args = tile.args
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if tile.codec_name == "libtiff" and args[0] in turned:
             tile = tile._replace(args=(turned[args[0]], *args[1:]))
         elif tile.codec_name == "raw" and deep:
