@@ -94,8 +94,8 @@ class Place:
         put(inside / "text.txt", b"some text\n")
         put(inside / "net.py", NETWORK.encode())
         put(inside / "broken.py", b"class Net(:\n")
-        for name in ("cat", "dog"):
-            put(inside / "photos" / name / "0.png", raw(len(name)))
+        for name in ("cow", "hen"):  # which no network here knows: one that fits would be served, until Ctrl-C
+            put(inside / "photos" / name / "0.png", raw(ord(name[0])))
         (inside / "empty").mkdir()
         put(inside / "recipe.yaml", yaml.safe_dump(fuzzing.RECIPE).encode())
         put(inside / "rules.yaml", b"title: ours\nrules: [{name: small, kind: parameters_below, limit: 9}]\n")
