@@ -6,7 +6,11 @@ in images. Each imports what it needs when it is called.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# onnxruntime 1.32 counts what is done with it, keeps that in the user's home and sends it to its maker; read at import
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

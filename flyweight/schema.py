@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ class Section(BaseModel):
             raise ValueError("a yes or a no means nothing here")
         if asked == tuple[bool, ...] and not all(isinstance(item, bool) for item in items):
             raise ValueError("write each as yes or no")
+        if any(isinstance(item, int) and abs(item) >= 2**63 for item in items):  # nobody who computes takes it
+            raise ValueError("no whole number here has more than 64 bits")
         if isinstance(value, str) and "\0" in value:  # the system's calls raise at it, wherever it would be a path
             raise ValueError("no name holds a NUL character")
         return value
@@ -87,17 +90,25 @@ def parse(model: type[T], content: Mapping[str, Any], where: str, overrides: Seq
             known = _known_keys(model, keys[:-1])
             message = f"there is no such key{suggestion(keys[-1], known)} (known here: {', '.join(known)})"
         elif first["type"] == "model_type":
-            message = f"this is a section, with keys of its own, got {short(repr(first['input']), 200)}"
+            message = f"this is a section, with keys of its own, got {_quoted(first['input'])}"
         elif first["type"] == "missing":
             message = "this key is needed"
         else:
-            message = f"{message[0].lower()}{message[1:]}, got {short(repr(first['input']), 200)}"
+            message = f"{message[0].lower()}{message[1:]}, got {_quoted(first['input'])}"
         key = ".".join(keys)
         for override in overrides:
             changed = override.partition("=")[0]
             if f"{key}.".startswith(f"{changed}.") or f"{changed}.".startswith(f"{key}."):
                 where = f"--set {short(override, 200)}"
         raise FlyweightError(f"{where}: {key or 'the file'}: {message}") from None
+
+
+def _quoted(value: object) -> str:
+    """A value as a person would write it, shortened: lists that name one another may have more parts than memory."""
+    quoting = reprlib.Repr()
+    quoting.maxlevel, quoting.maxlist, quoting.maxdict, quoting.maxtuple = 4, 12, 12, 12
+    quoting.maxstring = quoting.maxlong = quoting.maxother = 200
+    return short(quoting.repr(value), 200)
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

@@ -1,9 +1,11 @@
 """What is in images, without PyTorch and flyweight: python predict.py cat.png ...  (numpy, Pillow, onnxruntime)."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps

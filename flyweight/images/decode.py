@@ -7,14 +7,16 @@ import logging
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from flyweight.errors import DataError
+from flyweight.images import levels
 from flyweight.images.sizing import resized
 from flyweight.images.spec import Resize
 from flyweight.text import one_line, printable
@@ -28,12 +30,14 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 """Formats that are read: those that hold pixels, and none that is a program or starts one. A phone's MPO is a JPEG."""
 
 MOST_PIXELS = 50_000_000
-"""Of an image in memory. A JPEG of more is decoded at a fraction of its size."""
+"""Of an image in memory, for some formats half of them. A JPEG of more is decoded at a fraction of its size."""
 
 # what Pillow logs of a damaged file would go to standard error; it comes with its error
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _MEGAPIXELS = MOST_PIXELS // 10**6
+# Pillow decodes these with several copies of the whole image
+_HEAVY = ("WEBP", "AVIF")
 
 Source = Path | bytes | Image.Image | np.ndarray
 """An image: a file, its bytes, one that Pillow has opened, or its pixels."""
@@ -162,14 +166,54 @@ def upright(source: Path | bytes | Image.Image, enough: int | None = None) -> Im
         ValueError: why it cannot be read, in a few words.
     """
     with _opened(source) as opened:
-        if opened is not source and enough is not None:
+        small = opened.width * opened.height <= MOST_PIXELS
+        if opened is not source and enough is not None and (small or _by_lines(opened)):
             opened.draft(None, (enough, enough))
-        if opened.width * opened.height > MOST_PIXELS:
-            raise ValueError(f"it has {opened.width}x{opened.height} pixels: shrink it below {_MEGAPIXELS} megapixels")
+        _small_or_raise(opened)
+        said = levels.stated(opened)
+        if opened is not source:
+            levels.mend(opened)
+        if opened.format == "TIFF":
+            _silence_libtiff()
         opened.load()  # to the end: `verify` would pass a file that was cut off
         orientation = _orientation(opened)
-        image = _eight_bit(opened)
+        image = levels.eight_bit(opened, said)
+    image = image.copy() if image is source else image
     return image.transpose(_TURNS[orientation - 2]) if orientation > 1 else image
+
+
+def _small_or_raise(image: Image.Image) -> None:
+    most = MOST_PIXELS // 2 if image.format in _HEAVY else MOST_PIXELS
+    if image.width * image.height > most:
+        raise ValueError(f"it has {image.width}x{image.height} pixels: shrink it below {most // 10**6} megapixels")
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error, past Python: what it says of a damaged file comes with its error."""
+    import ctypes
+
+    # of another build of Pillow the library's functions may be out of reach
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(Image.core.__file__)
+        for function in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            function.restype = ctypes.c_void_p
+            function(None)
+
+
+def _by_lines(image: Image.Image) -> bool:
+    """Whether a JPEG is decoded line by line. One of several scans is in memory as a whole, whatever is taken of it."""
+    if image.info.get("progressive"):
+        return False
+    file, count = getattr(image, "fp", None), getattr(image, "layers", 1)
+    if file is None:
+        return True
+    # Pillow has read the head of the first scan, which says how many colours the scan holds
+    place = file.tell()
+    file.seek(max(0, place - 4 - 2 * count))
+    (held,) = file.read(1) or b"\0"
+    file.seek(place)
+    return held == count
 
 
 def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -177,7 +221,9 @@ def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> n
     channels, height, width = shape
     grey = pixels.ndim == 2 or pixels.shape[2] == 1
     image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels)
-    image = resized(_eight_bit(image), (width, height), resize).convert("L" if channels == 1 else "RGB")
+    image = resized(levels.eight_bit(image, levels.Stated()), (width, height), resize).convert(
+        "L" if channels == 1 else "RGB"
+    )
     return np.array(image).reshape(height, width, channels)
 
 
@@ -217,34 +263,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF raises anything; the pixels are sound all the same
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """RGB or grey in 8 bits a channel."""
-    if image.mode.startswith("I;16"):
-        # `convert` would clip everything above 255 to white, and forget which grey is transparent
-        values = np.array(image).astype(np.uint16)
-        eight = (values >> 8).astype(np.uint8)
-        clear = image.info.get("transparency")
-        return Image.fromarray(np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight)
-    if image.mode in ("I", "F"):
-        values = np.array(image).astype(np.float64)
-        # what is no number is black, and the infinite white
-        levels = np.clip(values * (255 / _white(values, image.mode)), 0, 255)
-        return Image.fromarray(np.nan_to_num(levels, nan=0.0).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
-
-
-def _white(values: np.ndarray, mode: str) -> float:
-    """Which of an image's numbers is white: the end of the narrowest scale that holds them all.
-
-    Args:
-        values: float64; those that are not finite do not count.
-        mode: ``I``, whose numbers have up to 32 bits, or ``F``, as scientific images have them: mostly shares of white.
-    """
-    scales = (255.0, 2.0**16 - 1, 2.0**31 - 1) if mode == "I" else (1.0, 255.0, 2.0**16 - 1)
-    brightest = float(values.max(initial=0, where=np.isfinite(values)))
-    return next((scale for scale in scales if brightest <= scale), brightest)

@@ -40,7 +40,7 @@ def find(places: Iterable[Path]) -> Found:
     for place in places:
         if answers(place, Path.is_dir):
             inside, unseen = _inside(place)
-            images = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
+            images = [path for path in inside if path.suffix.lower() in SUFFIXES]
             closed += unseen
             if not images and unseen:
                 raise DataError(unseen[0][1])

@@ -15,13 +15,13 @@ Order = Literal["norm-relu", "relu-norm"]
 class Row(Section):
     """One convolution layer of a network."""
 
-    width: int = Field(ge=1, description="channels that go out")
+    width: int = Field(ge=1, le=2**20, description="channels that go out")
     kind: str = Field("dense", description="an entry in KINDS of networks/layers, such as dense or separable")
     kernel: Literal[1, 3, 5, 7] = Field(3, description="taps of the kernel on each axis")
-    stride: int = Field(1, ge=1, description="step between two positions of the kernel")
-    dilation: int = Field(1, ge=1, description="distance between two taps of the kernel")
+    stride: int = Field(1, ge=1, le=2**16, description="step between two positions of the kernel")
+    dilation: int = Field(1, ge=1, le=2**16, description="distance between two taps of the kernel")
     padding: int | None = Field(
-        None, ge=0, description="zeros on each side; none: as many as keep the size at stride 1"
+        None, ge=0, le=2**16, description="zeros on each side; none: as many as keep the size at stride 1"
     )
     residual: bool = Field(False, description="add the layer's input to its output")
 
@@ -38,7 +38,7 @@ class Network(Section):
     order: Order = Field("norm-relu", description="batch norm before or after the ReLU")
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: there are no such layers")
     pool: int | None = Field(
-        None, ge=1, description="side of the average pooling's kernel; none: whatever the map's size is"
+        None, ge=1, le=2**16, description="side of the average pooling's kernel; none: whatever the map's size is"
     )
 
     def named(self) -> Iterator[tuple[str, tuple[Row, ...]]]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from handmade import png_head
 from image_sets import picture
 from PIL import Image
 
@@ -116,16 +117,6 @@ def spoilt(folder: Path, **contents: bytes) -> None:
     plain(folder)
     for name, content in contents.items():
         put(folder / "cat" / name.replace("_", "."), content)
-
-
-def png_head(width: int, height: int) -> bytes:
-    """A PNG with a palette that says it has so many pixels, and has none."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"PLTE", bytes(768)) + chunk(b"IDAT", zlib.compress(bytes(100)))
 
 
 # what holds no images

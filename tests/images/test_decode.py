@@ -1,13 +1,16 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import tempfile
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from handmade import GREY, LYING, RGB, chunk, png, png_head, with_orientation
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from flyweight.errors import DataError
@@ -105,6 +108,71 @@ def test_a_transparent_grey_of_16_bits_is_white(tmp_path):
     assert (np.delete(seen.ravel(), 4 * 32 + 4) == np.delete((grey >> 8).ravel(), 4 * 32 + 4)).all()
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_grey_of_few_bits_is_white(bits):
+    samples = np.arange(32 * 32).reshape(32, 32) % 2**bits
+    raw = png(samples[:, :, None], bits, GREY, [chunk(b"tRNS", struct.pack(">H", 1))])
+    expected = np.where(samples == 1, 255, samples * 255 // (2**bits - 1))
+    assert (decode.decode(raw, (1, 32, 32), "squash")[..., 0] == expected).all()
+
+
+def test_a_transparent_colour_of_16_bits_is_white():
+    pixels = colours()
+    deep = pixels.astype(int) * 256 + 7
+    raw = png(deep, 16, RGB, [chunk(b"tRNS", struct.pack(">HHH", *deep[3, 5]))])
+    pixels[3, 5] = 255
+    assert (decode.decode(raw, SHAPE, "squash") == pixels).all()
+
+
+def tiff(numbers, **options):
+    raw = io.BytesIO()
+    tifffile.imwrite(raw, numbers, metadata=None, **options)
+    return raw.getvalue()
+
+
+RAMP = np.arange(256).reshape(16, 16)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "options"),
+    [
+        # libtiff gives these in the machine's order, and Pillow would turn them about once more
+        ((RAMP / 255).astype(">f4"), {"byteorder": ">", "compression": "zlib"}),
+        ((RAMP * 8421504).astype(">i4"), {"byteorder": ">", "compression": "zlib"}),
+        (RAMP.astype(">i2"), {"byteorder": ">", "compression": "zlib"}),
+        ((RAMP * 16843009).astype("<u4"), {}),
+        (((255 - RAMP) * 257).astype("<u2"), {"photometric": "miniswhite"}),
+    ],
+    ids=["floats", "32 bits", "16 bits with a sign", "32 bits without a sign", "white is zero"],
+)
+def test_greys_of_a_tiff_are_what_they_are(numbers, options):
+    raw = tiff(numbers, **({"photometric": "minisblack"} | options))
+    seen = decode.decode(raw, (1, 16, 16), "squash")[..., 0].astype(int)
+    assert np.abs(seen - RAMP).max() <= 1
+
+
+def test_what_libtiff_says_of_a_damaged_file_goes_to_no_terminal(capfd):
+    raw = io.BytesIO()
+    Image.fromarray(colours()).save(raw, "TIFF", compression="tiff_lzw")
+    content = bytearray(raw.getvalue())
+    content[60:2000] = bytes(1940)
+    with pytest.raises(ValueError, match="decoder error"):
+        decode.decode(bytes(content), SHAPE, "squash")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_of_16_bits_in_planes_are_what_they_are(order):
+    planes = np.ascontiguousarray(colours().transpose(2, 0, 1)).astype(f"{order}u2") * 257
+    raw = tiff(planes.astype(f"{order}u2"), byteorder=order, photometric="rgb", planarconfig="separate")
+    assert (decode.decode(raw, SHAPE, "squash") == colours()).all()
+
+
+def test_a_dark_grey_of_16_bits_stays_dark():
+    raw = b"P5 32 32 65535\n" + np.full((32, 32), 200, ">u2").tobytes()
+    assert (decode.decode(raw, (1, 32, 32), "squash") == 0).all()
+
+
 def test_a_network_of_grey_images_gets_grey(tmp_path):
     pixels = colours()
     grey = np.array(Image.fromarray(pixels).convert("L"))
@@ -131,8 +199,14 @@ def test_folders_give_their_images_in_order(tmp_path):
     for name in ("b/2.PNG", "b/deep/1.png", "a.png"):
         (tmp_path / name).touch()
     (tmp_path / "b" / "notes.txt").touch()
+    (tmp_path / "b" / "gone.png").symlink_to("nowhere")
     found = finding.find([tmp_path / "b", tmp_path / "a.png"])
-    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == ["b/2.PNG", "b/deep/1.png", "a.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == [
+        "b/2.PNG",
+        "b/deep/1.png",
+        "b/gone.png",
+        "a.png",
+    ]
     assert [path.relative_to(tmp_path).as_posix() for path in found.others] == ["b/notes.txt"]
 
 
@@ -161,25 +235,6 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are():
                 os.seteuid(0)
     assert [path.name for path in found.images] == ["a.png"]
     assert found.closed == ((shut, f"{shut} cannot be looked into: Permission denied"),)
-
-
-# EXIF's orientations: what must be done to the upright image so that a camera's orientation n brings it back
-LYING = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: np.rot90(upright),
-    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda upright: np.rot90(upright, -1),
-}
-
-
-def with_orientation(value, kind=3):
-    """EXIF that holds an orientation alone, as bytes; kind 3 is what it must be, 2 is text."""
-    content = struct.pack("<H", value) + b"\0\0" if kind == 3 else b"6\0\0\0"
-    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI", 0x0112, kind, 1) + content + b"\0\0\0\0"
 
 
 @pytest.mark.parametrize("orientation", LYING)
@@ -339,20 +394,10 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         decode.read(tmp_path / "a.png", SHAPE)
 
 
-def png_head(width, height, kind):
-    """A PNG that says it has so many pixels, and has none."""
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"PLTE", bytes(768)) + chunk(b"IDAT", zlib.compress(bytes(100)))
-
-
 @pytest.mark.parametrize("side", [7_100, 30_000, 2_000_000])
 def test_a_huge_image_is_refused_before_it_is_decoded(side):
     tracemalloc.start()
-    raw = png_head(side, side, 3)
+    raw = png_head(side, side)
     with pytest.raises(ValueError, match="pixels: shrink it below 50 megapixels"):
         decode.decode(raw, SHAPE, "squash")
     _, peak = tracemalloc.get_traced_memory()
@@ -360,6 +405,62 @@ def test_a_huge_image_is_refused_before_it_is_decoded(side):
     assert peak < 5 * 2**20
     if side < 10_000:  # above, Pillow refuses to look at it
         assert decode.header(raw).width == side
+
+
+@pytest.mark.parametrize(("kind", "side"), [("WEBP", 5100), ("AVIF", 5100)])
+def test_what_takes_more_memory_may_have_fewer_pixels(monkeypatch, kind, side):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
+    raw = io.BytesIO()
+    Image.new("L", (side, side)).save(raw, kind, quality=0, **({"method": 0} if kind == "WEBP" else {"speed": 10}))
+    with pytest.raises(ValueError, match="^it has 5100x5100 pixels: shrink it below 25 megapixels$"):
+        decode.decode(raw.getvalue(), SHAPE, "squash")
+
+
+def jpeg_head(side, **options):
+    """A JPEG that says it has so many pixels a side, and has fewer."""
+    raw = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(raw, "JPEG", **options)
+    content = bytearray(raw.getvalue())
+    place = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2"))
+    content[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    return bytes(content)
+
+
+def test_a_large_jpeg_of_several_scans_is_refused_before_it_is_decoded():
+    one_colour_a_scan = bytearray(jpeg_head(8000))
+    place = one_colour_a_scan.find(b"\xff\xda")
+    one_colour_a_scan[place : place + 14] = b"\xff\xda\0\x08\1" + one_colour_a_scan[place + 5 : place + 7] + b"\0\x3f\0"
+    for raw in (jpeg_head(8000, progressive=True), bytes(one_colour_a_scan)):
+        with pytest.raises(ValueError, match="^it has 8000x8000 pixels: shrink it below 50 megapixels$"):
+            decode.decode(raw, SHAPE, "squash")
+    assert decode.decode(jpeg_head(8000), SHAPE, "squash").shape == (32, 32, 3)
+
+
+MEASURED = """
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from flyweight.images import decode
+side, kind = 4000, sys.argv[1]
+raw = io.BytesIO()
+numbers = np.zeros((side, side), np.float32) if kind == "F" else np.zeros((side, side, 2), np.uint8)
+Image.fromarray(numbers).save(raw, "TIFF", compression="tiff_lzw")
+del numbers
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Image.open(io.BytesIO(raw.getvalue())).load()
+before = peak()
+decode.decode(raw.getvalue(), (3, 32, 32), "crop")
+print((peak() - before) / side**2 * 1024)
+"""
+
+
+@pytest.mark.parametrize("kind", ["F", "LA"])
+def test_an_image_is_worked_on_without_copies_of_it(kind):
+    call = [sys.executable, "-c", MEASURED, kind]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 8  # bytes a pixel beyond those of Pillow's own decoding
 
 
 def test_a_header_is_read_without_the_pixels(monkeypatch):

@@ -32,6 +32,13 @@ def test_overrides_are_yaml():
     assert (recipe.train.epochs, recipe.train.ema, recipe.rules, str(recipe.data.path)) == (3, 0.99, None, "/x y")
 
 
+def endless(begin, end, first):
+    """YAML of a line that would be a hundred million parts: each of ten values names the one before ten times."""
+    lines = [f"&v0 {first}"]
+    lines += [f"&v{n} {begin}{', '.join([f'*v{n - 1}'] * 10)}{end}" for n in range(1, 9)]
+    return f"[{', '.join(lines)}]"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -57,6 +64,11 @@ def test_overrides_are_yaml():
         (['data.path="a\\0b"'], ["data.path", "NUL"]),
         (['model.network="a\\0b.py:Net"'], ["model.network", "NUL"]),
         (["train=3"], ["train: this is a section"]),
+        (["train.epochs=" + "9" * 30], ["train.epochs", "more than 64 bits"]),
+        (["model.table={blocks: [[{width: 9999999999}]]}"], ["width", "less than or equal to 1048576"]),
+        (["train.epochs=" + endless("[", "]", "x")], ["train.epochs", "[['x', 'x'"]),
+        (["train=" + endless("[", "]", "x")], ["train: this is a section"]),
+        (["train=[" + endless("{<<: [", "]}", "{epochs: 3}") + "]"], ["train"]),
     ],
 )
 def test_a_wrong_value_is_one_line_with_its_key(changes, words):
