@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -64,7 +65,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary neighbour, flush to disk, rename, flush the folder.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written; what was there before is untouched.
+        RunError: the disk is full or the folder cannot be written; what was there before is untouched. Or it is written
+            and the disk does not say that it will stay.
     """
     temporary = None
     try:
@@ -77,9 +79,47 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
-    flush_folder(path.parent)
+    try:
+        flush_folder(path.parent)
+    except OSError as error:
+        raise RunError(f"{path} is written, but may be gone after a power cut: {reason(error)}") from None
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing; their names are on the disk then.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    flush_folder(folder.parent)
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder, or one beside it with a number where it exists: two that begin in one second share none.
+
+    Returns:
+        the folder; where it cannot be made, its name.
+    """
+    with suppress(OSError):
+        make_folders(folder.parent)
+    for number in itertools.count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir()
+            flush_folder(candidate.parent)
+        except FileExistsError:
+            continue
+        except OSError:  # whoever writes into it says why
+            pass
+        return candidate
+    raise AssertionError("count() has no end")
 
 
 def sweep(folder: Path, name: str, age: float = 0) -> None:
@@ -114,7 +154,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        flush_folder(temporary)
+        flush_tree(temporary)
         if folder.exists():  # a process that still maps its files keeps them
             folder.rename(old)
         temporary.rename(folder)
@@ -140,13 +180,27 @@ def flush(file: IO[Any]) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk; Windows has no such thing."""
+    """Return when the names in a folder are on the disk; Windows has no such thing, nor has who may not list it."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:
+            return
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Return when a folder is on the disk with all that is in it and below it."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            flush_folder(path)
+        else:
+            with path.open("rb+") as file:
+                flush(file)
+    flush_folder(folder)
 
 
 def mark(status: os.stat_result) -> str:
@@ -204,7 +258,8 @@ def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with suppress(OSError):  # the end of the process releases it
+            lock.release()
 
 
 def reason(error: OSError) -> str:

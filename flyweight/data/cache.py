@@ -72,7 +72,9 @@ def cached(cache: Path, key: str, make: Callable[[], Dataset], progress: Progres
     with locked(cache / f"{key}.lock", progress):
         if (dataset := intact(folder)) is not None:  # made while we waited
             return dataset
-        if folder.exists():
+        with writing(cache):
+            damaged = folder.exists()
+        if damaged:
             progress("the cached arrays are damaged: making them again", 0, None)
         dataset = make()
         with writing(cache):
@@ -171,7 +173,7 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
 
     with ExitStack() as held:
         with writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folders(path.parent)
             held.enter_context(files.locked(path, wait))
         yield
 

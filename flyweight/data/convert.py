@@ -139,7 +139,8 @@ def _convert(
         lasting = not any(record.passing for record in looked)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
-        _sweep(cache)
+        with writing(cache):
+            _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target, lasting

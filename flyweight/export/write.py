@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight import __version__, files
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.export import around
 from flyweight.export.formats import Format
 from flyweight.export.subject import Artefact, Subject, saved
@@ -73,12 +73,13 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
         tell: called with a line about each file, and about each format that was refused.
 
     Raises:
-        FlyweightError: no format could be written: there is no folder then; or the disk refuses.
+        FlyweightError: no format could be written: there is no folder then.
+        RunError: the disk refuses; what was there before is untouched.
     """
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folders(folder.parent)
         with files.whole_folder(folder) as temporary:
             for format in formats:
                 # a place of its own, so that one that fails half-way leaves nothing
@@ -102,7 +103,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                 tell(artefacts[-1].line())
             files.write_text(temporary / RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
     except OSError as error:
-        raise FlyweightError(f"cannot write {folder}: {files.reason(error)}") from None
+        raise RunError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,13 +80,13 @@ class Run:
         own = gathered(recipe.model.network) if code.is_own(recipe.model) else None
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
-            folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+            folder = files.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make_folders(folder)
         except OSError as error:
             raise FlyweightError(
                 f"cannot make the run folder {folder}: {error.strerror}; choose another: --out"
@@ -161,13 +160,20 @@ class Run:
             epoch: epochs done.
             step: steps done in the epoch under way.
             keep: how many to leave.
+
+        Raises:
+            RunError: it cannot be written; the checkpoints that were there stay.
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        self.checkpoints.mkdir(exist_ok=True)
+        try:
+            files.make_folders(self.checkpoints)
+        except OSError as error:
+            raise RunError(f"cannot make {self.checkpoints}: {files.reason(error)}; no checkpoint is lost") from None
         write_bytes(self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", files.sealed(buffer.getvalue()))
         for old in self._checkpoints()[:-keep]:
-            old.unlink()
+            with suppress(OSError):  # the next one asks for it again
+                old.unlink()
 
     def _checkpoints(self) -> list[Path]:
         """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise.
@@ -267,9 +273,9 @@ class Run:
         with ExitStack() as held:
             try:
                 held.enter_context(files.locked(self.folder / ".lock", busy))
+                self._sweep()
             except OSError as error:
                 raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
-            self._sweep()
             yield
 
     def write_json(self, file: Path, content: Any) -> None:
@@ -284,17 +290,3 @@ def _is_record(key: str, value: Any) -> bool:
     if key in _NUMBERS:
         return value is None or type(value) in (int, float)
     return value is None or isinstance(value, str)
-
-
-def _new_folder(folder: Path) -> Path:
-    """Make the folder, or one beside it with a number where it exists: two starts in one second share none."""
-    for number in itertools.count(1):
-        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        try:
-            candidate.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError:  # Run.create says why
-            pass
-        return candidate
-    raise AssertionError("count() has no end")
