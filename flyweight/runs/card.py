@@ -109,7 +109,7 @@ class Trained:
 
 
 def save_model(folder: Path, network: nn.Module, card: Card) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into a folder: at any moment the old ones are read or the new ones.
+    """Write ``model.safetensors`` and ``config.json`` into a folder: whoever reads finds the old ones or the new ones.
 
     Raises:
         RunError: they cannot be written.

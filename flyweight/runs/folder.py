@@ -26,7 +26,7 @@ from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs import code
-from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
+from flyweight.runs.card import CARD, NEXT, WEIGHTS, Card, save_model
 from flyweight.text import one_line
 
 _CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
@@ -198,7 +198,7 @@ class Run:
         These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
         """
         of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in of_training))
+        files.sweep(self.folder, "|".join(re.escape(name) for name in (*(file.name for file in of_training), NEXT)))
         files.sweep(self.checkpoints, _CHECKPOINT)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)

@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from flyweight.cli import app
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 KILL = "killed"
-SECONDS = 60
+SECONDS = 300
 """That a case may take, whatever else the machine does."""
 UNTRACED = 99
 """Exit code of a child of ours that met an error which no command line would tell."""
@@ -166,17 +165,17 @@ def _be_a_child(job: Callable[[], object], gate: socket.socket, said: Path) -> N
 
 
 def _ended(pid: int) -> int:
-    """Wait for a child; what hangs is killed."""
-    until = time.monotonic() + SECONDS
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > until:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise SystemExit(f"a child hung for {SECONDS} s")
-        time.sleep(0.001)
+    """Wait for a child; one that hangs is killed, and this process ends."""
+
+    def hung(number: int, frame: object) -> None:
+        os.kill(pid, signal.SIGKILL)
+        raise SystemExit(f"a child hung for {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, hung)
+    signal.alarm(SECONDS)
+    _, status = os.waitpid(pid, 0)
+    signal.alarm(0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def faults(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
@@ -209,7 +208,9 @@ def _fault(stage: Stage, call: Call, fault: str) -> list[str]:
     """What is wrong after one fault."""
     stage.reset()
     what = "signal=SIGKILL" if fault == KILL else f"error={fault}"
-    end = stage.child(["-e", f"trace={call.name}", "-e", "signal=none", "-e", f"inject={call.name}:{what}:when={call.number}"])
+    end = stage.child(
+        ["-e", f"trace={call.name}", "-e", "signal=none", "-e", f"inject={call.name}:{what}:when={call.number}"]
+    )
     met = [line for line in end.trace.read_text(errors="replace").splitlines() if f" {call.name}(" in line]
     if fault == KILL:
         if end.code != -signal.SIGKILL:
@@ -278,7 +279,9 @@ def cuts(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     last = len(moments)
     look("the end", True)
     ends = moments[last:]
-    tried = moments[chunk::of] if most is None else [*random.Random(0).sample(moments[:last], min(most, last)), *ends[:8]]
+    tried = (
+        moments[chunk::of] if most is None else [*random.Random(0).sample(moments[:last], min(most, last)), *ends[:8]]
+    )
     answer = stage.asked(lambda: {"broken": [line for moment in tried for line in _cut(stage, *moment)]})
     broken = answer["broken"]
     return {
@@ -300,7 +303,9 @@ def _cut(stage: Stage, where: str, ended: bool, tree: power.Tree) -> list[str]:
         left = stage.names() - stage.known
     except Exception as error:
         return [f"power cut after {where}: {type(error).__name__}: {str(error)[:300]}"]
-    return [] if found == NEW and not left else [f"power cut after {where}: after the next start {found}, {sorted(left)}"]
+    return (
+        [] if found == NEW and not left else [f"power cut after {where}: after the next start {found}, {sorted(left)}"]
+    )
 
 
 def main() -> None:

@@ -157,6 +157,13 @@ class Disk:
         self._open[call.result] = found, [0]
         return changed
 
+    def _opened(self, call: Call, argument: int = 0) -> tuple[File | Folder, list[int]] | None:
+        """What a descriptor leads to, and the place in it where the next byte goes; none: it is elsewhere."""
+        found = self._open.get(call.descriptor(argument))
+        if found is None and any(self._parts(path) is not None for path in call.paths()[argument : argument + 1]):
+            raise UnknownCallError(str(call))
+        return found
+
     def _close(self, call: Call) -> bool:
         self._open.pop(call.descriptor(), None)
         return False
@@ -177,10 +184,11 @@ class Disk:
             self._open[call.descriptor()][1][0] += call.result or 0
         return False
 
-    def _written(self, descriptor: int, data: bytes, offset: int | None = None) -> bool:
-        if descriptor not in self._open:
+    def _written(self, call: Call, data: bytes, offset: int | None = None) -> bool:
+        opened = self._opened(call)
+        if opened is None:
             return False
-        found, place = self._open[descriptor]
+        found, place = opened
         assert isinstance(found, File)
         found.since.append((place[0] if offset is None else offset, data))
         if offset is None:
@@ -188,35 +196,37 @@ class Disk:
         return True
 
     def _write(self, call: Call) -> bool:
-        return self._written(call.descriptor(), call.texts()[0][: call.result])
+        return self._written(call, call.texts()[0][: call.result])
 
     def _pwrite64(self, call: Call) -> bool:
-        return self._written(call.descriptor(), call.texts()[0][: call.result], int(call.arguments[3]))
+        return self._written(call, call.texts()[0][: call.result], int(call.arguments[3]))
 
     def _sendfile(self, call: Call) -> bool:
         """From the second descriptor to the first."""
-        if call.descriptor() not in self._open or not call.result:
+        if self._opened(call) is None or not call.result:
             return False
-        source, place = self._open.get(call.descriptor(1), (None, [0]))
-        if source is None or "NULL" in call.arguments[2]:
+        opened = self._opened(call, 1)
+        if opened is None or "NULL" in call.arguments[2]:
             raise UnknownCallError(str(call))
+        source, _ = opened
         assert isinstance(source, File)
         start = int(call.arguments[2].strip("[]").split("]")[0])
-        return self._written(call.descriptor(), source.content()[start : start + call.result])
+        return self._written(call, source.content()[start : start + call.result])
 
     def _ftruncate(self, call: Call) -> bool:
-        if call.descriptor() not in self._open:
+        opened = self._opened(call)
+        if opened is None:
             return False
-        found = self._open[call.descriptor()][0]
+        found, _ = opened
         assert isinstance(found, File)
         found.since.append((int(call.arguments[1]), None))
         return True
 
     def _fsync(self, call: Call) -> bool:
-        if call.descriptor() not in self._open:
-            return False
-        self._open[call.descriptor()][0].sync()
-        return True
+        opened = self._opened(call)
+        if opened is not None:
+            opened[0].sync()
+        return opened is not None
 
     _fdatasync = _fsync
 
@@ -335,9 +345,9 @@ def lay(tree: Tree, root: Path) -> None:
             (root / name).write_bytes(content)
 
 
-_HARMLESS = frozenset(
-    "newfstatat fstat stat lstat statx access faccessat faccessat2 readlink readlinkat getdents64 chmod fchmod fchmodat"
-    " ioctl pread64 flock fstatfs statfs utimensat chdir getcwd munmap fadvise64 dup poll listxattr llistxattr"
-    " getxattr lgetxattr".split()
-)
+_HARMLESS = frozenset({
+    "newfstatat", "fstat", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
+    "getdents64", "chmod", "fchmod", "fchmodat", "ioctl", "pread64", "flock", "fstatfs", "statfs", "utimensat", "chdir",
+    "getcwd", "munmap", "fadvise64", "poll", "listxattr", "llistxattr", "getxattr", "lgetxattr",
+})  # fmt: skip
 """Calls that change neither names nor bytes; what a rename has published keeps its bytes, whatever its mode."""

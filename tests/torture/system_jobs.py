@@ -19,15 +19,16 @@ from torch import nn
 from flyweight import data, files, recipes, schema
 from flyweight.cli import export as export_command
 from flyweight.data import cache as data_cache
-from flyweight.data import convert
+from flyweight.data import convert, digits
 from flyweight.data.dataset import Dataset, Split, assemble
 from flyweight.export import c as c_format
 from flyweight.export import subject as subjects
+from flyweight.export.subject import Subject
 from flyweight.inference import exported
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig, Recipe
 from flyweight.runs import card
-from flyweight.runs.card import Card, Trained, load_trained, save_model
+from flyweight.runs.card import Card, Trained, load_trained
 from flyweight.runs.folder import Run
 
 ROWS = {"blocks": [[{"width": 4}, {"width": 4, "stride": 2}]], "pool": 4}
@@ -169,7 +170,9 @@ def _described(which: str) -> Card:
 
 
 def _save_card(root: Path, which: str = NEW) -> None:
-    save_model(root, _network(which), _described(which))
+    run = Run(root)
+    with run.locked():
+        run.save_model(_network(which), _described(which))
 
 
 def _card(root: Path) -> str:
@@ -195,9 +198,9 @@ def _dataset() -> Dataset:
 
 
 @cache
-def _subject(which: str) -> subjects.Subject:
+def _subject(which: str) -> Subject:
     if which == NEW:
-        return subjects.Subject(Trained(_network(NEW), replace(_described(NEW), sha256="0" * 64), Path()), _dataset())
+        return Subject(Trained(_network(NEW), replace(_described(NEW), sha256="0" * 64), Path()), _dataset())
     # the same network under another name, so that no graph is made again
     subject = copy.copy(_subject(NEW))
     subject.card = replace(subject.card, network="old")
@@ -276,20 +279,22 @@ def _pixels(root: Path, which: str) -> np.ndarray:
 
 
 def _make_arrays(root: Path) -> None:
-    data_cache.cached(root / "cache", "synthetic-1", _dataset, lambda what, done, total: None)
+    """The digits, fewer and smaller."""
+    digits.make = _dataset
+    data.load("digits", cache=root / "cache")
 
 
 def _damaged_arrays(root: Path) -> None:
-    """A flipped bit in the arrays of another set, and arrays of this one that are damaged: they are made again."""
+    """With a flipped bit, so that they are made again."""
     _make_arrays(root)
-    file = root / "cache" / "synthetic-1" / "train_images.npy"
+    file = root / "cache" / "digits-1" / "train_images.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
 
 
 def _arrays(root: Path) -> str:
-    if not (folder := root / "cache" / "synthetic-1").exists():
+    if not (folder := root / "cache" / "digits-1").exists():
         return NONE
     content = (folder / "train_images.npy").read_bytes()
     if content[-1] == _dataset().train.images.tobytes()[-1] ^ 1:
