@@ -81,7 +81,7 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = files.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _of_a_start(path) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -198,7 +198,8 @@ class Run:
         These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
         """
         of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        files.sweep(self.folder, "|".join(re.escape(name) for name in (*(file.name for file in of_training), NEXT)))
+        names = [self.config.name, code.RECORD, NEXT, *(file.name for file in of_training)]
+        files.sweep(self.folder, "|".join(map(re.escape, names)))
         files.sweep(self.checkpoints, _CHECKPOINT)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
@@ -281,6 +282,11 @@ class Run:
     def write_json(self, file: Path, content: Any) -> None:
         """Write one of the JSON files."""
         write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def _of_a_start(path: Path) -> bool:
+    """Whether it is in a run folder where a start was killed before its recipe was written."""
+    return path.name == ".lock" or (path.name.startswith(".config.yaml.") and path.name.endswith(files.UNFINISHED))
 
 
 def _is_record(key: str, value: Any) -> bool:

@@ -42,6 +42,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_start_that_was_killed_before_its_recipe_was_there_is_no_obstacle(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.yaml.abcd1234.unfinished").write_text("name:")
+    (folder / ".lock").touch()
+    run = Run.create(folder, recipes.load("sprint"))
+    with run.locked():
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "config.yaml"]
+
+
 def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(RunError, match="not a run folder: it has no config.yaml"):
         Run.open(tmp_path)

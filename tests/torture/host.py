@@ -19,6 +19,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from calls import Call
 from system_jobs import NEW, Job
 
 from flyweight.cli import app
+from flyweight.files import UNFINISHED
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 KILL = "killed"
@@ -78,6 +80,7 @@ class Stage:
         self.known = self.names()
         self.reset()
         self.known |= self.names()
+        self.right = {job.found(self.root), NEW}
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -221,7 +224,7 @@ def _fault(stage: Stage, call: Call, fault: str) -> list[str]:
         wrong = _words(end, stage.job)
         if wrong:
             return wrong
-    found = stage.asked(lambda: _after(stage, end.code))
+    found = stage.asked(lambda: _after(stage, end.code, any(UNFINISHED in path for path in call.paths())))
     return found["broken"] if isinstance(found["broken"], list) else [found["broken"]]
 
 
@@ -240,14 +243,21 @@ def _words(end: End, job: Job) -> list[str]:
     return [f"{'; '.join(wrong)}: {end.said[-700:]}"] if wrong else []
 
 
-def _after(stage: Stage, code: int) -> dict[str, list[str]]:
-    """What is wrong with what is there; then after the next start."""
+def _after(stage: Stage, code: int, removing: bool) -> dict[str, list[str]]:
+    """What is wrong with what is there; then after the next start.
+
+    Args:
+        stage: of the job.
+        code: that it ended with.
+        removing: whether the call was about something unfinished: where the job was done all the same, that could not
+            be removed, and is left to the next start.
+    """
     found = stage.job.found(stage.root)
-    broken = []
+    broken = [] if found in stage.right else [f"there is {found}"]
     if code == 0 and found != NEW:
         broken.append(f"it ended well, and there is {found}")
     left = stage.names() - stage.known
-    if code >= 0 and left - stage.job.needed:
+    if left - stage.job.needed and (code > 0 or (code == 0 and not removing)):
         broken.append(f"it ended with {code} and left {sorted(left)}")
     stage.job.run(stage.root)
     found = stage.job.found(stage.root)
@@ -296,8 +306,8 @@ def _cut(stage: Stage, where: str, ended: bool, tree: power.Tree) -> list[str]:
     power.lay(tree, stage.root)
     try:
         found = stage.job.found(stage.root)
-        if ended and found != NEW:
-            return [f"power cut after it had ended: there is {found}"]
+        if found not in stage.right or (ended and found != NEW):
+            return [f"power cut after {where}: there is {found}"]
         stage.job.run(stage.root)
         found = stage.job.found(stage.root)
         left = stage.names() - stage.known
@@ -311,11 +321,9 @@ def _cut(stage: Stage, where: str, ended: bool, tree: power.Tree) -> list[str]:
 def main() -> None:
     """Do the steps one after the other."""
     work, steps = Path(sys.argv[1]), json.loads(sys.argv[2])
-    system_jobs.warm()
-    jobs = system_jobs.jobs()
     for number, step in enumerate(steps):
-        with blinded(step.get("without", "nothing")):
-            stage = Stage(jobs[step["job"]], work / str(number))
+        with redirect_stdout(sys.stderr), blinded(step.get("without", "nothing")):
+            stage = Stage(system_jobs.jobs()[step["job"]], work / str(number))
             how = {"faults": faults, "cuts": cuts}[step["what"]]
             done = how(stage, step.get("chunk", 0), step.get("of", 1), step.get("most"))
         sys.stdout.write(json.dumps(step | {"part": stage.job.part} | done) + "\n")
@@ -324,4 +332,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    system_jobs.warm()
     main()

@@ -273,9 +273,11 @@ def _converted(root: Path) -> str:
 
 @cache
 def _pixels(root: Path, which: str) -> np.ndarray:
-    from PIL import Image
-
-    return np.stack([np.asarray(Image.open(path)) for path in sorted(_photos(root, which).rglob("*.png"))])
+    """As an undisturbed conversion has them, in a cache of its own."""
+    place = root.parent / f"cache-{which[4:]}"
+    data.load(path=_photos(root, which), cache=place)
+    (folder,) = place.glob("image-folder-*/")
+    return np.array(convert.read(folder).images)
 
 
 def _make_arrays(root: Path) -> None:
