@@ -22,12 +22,15 @@ JOBS = (
     "checkpoint", "first-checkpoint", "card", "first-card", "conversion", "arrays", "onnx", "first-onnx", "c",
     "huggingface",
 )  # fmt: skip
-CHUNKS = {"huggingface": 4, "conversion": 2, "onnx": 2, "c": 2}
+CHUNKS = {"huggingface": 6, "arrays": 4, "onnx": 2, "first-onnx": 2, "c": 2, "conversion": 2}
 """Parts that a job is done in, side by side; others in one."""
 FEW = ("checkpoint", "card", "arrays", "onnx")
 FULL = WHERE in os.environ
 PLACE = Path("/dev/shm")
 """Nothing there waits for a disk, and strace sees all the same."""
+
+
+NO_ATTACHING = "strace cannot attach"
 
 
 def traceable() -> str | None:
@@ -64,6 +67,8 @@ def asked(work: Path, *steps: dict) -> list[dict]:
         capture_output=True, text=True, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
     )  # fmt: skip
+    if NO_ATTACHING in done.stderr:
+        pytest.skip(f"THE FAULTS OF SYSTEM CALLS ARE NOT TRIED: {done.stderr.strip()[-200:]}")
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
