@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import itertools
 import os
 import re
 import shutil
@@ -109,17 +108,17 @@ def new_folder(folder: Path) -> Path:
     """
     with suppress(OSError):
         make_folders(folder.parent)
-    for number in itertools.count(1):
-        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+    number, candidate = 1, folder
+    while True:
         try:
             candidate.mkdir()
             flush_folder(candidate.parent)
+            return candidate
         except FileExistsError:
-            continue
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
         except OSError:  # whoever writes into it says why
-            pass
-        return candidate
-    raise AssertionError("count() has no end")
+            return candidate
 
 
 def sweep(folder: Path, name: str, age: float = 0) -> None:
@@ -194,13 +193,12 @@ def flush_folder(folder: Path) -> None:
 
 def flush_tree(folder: Path) -> None:
     """Return when a folder is on the disk with all that is in it and below it."""
-    for path in folder.rglob("*"):
+    for path in (*folder.rglob("*"), folder):
         if path.is_dir():
             flush_folder(path)
         else:
             with path.open("rb+") as file:
                 flush(file)
-    flush_folder(folder)
 
 
 def mark(status: os.stat_result) -> str:
