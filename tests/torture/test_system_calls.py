@@ -130,5 +130,5 @@ SEEN = [
 
 @pytest.mark.skipif(not FULL, reason="one of them is seen above")
 def test_the_harness_sees_what_is_taken_out(ledger, work):
-    rows = asked(work, *({"job": job, "what": what, "without": without} for without, job, what in SEEN))
+    rows = asked(work, *({"job": job, "what": what, "without": without, "most": 80} for without, job, what in SEEN))
     ledger.record(PROOF, "seen when taken out", len(rows), [line for row in rows for line in unseen(row)])
