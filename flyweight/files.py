@@ -77,8 +77,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
+        with suppress(OSError):
+            if temporary is not None:
                 temporary.unlink()
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
     try:
@@ -164,7 +164,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
     finally:
         for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+            with suppress(OSError):  # some errors are not ignored; the next start removes what is left
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def finished(unfinished: Path) -> Path:
