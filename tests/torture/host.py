@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -184,14 +185,13 @@ def _ended(pid: int) -> int:
 def faults(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     """Kill the job before each call that touches its folder, and have each call refused."""
     recorded = stage.recorded()
-    main = recorded[0].thread
     touching = [call for call in recorded if any(Path(path).is_relative_to(stage.root) for path in call.paths())]
     cases = [(call, fault) for call in touching for fault in (KILL, *ERRORS)]
     tried = cases[chunk::of] if most is None else _sample(cases, most)
     broken = []
     for call, fault in tried:
         said = _fault(stage, call, fault)
-        broken += [f"{fault} at {call} (thread {call.thread - main}): {line}" for line in said]
+        broken += [f"{fault} at {call}: {line}" for line in said]
     return {"tried": len(tried), "broken": broken, "calls": len(touching)}
 
 
@@ -211,21 +211,20 @@ def _fault(stage: Stage, call: Call, fault: str) -> list[str]:
     """What is wrong after one fault."""
     stage.reset()
     what = "signal=SIGKILL" if fault == KILL else f"error={fault}"
-    end = stage.child(
-        ["-e", f"trace={call.name}", "-e", "signal=none", "-e", f"inject={call.name}:{what}:when={call.number}"]
-    )
-    met = [line for line in end.trace.read_text(errors="replace").splitlines() if f" {call.name}(" in line]
-    if fault == KILL:
-        if end.code != -signal.SIGKILL:
-            return [f"the harness did not kill it: {end.code}, {end.said}"]
-    elif not any("(INJECTED)" in line for line in met):
-        return [f"the harness did not meet this call: {end.code}, {end.said}"]
-    else:
-        wrong = _words(end, stage.job)
-        if wrong:
-            return wrong
+    strace = (f"trace={call.name}", "signal=none", f"inject={call.name}:{what}:when={call.number}")
+    end = stage.child(["-y", "-xx", *(part for one in strace for part in ("-e", one))])
+    hit = [one for one in calls.read(end.trace) if one.result is None or one.injected]
+    if _masked(call) not in map(_masked, hit) or (fault == KILL) != (end.code == -signal.SIGKILL):
+        return [f"the harness met {[str(one) for one in hit]} in its place, and {end.code}: {end.said[-300:]}"]
+    if fault != KILL and (wrong := _words(end, stage.job)):
+        return wrong
     found = stage.asked(lambda: _after(stage, end.code, any(UNFINISHED in path for path in call.paths())))
     return found["broken"] if isinstance(found["broken"], list) else [found["broken"]]
+
+
+def _masked(call: Call) -> str:
+    """A call without what chance gives to a name."""
+    return re.sub(r"[a-z0-9_]{8}\.unfinished", "*", f"{call.name} {call.paths()}")
 
 
 def _words(end: End, job: Job) -> list[str]:
@@ -289,9 +288,9 @@ def cuts(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     last = len(moments)
     look("the end", True)
     ends = moments[last:]
-    tried = (
-        moments[chunk::of] if most is None else [*random.Random(0).sample(moments[:last], min(most, last)), *ends[:8]]
-    )
+    tried = moments[chunk::of]
+    if most is not None:
+        tried = [*random.Random(0).sample(moments[:last], min(most, last)), *ends[:8]]
     answer = stage.asked(lambda: {"broken": [line for moment in tried for line in _cut(stage, *moment)]})
     broken = answer["broken"]
     return {
@@ -313,9 +312,8 @@ def _cut(stage: Stage, where: str, ended: bool, tree: power.Tree) -> list[str]:
         left = stage.names() - stage.known
     except Exception as error:
         return [f"power cut after {where}: {type(error).__name__}: {str(error)[:300]}"]
-    return (
-        [] if found == NEW and not left else [f"power cut after {where}: after the next start {found}, {sorted(left)}"]
-    )
+    whole = found == NEW and not left
+    return [] if whole else [f"power cut after {where}: after the next start there is {found}, and {sorted(left)}"]
 
 
 def main() -> None:
