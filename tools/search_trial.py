@@ -3,11 +3,12 @@
     python tools/search_trial.py runs/searches --rules brief --hours 0.5 --searches 3 --seeds 3
     python tools/search_trial.py runs/small --reference nano -- --epochs 12    (options of flyweight search after --)
 
-Each search chooses two networks of its front: the most accurate one that costs no more than the reference, and the
-cheapest one that was as accurate in the search. These and the reference are then trained anew with other seeds, on the
-images that were not held out, in turn and for equal time: a network whose epoch is shorter gets more epochs, one whose
-epoch is longer gets fewer. What stands there already is not done again. The held-out images have chosen the networks,
-so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of the images.
+Of the front of each search two networks are chosen: those that beat the reference or, in errors and MACs, lack least to
+do so. These and the reference are then trained anew with other seeds, on the images that were not held out, for equal
+time: an epoch of each is timed beside one of the reference, and a network whose epoch is shorter gets more of them, one
+whose epoch is longer fewer. The reference is trained once for all searches. What stands there already is not done
+again. The held-out images have chosen the networks, so that a small part of a lead is luck; other seeds take the luck
+of the training away, and not that of the images.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from flyweight.analysis import analyze
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
+
+AGAINST = 2
+"""Networks of a search that are put against the reference."""
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
         out = options.out / f"search-{number}"
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
-            flyweight(*call, "--hold-out", options.hold_out, *more)
+            flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
         for name in chosen(out, options.rules, options.reference):
             lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -57,30 +61,26 @@ def flyweight(*arguments: object) -> None:
 
 def chosen(out: Path, rules: str, reference: str) -> list[str]:
     """Names of the reference and of the networks that the search puts against it."""
-    from flyweight.search.halving import compared
+    from flyweight.search.halving import compared, ranked
     from flyweight.search.storage import open_study
     from flyweight.search.trials import Trials
 
     trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
     results = compared(trials.results())
     trials.close()
-    kept = [result for result in results if (out / "winners" / f"{result.name}.yaml").is_file()]
-    beaten = next((result for result in results if result.name == reference), None)
-    # a reference that the rules forbid is in no search: it has the most accurate network against it
-    cheap = [result for result in kept if beaten is None or result.cost <= beaten.cost]
-    equal = [result for result in kept if beaten and result.accuracy >= beaten.accuracy and result.cost < beaten.cost]
-    best = max(cheap, key=lambda one: one.accuracy, default=None), min(equal, key=lambda one: one.cost, default=None)
-    names = [reference, *(found.name for found in best if found is not None)]
-    return list(dict.fromkeys(names))
+    kept = [one for one in results if one.name == reference or (out / "winners" / f"{one.name}.yaml").is_file()]
+    return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][:AGAINST]]
 
 
 def row(out: Path, name: str, options: argparse.Namespace) -> str:
     """Train a network with each seed for as long as the reference takes; the cells of its row."""
-    epochs = recipes.load(source(out, name, options.reference)).train.epochs
-    if name != options.reference:
-        theirs = seconds(once(out, options.reference, 100, 1, options))
-        epochs = max(1, round(epochs * theirs / seconds(once(out, name, 100, 1, options))))
-    runs = [once(out, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
+    epochs, place = recipes.load(source(out, name, options.reference)).train.epochs, out
+    if name == options.reference:
+        place = options.out
+    else:
+        theirs = seconds(once(out, out, options.reference, 100, 1, options))
+        epochs = max(1, round(epochs * theirs / seconds(once(out, out, name, 100, 1, options))))
+    runs = [once(out, place, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
     reached = [run.history()[-1]["test_accuracy"] for run in runs]
     spread = f"{stdev(reached):.2f}" if len(reached) > 1 else "-"
     took = mean(seconds(run) for run in runs)
@@ -88,9 +88,9 @@ def row(out: Path, name: str, options: argparse.Namespace) -> str:
     return f"{figures(runs[0])} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
 
 
-def once(out: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
-    """One training without the held-out images; where it is there already, that one."""
-    folder = out / "trained" / f"{name}-{epochs}-seed-{seed}"
+def once(out: Path, place: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
+    """One training, in a folder `trained` of a place, without the held-out images; where it is there, that one."""
+    folder = place / "trained" / f"{name}-{epochs}-seed-{seed}"
     if not (folder / "model.safetensors").is_file():
         given = ["--resume", folder]
         if not (folder / "config.yaml").is_file():

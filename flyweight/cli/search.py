@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 app = command(
     "search",
     "search brief --hours 0.5",
+    "search mcu-64k --reference nano --hours 0.5",
     "search my_rules.yaml --data photos/ --trials 100 --minimise latency --out searches/photos",
     "search brief --space my_space.yaml --epochs 12 --hours 8",
     "search brief --hours 8 --storage postgresql://me:secret@host/flyweight    (the same call on each machine)",
@@ -64,6 +65,9 @@ def search(
         int | None, Parameter(help="Training images to choose by; by default a tenth, or the set's validation images.")
     ] = None,
     seed: Annotated[int, Parameter(help="Of what is drawn; that of the trainings is the recipe's.")] = 0,
+    reference: Annotated[
+        str | None, Parameter(help="The built-in network to beat; by default the first that the rules allow.")
+    ] = None,
     out: Annotated[Path | None, Parameter(help="The folder of the search; by default searches/RULES.")] = None,
     storage: Annotated[
         str | None, Parameter(help="A database for many workers, postgresql://...; by default a journal in --out.")
@@ -78,26 +82,33 @@ def search(
     Args:
         rules: A built-in rule set or a YAML file of yours.
     """
+    from flyweight.search.storage import reached
+
+    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
+    _check_call(counts, storage)
+    plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
+    found = _subject(plan, space, hold_out, reference)
+    place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
+    with reached(storage):
+        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
+
+
+def _check_call(counts: dict[str, int | float | None], storage: str | None) -> None:
+    """Refuse a call that cannot be meant before anything is read."""
     from flyweight.machine import launched
-    from flyweight.search.storage import hidden, reached
+    from flyweight.search.storage import hidden
 
     if launched.world() > 1:
         raise FlyweightError(
             "a search shares its trials by itself: start the same call several times, without torchrun"
         )
     if storage is not None:
-        hidden(storage)  # an address that is none is told before the data is read
-    if trials is None and hours is None:
+        hidden(storage)
+    if counts["--trials"] is None and counts["--hours"] is None:
         raise FlyweightError("say how long to search: --trials 100, --hours 0.5, or both")
-    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
     for option, value in counts.items():
         if value is not None and not value > 0:
             raise FlyweightError(f"{option} {value}: it must be more than 0")
-    plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
-    found = _subject(plan, space, hold_out)
-    place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
-    with reached(storage):
-        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,10 @@ def _recipe(name: str | None, changes: tuple[str, ...], data: str | None, rules:
     return job.absolute(plan.model_copy(update={"rules": rules}), Path(name).parent)
 
 
-def _subject(plan: Recipe, space: Path | None, hold_out: int | None) -> _Subject:
+def _subject(plan: Recipe, space: Path | None, hold_out: int | None, reference: str | None) -> _Subject:
     """Rules, space and data, looked at before anything is written."""
     from flyweight.rules import load_ruleset
-    from flyweight.search.legal import Judge
+    from flyweight.search.legal import Judge, known_legal
     from flyweight.search.space import load
 
     assert plan.rules is not None
@@ -150,33 +161,7 @@ def _subject(plan: Recipe, space: Path | None, hold_out: int | None) -> _Subject
     for sentence in set(dataset.notes) - set(whole.notes):
         say(f"note: {sentence}")
     judge = Judge(ruleset, narrowed, dataset.spec, plan.augment)
-    return _Subject(judge, plan, plan.model_copy(update={"data": held}), dataset, note, _known(judge))
-
-
-def _known(judge: Judge) -> tuple[tuple[str, Candidate], ...]:
-    """The built-in networks that the search begins with.
-
-    Raises:
-        FlyweightError: whatever the network, the recipe's augmentation breaks a rule.
-    """
-    from flyweight.rules.training import Augmentations
-    from flyweight.search.space import known
-
-    legal = []
-    about_training = {rule.name for rule in judge.ruleset.rules if isinstance(rule, Augmentations)}
-    for name, one in known(judge.space):
-        if judge.excess(one):
-            continue
-        judgement = judge.prove(one)
-        for verdict in judgement.verdicts:
-            if verdict.passed is False and verdict.name in about_training:
-                raise FlyweightError(
-                    f"the recipe breaks {verdict.name!r}, whatever the network: {verdict.detail}; change it with"
-                    " --set augment...., or name another with --recipe"
-                )
-        if judgement.passed:
-            legal.append((name, one))
-    return tuple(legal)
+    return _Subject(judge, plan, plan.model_copy(update={"data": held}), dataset, note, known_legal(judge, reference))
 
 
 def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None, hours: float | None) -> Plan:
@@ -251,6 +236,7 @@ def _definition(found: _Subject, plan: Plan) -> dict[str, Any]:
     ruleset, recipe = found.judge.ruleset, found.recipe
     return {
         "--minimise": plan.aim,
+        "--reference": plan.reference,
         "rules": [rule.model_dump(mode="json") for rule in ruleset.rules],
         "--space": found.judge.space.model_dump(mode="json"),
         "data": found.dataset.fingerprint,

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from flyweight import analysis, rules
+from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.networks.build import build
 from flyweight.recipes.sections import AugmentConfig, ModelConfig
 from flyweight.rules.rule import Judgement
 from flyweight.rules.ruleset import RuleSet
+from flyweight.rules.training import Augmentations
 from flyweight.search.arithmetic import Layer, TableFacts, facts
-from flyweight.search.space import Candidate, Space
+from flyweight.search.space import Candidate, Space, known
+from flyweight.text import short
 
 Excess = Callable[[Any, TableFacts, Any], float]
 
@@ -156,3 +159,32 @@ class Judge:
         if not judgement.passed:
             self.refused[next(verdict.name for verdict in judgement.verdicts if verdict.passed is False)] += 1
         return judgement
+
+
+def known_legal(judge: Judge, reference: str | None) -> tuple[tuple[str, Candidate], ...]:
+    """The built-in networks that the search begins with, the one to beat first.
+
+    Raises:
+        FlyweightError: whatever the network, the recipe's augmentation breaks a rule; the one to beat is none of these.
+    """
+    legal = []
+    about_training = {rule.name for rule in judge.ruleset.rules if isinstance(rule, Augmentations)}
+    for name, one in known(judge.space):
+        if judge.excess(one):
+            continue
+        judgement = judge.prove(one)
+        for verdict in judgement.verdicts:
+            if verdict.passed is False and verdict.name in about_training:
+                raise FlyweightError(
+                    f"the recipe breaks {verdict.name!r}, whatever the network: {verdict.detail}; change it with"
+                    " --set augment...., or name another with --recipe"
+                )
+        if judgement.passed:
+            legal.append((name, one))
+    if reference is not None and reference not in dict(legal):
+        names = ", ".join(name for name, _ in legal) or "none"
+        raise FlyweightError(
+            f"--reference {short(reference, 80)}: of the built-in networks these obey the rules and lie in the space:"
+            f" {names}"
+        )
+    return tuple(sorted(legal, key=lambda one: one[0] != reference))

@@ -16,6 +16,8 @@ STEPS, STARTS = 400, 50
 """Small steps towards a legal network before another start, and starts before it is given up."""
 FRESH, CROSSED = 0.1, 0.25
 """Shares of networks drawn at random and bred from two; the others are one network changed a little."""
+WHOLE = 0.7
+"""Share of changes of width that take in all layers of that width in a row: a part of them loses a way around."""
 
 SLOW = "a training step is fast enough on this machine"
 
@@ -116,13 +118,13 @@ class Proposer:
 
     def _crossed(self, one: Candidate, other: Candidate) -> Candidate:
         """The first blocks of one network and the last ones of another."""
-        head, tail = _blocks(one), _blocks(other)
+        head, tail = self._blocks(one), self._blocks(other)
         cut = self.random.randint(0, min(len(head), len(tail)))
         return self._made(head[:cut] + tail[cut:], one)
 
     def _changed(self, candidate: Candidate) -> Candidate:
         """The network with one or two small changes."""
-        blocks, phases = _blocks(candidate), candidate.phases
+        blocks, phases = self._blocks(candidate), candidate.phases
         for _ in range(self.random.choice((1, 1, 2))):
             change: Callable[[Blocks], None] = self.random.choices(
                 (self._rewidth, self._rerow, self._move_stride, self._resize, self._reblock), (4, 6, 1, 1, 1)
@@ -137,6 +139,9 @@ class Proposer:
         rows = [(block, place) for block in blocks for place in range(len(block))]
         start = self.random.randrange(len(rows))
         old = rows[start][0][rows[start][1]].width
+        if self.random.random() < WHOLE:
+            while start and rows[start - 1][0][rows[start - 1][1]].width == old:
+                start -= 1
         widths = sorted(self.space.widths)
         near = [width for width in widths if width != old]
         if not near:
@@ -217,6 +222,13 @@ class Proposer:
             changes["residual"] = False
         return row.model_copy(update=changes) if changes else row
 
-
-def _blocks(candidate: Candidate) -> Blocks:
-    return [list(rows) for rows in candidate.network.blocks]
+    def _blocks(self, candidate: Candidate) -> Blocks:
+        """The rows, to be changed. Where a way around does not fit there is the usual choice, should it fit again."""
+        width, blocks = self.judge.spec.channels, list[list[Row]]()
+        for given in candidate.network.blocks:
+            blocks.append([])
+            for row in given:
+                fits = self._possible(row.model_copy(update={"residual": True}), width).residual
+                blocks[-1].append(row if fits else row.model_copy(update={"residual": self.space.residuals[0]}))
+                width = row.width
+        return blocks

@@ -69,9 +69,10 @@ def ruleset(rng: random.Random) -> rules.RuleSet:
     return rules.RuleSet("tried", ("c1",), (*chosen, macs, *brief.bonuses), ())
 
 
-def test_arithmetic_equals_the_analysis_on_200_random_tables():
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
+def test_arithmetic_equals_the_analysis_on_random_tables(count):
     rng, judged = random.Random(1), {True: 0, False: 0}
-    for by_hand, found in tables(200):
+    for by_hand, found in tables(count):
         field = found.receptive_field
         assert by_hand.parameters == found.parameters
         assert by_hand.macs == found.macs
@@ -89,7 +90,7 @@ def test_arithmetic_equals_the_analysis_on_200_random_tables():
         assert {name: not value for name, value in excess.items()} == {name: proofs[name] for name in excess}
         for value in excess.values():
             judged[not value] += 1
-    assert min(judged.values()) > 300  # both verdicts were put to the test
+    assert min(judged.values()) > 1.5 * count  # both verdicts were put to the test
 
 
 @pytest.mark.parametrize(("name", "kib"), [("sprint", 24), ("strided", 36), ("dilated", 162)])

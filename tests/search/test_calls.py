@@ -39,6 +39,11 @@ def with_(*changes):
         (with_("--space", "none.yaml"), 2, "cannot read none.yaml"),
         (with_("--hold-out", "5000"), 2, "cannot hold out 5000 of 1437 training images"),
         (with_("--minimise", "colour"), 2, "colour"),
+        (
+            with_("--reference", "sprint"),
+            2,
+            "--reference sprint: of the built-in networks these obey the rules",
+        ),
         ([*with_(), "--set", "model.dropout=0.5"], 2, "--set model.dropout=0.5: a search draws the networks itself"),
         ([*with_(), "--set", "model={network: nano}"], 2, "a search draws the networks itself"),
         ([*with_(), "--set", "rules=null"], 2, "--set rules=null: name the rules first"),

@@ -28,6 +28,21 @@ def test_the_front_is_what_nothing_beats_and_of_equals_the_first():
         assert (one in front(results)) == (one.number == 0 and not any(other.beats(one) for other in results))
 
 
+def test_what_beats_the_reference_comes_first_and_then_what_lacks_least():
+    results = [
+        result("large", 82, 15),  # 1.5 times the cost
+        result("reference", 80, 10),
+        result("small", 78, 5),  # 1.1 times the errors
+        result("tiny", 40, 1),  # three times the errors
+        result("cheaper", 80, 9.9),
+        result("better", 81, 10),
+        result("worse", 78, 11),  # 1.1 times both
+    ]
+    names = [one.name for one in ranked(results, "reference")]
+    assert names == ["better", "cheaper", "reference", "small", "worse", "large", "tiny"]
+    assert ranked([result("a", 100, 0), result("b", 100, 0, number=1)], "a")[0].name == "a"
+
+
 def test_one_in_three_goes_on_and_none_twice():
     steps, results = (1, 3, 9), [result(name, 50 + at, 10) for at, name in enumerate("abcdef")]
     begun = [(one.name, 1) for one in results]

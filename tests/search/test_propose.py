@@ -5,10 +5,11 @@ import pytest
 from flyweight import rules, schema
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
+from flyweight.recipes.network import Network, Row
 from flyweight.search import propose as proposing
-from flyweight.search.legal import Judge
+from flyweight.search.legal import Judge, known_legal
 from flyweight.search.propose import Proposer
-from flyweight.search.space import Space, candidate, known
+from flyweight.search.space import Candidate, Space, candidate, known
 
 SPEC = Spec.unnamed(10, (3, 32, 32))
 
@@ -50,6 +51,23 @@ def test_drawn_and_bred_networks_are_legal_within_a_bound_of_tries():
     for drawn in drafts:
         assert sum(draft is not None for draft in drawn) >= 15
         assert all(one.judge.excess(draft) == 0 for draft in drawn if draft is not None)
+
+
+def test_a_way_around_comes_back_where_it_fits_again():
+    one = proposer()
+    rows = [Row(width=32), Row(width=16), Row(width=16, residual=True), Row(width=16)]
+    blocks = one._blocks(Candidate(Network(blocks=(tuple(rows),))))
+    # nothing fits in the first two, whatever is wished there; in the last it fits, and is not wanted
+    assert [row.residual for row in blocks[0]] == [True, True, True, False]
+    blocks[0][1] = blocks[0][1].model_copy(update={"width": 32})
+    made = one._made(blocks, Candidate(Network(blocks=(tuple(rows),))))
+    assert [row.residual for row in made.network.blocks[0]] == [False, True, False, False]
+
+
+def test_the_network_to_beat_can_be_named():
+    judge = proposer("mcu-64k").judge
+    assert [name for name, _ in known_legal(judge, "nano")] == ["nano", "sprint"]
+    assert known_legal(judge, None)[0][0] == "sprint"
 
 
 def test_a_space_without_a_legal_network_is_told_with_the_rule_that_is_in_the_way(monkeypatch):

@@ -25,13 +25,13 @@ def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd)
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[-1].count("|")
     assert lines[2].startswith("| 0 | `sprint` | 18.0 M | 170,720 | 2 | ")
-    assert len(lines) == 4
+    assert len(lines) in (4, 5)
     name = lines[3].split("`")[1]
     assert (folder / "worth" / "search-0" / "winners" / f"{name}.yaml").is_file()
     trained = recipes.recorded(
         next((folder / "worth" / "search-0" / "trained").glob(f"{name}-*-seed-101")) / "config.yaml"
     )
-    reference = recipes.recorded(folder / "worth" / "search-0" / "trained" / "sprint-2-seed-101" / "config.yaml")
+    reference = recipes.recorded(folder / "worth" / "trained" / "sprint-2-seed-101" / "config.yaml")
     assert reference.model.network == "sprint"
     assert reference.data == trained.data
     assert (trained.data.hold_out, trained.train.seed) == (100, 101)
