@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ class Stage:
         _ended(pid)
         return json.loads(content)
 
+    @cached_property
     def recorded(self) -> list[Call]:
         """The calls of an undisturbed run."""
         self.reset()
@@ -184,8 +186,7 @@ def _ended(pid: int) -> int:
 
 def faults(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     """Kill the job before each call that touches its folder, and have each call refused."""
-    recorded = stage.recorded()
-    touching = [call for call in recorded if any(Path(path).is_relative_to(stage.root) for path in call.paths())]
+    touching = [call for call in stage.recorded if any(Path(path).is_relative_to(stage.root) for path in call.paths())]
     cases = [(call, fault) for call in touching for fault in (KILL, *ERRORS)]
     tried = cases[chunk::of] if most is None else _sample(cases, most)
     broken = []
@@ -269,7 +270,6 @@ def _after(stage: Stage, code: int, removing: bool) -> dict[str, list[str]]:
 
 def cuts(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     """Cut the power after each call that changes something, with each legal loss."""
-    recorded = stage.recorded()
     stage.reset()
     disk = power.Disk(stage.root)
     moments: list[tuple[str, bool, power.Tree]] = []
@@ -282,7 +282,7 @@ def cuts(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
                 seen.add(key)
                 moments.append((where, ended, tree))
 
-    for call in recorded:
+    for call in stage.recorded:
         if disk.take(call):
             look(str(call), False)
     last = len(moments)
@@ -296,7 +296,7 @@ def cuts(stage: Stage, chunk: int, of: int, most: int | None) -> dict[str, Any]:
     return {
         "tried": len(tried),
         "broken": broken if isinstance(broken, list) else [broken],
-        "calls": sum(any(Path(path).is_relative_to(stage.root) for path in call.paths()) for call in recorded),
+        "calls": sum(any(Path(path).is_relative_to(stage.root) for path in call.paths()) for call in stage.recorded),
     }
 
 
@@ -319,14 +319,17 @@ def _cut(stage: Stage, where: str, ended: bool, tree: power.Tree) -> list[str]:
 def main() -> None:
     """Do the steps one after the other."""
     work, steps = Path(sys.argv[1]), json.loads(sys.argv[2])
+    staged: tuple[object, ...] = ()
     for number, step in enumerate(steps):
-        with redirect_stdout(sys.stderr), blinded(step.get("without", "nothing")):
-            stage = Stage(system_jobs.jobs()[step["job"]], work / str(number))
+        without = step.get("without", "nothing")
+        with redirect_stdout(sys.stderr), blinded(without):
+            if staged != (step["job"], without):
+                stage = Stage(system_jobs.jobs()[step["job"]], work / str(number))
+                staged = step["job"], without
             how = {"faults": faults, "cuts": cuts}[step["what"]]
             done = how(stage, step.get("chunk", 0), step.get("of", 1), step.get("most"))
         sys.stdout.write(json.dumps(step | {"part": stage.job.part} | done) + "\n")
         sys.stdout.flush()
-        shutil.rmtree(stage.work)
 
 
 if __name__ == "__main__":

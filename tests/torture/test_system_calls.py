@@ -24,7 +24,7 @@ JOBS = (
 )  # fmt: skip
 CHUNKS = {"huggingface": 6, "arrays": 4, "onnx": 2, "first-onnx": 2, "c": 2, "conversion": 2}
 """Parts that a job is done in, side by side; others in one."""
-FEW = ("checkpoint", "card", "arrays", "onnx")
+FEW = ("checkpoint", "card", "conversion", "onnx")
 FULL = WHERE in os.environ
 PLACE = Path("/dev/shm")
 """Nothing there waits for a disk, and strace sees all the same."""
