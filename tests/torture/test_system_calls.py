@@ -92,8 +92,8 @@ def unseen(row: dict) -> list[str]:
 
 @pytest.mark.skipif(FULL, reason="all of it is tried below")
 def test_a_few_faults_and_power_cuts(ledger, work):
-    kept = [{"job": job, "what": what, "most": 9} for job in FEW for what in ("faults", "cuts")]
-    *rows, last = asked(work, *kept, {"job": "card", "what": "cuts", "most": 60, "without": "files are not synced"})
+    kept = [{"job": job, "what": what, "most": 8} for job in FEW for what in ("faults", "cuts")]
+    *rows, last = asked(work, *kept, {"job": "card", "what": "cuts", "most": 30, "without": "files are not synced"})
     record(ledger, rows)
     ledger.record(PROOF, "seen when taken out", 1, unseen(last))
 
