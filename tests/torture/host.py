@@ -224,8 +224,8 @@ def _fault(stage: Stage, call: Call, fault: str) -> list[str]:
 
 
 def _masked(call: Call) -> str:
-    """A call without what chance gives to a name."""
-    return re.sub(r"[a-z0-9_]{8}\.unfinished", "*", f"{call.name} {call.paths()}")
+    """A call without what chance gives to a name, or to a file without one."""
+    return re.sub(r"[a-z0-9_]{8}\.unfinished|#\d+", "*", f"{call.name} {call.paths()}")
 
 
 def _words(end: End, job: Job) -> list[str]:
