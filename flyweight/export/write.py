@@ -87,7 +87,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                 place.mkdir()
                 try:
                     written = format.write(subject, place)
-                    shutil.copytree(place, temporary, dirs_exist_ok=True)
+                    _move(place, temporary)
                 except FlyweightError as error:
                     refused[format.name] = error
                     continue
@@ -105,6 +105,15 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
     except OSError as error:
         raise RunError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)
+
+
+def _move(place: Path, to: Path) -> None:
+    """Move all that is in a folder into another one; folders of the same name become one."""
+    for path in place.iterdir():
+        if path.is_dir() and (to / path.name).is_dir():
+            _move(path, to / path.name)
+        else:
+            path.replace(to / path.name)
 
 
 def record(subject: Subject, artefacts: Sequence[Artefact]) -> dict[str, object]:

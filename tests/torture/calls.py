@@ -13,6 +13,7 @@ WHOLE = ("-y", "-xx", "-s", str(2**28))
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(.*)")
 _BEGUN = re.compile(r"(\d+) +(.*) <unfinished \.\.\.>")
 _ENDED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
+_BYTES = ("write", "read", "pwrite64", "pread64")
 _TEXT = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
 
 
@@ -50,14 +51,15 @@ class Call:
     def paths(self) -> list[str]:
         """Paths that it touches, absolute: of its descriptors, and those that it names."""
         found, folder = [], "/"
+        # other texts are what is written or comes back
+        named = 0 if self.name in _BYTES else 2 if self.name.startswith(("rename", "link", "symlink")) else 1
         for one in self.arguments:
             if described := re.match(r"(?:\d+|AT_FDCWD)<(.*?)>", one):
                 folder = unhexed(described[1].encode()).decode(errors="surrogateescape")
                 found.append(folder)
-            elif text := _TEXT.fullmatch(one.encode()):
-                name = unhexed(text[1]).decode(errors="surrogateescape")
-                if self.name not in ("write", "read", "pwrite64", "pread64") and "\0" not in name:
-                    found.append(str(Path(folder) / name))
+            elif (text := _TEXT.fullmatch(one.encode())) and named:
+                named -= 1
+                found.append(str(Path(folder) / unhexed(text[1]).decode(errors="surrogateescape")))
         return found
 
     def __str__(self) -> str:

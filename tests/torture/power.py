@@ -259,12 +259,16 @@ class Disk:
         source, target = (self._parts(path) for path in paths)
         if source is None and target is None:
             return False
-        if source is None or target is None or source[:-1] != target[:-1]:
+        if source is None or target is None:
             raise UnknownCallError(str(call))
-        above = self._folder(source[:-1])
-        names = above.names()
-        swapped = names[target[-1]] if "RENAME_EXCHANGE" in call.arguments[-1] else None
-        above.since.append({source[-1]: swapped, target[-1]: names[source[-1]]})
+        above, below = self._folder(source[:-1]), self._folder(target[:-1])
+        moved = above.names()[source[-1]]
+        swapped = below.names()[target[-1]] if "RENAME_EXCHANGE" in call.arguments[-1] else None
+        if above is below:
+            above.since.append({source[-1]: swapped, target[-1]: moved})
+        else:  # of two folders each may lose its part
+            above.since.append({source[-1]: swapped})
+            below.since.append({target[-1]: moved})
         return True
 
     _renameat = _renameat2 = _rename
