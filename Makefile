@@ -13,7 +13,14 @@ PROBE      = import os, threading, urllib.request; \
 # what some tests run beside Python: a browser, a compiler, packages of the browser's own registry
 PROGRAMS = chromium gcc npm clang lld strace
 
-.PHONY: train test test-long torture wheel engine lint setup programs help
+# of what the locks name, only ready wheels whose SHA-256 is in them, and nothing besides
+LOCKED   = install -q --require-hashes --no-deps --only-binary :all: -r
+COMPILE  = $(VENV)/tools/bin/uv pip compile -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
+             --custom-compile-command 'make lock' --no-emit-package torch
+# pip-audit's own choice is PyPI's copy of the advisories
+AUDIT   ?=
+
+.PHONY: train test test-long torture wheel lock audit engine lint setup programs help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -32,11 +39,24 @@ torture: setup programs ## prove what docs/reliability.md promises, within an ho
 	$(BIN)/python tools/torture.py runs/torture
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel
-wheel: setup     ## build the wheel into dist/ and try it in an empty virtual environment outside the checkout
+wheel: setup     ## build the wheel into dist/, its bill of materials beside it, and try it in an empty virtual environment outside the checkout
 	rm -rf dist
 	copy=$$(mktemp -d) && git archive HEAD | tar -x -C $$copy && \
-	  $(BIN)/python -m pip wheel -q --no-deps -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
+	  $(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist $$copy; built=$$?; rm -rf $$copy; exit $$built
+	$(BIN)/python tools/bom.py dist $(TORCH)
 	FLYWEIGHT_WHEEL=$$(echo dist/*.whl) $(BIN)/pytest -m long --timeout 3600 tests/test_wheel.py
+
+lock: $(VENV)/tools/.ready ## write the locks anew where pyproject.toml asks for it; UPGRADE=--upgrade: the newest of all
+	$(COMPILE) --extra export --extra search pyproject.toml -o locks/run.txt
+	$(COMPILE) -c locks/run.txt --extra dev pyproject.toml -o locks/dev.txt
+	$(COMPILE) -c locks/dev.txt locks/tools.in -o locks/tools.txt
+
+# --strict: what is not looked up, as where nobody can be asked, is no success
+audit: $(VENV)/tools/.ready ## ask for known holes in all that is locked (needs the network)
+	echo $(TORCH) >$(VENV)/tools/torch.txt
+	$(VENV)/tools/bin/pip-audit --strict --progress-spinner off $(AUDIT) --disable-pip --no-deps -r $(VENV)/tools/torch.txt
+	$(VENV)/tools/bin/pip-audit --strict --progress-spinner off $(AUDIT) --disable-pip --require-hashes \
+	  -r locks/dev.txt -r locks/tools.txt
 
 engine:          ## build the demo's engine, which is committed, from its C (needs clang and lld)
 	$(PYTHON) tools/engine.py
@@ -59,14 +79,21 @@ programs:        ## what some tests need: Chromium, gcc, npm, clang, strace, Pos
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+# torch's own files stand in no lock: those of the CPU index and those of PyPI are different ones
+$(VENV)/.ready: pyproject.toml locks/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "flyweight needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip $(LOCKED) locks/dev.txt
 	@if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c '$(PROBE)' >/dev/null 2>&1; then \
 	  set -x; $(BIN)/python -m pip install -q --index-url $(CPU_INDEX) $(TORCH); \
 	else \
 	  set -x; $(BIN)/python -m pip install -q $(TORCH); \
 	fi
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/tools/.ready: locks/tools.txt
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip $(LOCKED) locks/tools.txt
 	@touch $@

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from flyweight.errors import RunError
-from flyweight.text import one_line
+from flyweight.text import one_line, printable
 
 UNFINISHED = ".unfinished"
 
@@ -215,6 +215,19 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def whose_or_raise(folder: Path) -> None:
+    """Refuse a folder that is a link: what is written, replaced or deleted in it would be so somewhere else.
+
+    Raises:
+        RunError: it is one.
+    """
+    if folder.is_symlink():
+        raise RunError(
+            f"{folder} is a link to {printable(str(folder.readlink()))}: flyweight writes into folders of its own"
+            " alone, so remove the link"
+        )
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hash of a file's bytes, in hexadecimal digits; against damage and not against an attacker."""
     with path.open("rb") as file:
@@ -241,9 +254,12 @@ def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
         busy: called where another process holds the lock. It raises, or returns to wait for that process.
 
     Raises:
-        OSError: the lock file cannot be written.
+        OSError: the lock file cannot be written, or is a link: older versions of the library empty what it leads to.
     """
     from filelock import FileLock, Timeout
+
+    if path.is_symlink():
+        raise OSError(None, "its lock is a link: remove it", str(path))
 
     lock = FileLock(path)
     try:

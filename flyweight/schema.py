@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -136,7 +137,7 @@ def override_key(content: dict[str, Any], override: str) -> None:
         raise FlyweightError(f"{change}: the value is not valid YAML{error}") from None
 
 
-_MOST_DIGITS = 100
+_MOST_DIGITS, _MOST_VALUES = 100, 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,6 +154,14 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def get_single_node(self) -> Any:
+        """A file of a few lines may name a value in a value in a value: written out, there is no end of them."""
+        node = super().get_single_node()
+        if node is not None and _spread(node, {}) > _MOST_VALUES:
+            problem = f"written out, its values are more than {_MOST_VALUES:,}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return node
+
     def short_number(self, node: yaml.ScalarNode) -> Any:
         """A number of a sensible length: 1:1:...:1 is one to the base 60, and its digits would fill the memory."""
         if len(node.value) > _MOST_DIGITS:
@@ -160,6 +169,16 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         whole = node.tag.endswith("int")
         return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+def _spread(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node holds with each alias written out; infinitely many where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        inner = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
+        known[id(node)] = 1 + sum(_spread(part, known) for part in inner)
+    return known[id(node)]
 
 
 for _kind in ("int", "float"):

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from ledger import PROOFS
+from mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -70,6 +72,24 @@ def test_every_table_has_as_many_cells_in_each_row(page):
         cells = line.count("|") if line.startswith("|") else None
         assert before is None or cells in (None, before), f"line {number}"
         before = cells
+
+
+def test_every_promise_of_security_names_a_test_that_there_is():
+    tables = [line for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    rows = [row for row in tables if not row.startswith(("| promise", "| ---"))]
+    assert len(rows) > 15
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, row
+        for file, name in tests:
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+def test_every_proof_of_reliability_is_told():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", page, re.MULTILINE))
+    assert rows == PROOFS
+    assert f"| {len(MUTATIONS)} edits of flyweight's own code" in page
 
 
 def test_a_broken_link_is_found(tmp_path):

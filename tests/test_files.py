@@ -27,6 +27,28 @@ def test_a_file_is_written_whole_with_the_rights_of_any_other(tmp_path):
     assert names(tmp_path) == ["a.txt", "plain"]
 
 
+def test_a_name_is_given_to_what_is_on_the_disk(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        status = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        fsync(descriptor)
+
+    def named(*paths):
+        done.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    files.write_bytes(tmp_path / "a.txt", b"first")
+    os.link(tmp_path / "a.txt", tmp_path / "another name of it")
+    files.write_bytes(tmp_path / "a.txt", b"second")
+    assert done == [5, "name", "folder", 6, "name", "folder"]
+    # nothing was written into what was there
+    assert (tmp_path / "another name of it").read_bytes() == b"first"
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     files.write_text(tmp_path / "a.txt", "first")
     monkeypatch.setattr(files, "flush", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -106,6 +128,25 @@ def test_a_folder_that_could_not_be_filled_leaves_what_was_there(tmp_path):
     assert names(tmp_path / "set") == ["first"]
 
 
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "first").touch()
+    rename = Path.rename
+
+    def refused(path, target):
+        if path.name.endswith(files.UNFINISHED):
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    # as where folders cannot be exchanged at one stroke
+    monkeypatch.setattr(files, "_exchanged", lambda *_: False, raising=False)
+    with pytest.raises(OSError, match="No space"), files.whole_folder(tmp_path / "set") as folder:
+        (folder / "second").touch()
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["first"]
+
+
 def test_a_hash_is_that_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.file_hash(tmp_path / "a", "md5") == "900150983cd24fb0d6963f7d28e17f72"
@@ -158,3 +199,14 @@ def test_a_lock_in_no_folder_is_an_error_of_the_file_system(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), files.locked(tmp_path / "file" / "lock", lambda: None):  # noqa: PT011
         pass
+
+
+def test_what_a_link_leads_to_is_neither_locked_nor_written(tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="its lock is a link"), files.locked(tmp_path / "link", lambda: None):
+        pass
+    with pytest.raises(RunError, match="link is a link to .*theirs: "):
+        files.whose_or_raise(tmp_path / "link")
+    files.whose_or_raise(tmp_path / "theirs")
+    assert (tmp_path / "theirs").read_text() == "theirs"

@@ -162,7 +162,7 @@ def told(name: str, trained: Trained, folder: Path, refused: dict[str, Flyweight
         record = json.loads((folder / write.RECORD).read_text(encoding="utf-8"))
         files = {one["file"]: one for one in record["files"]}
         sha256, accuracy, images = record["weights_sha256"], record["accuracy"], record["checked_on"]["images"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise FlyweightError(f"{folder / write.RECORD} is damaged: remove {folder}") from None
     if sha256 != trained.card.sha256:
         raise FlyweightError(f"{folder} is an export of other weights than those of {name}: remove it")

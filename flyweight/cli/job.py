@@ -137,6 +137,8 @@ def load_tested(trained: Trained, option: str | None) -> Dataset:
 
     run, card = Run(trained.folder), trained.card
     own = run.recipe().data if run.config.is_file() else None
+    for line in run.changed() if own is not None else ():
+        say(f"flyweight: {line}")
     if option is None:
         return load_data(own or data_of(card.data, None), None, like=card.spec)[0]
     chosen = data_of(card.data, option)

@@ -202,7 +202,7 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     network = build(ModelConfig(network="drawn", table=first.network), found.dataset.spec)
     check_trainable(network, found.dataset, recipe)
     folder = _folder(plan.out)
-    kept = open_study(storage, folder, study or f"flyweight-{plan.prefix}", _definition(found, plan))
+    kept = open_study(storage, folder, study or f"flyweight-{plan.prefix}", _definition(found, plan), say)
     trials = Trials(kept, folder)
     # of several workers that were started alike each draws its own
     drawn = seed if storage is None and trials.alone else seed + os.getpid()

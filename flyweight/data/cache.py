@@ -7,8 +7,10 @@ processor without SHA instructions), and a flipped bit would otherwise train wit
 import errno
 import hashlib
 import json
+import math
 import os
 import sys
+import tokenize
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from flyweight.text import one_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MANIFEST = "manifest.json"
+HEADER_ERRORS = (SyntaxError, tokenize.TokenError, RecursionError)
+"""What is raised, besides `ValueError`, at a damaged array: its head is Python, which numpy parses."""
 FORMAT = 1  # raise it when the same files would give other arrays, or the manifest changes
 
 
@@ -100,20 +104,23 @@ def read(folder: Path) -> Dataset:
     """
     try:
         manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.get("format") != FORMAT:
+            raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
-    except (OSError, ValueError, KeyError, AttributeError, EOFError) as error:
+        train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
+        told = {key: manifest[key] for key in ("name", "fingerprint", "source")}
+        classes, notes = tuple(manifest.get("classes", ())), tuple(manifest.get("notes", ()))
+        mean, std = tuple(manifest["mean"]), tuple(manifest["std"])
+        if not all(isinstance(text, str) for text in (*told.values(), *classes, *notes)):
+            raise ValueError("a name or a note in it is no text")
+        if fingerprint(train, test, classes) != manifest["fingerprint"]:
+            raise DataError(f"the arrays in {folder} do not match their checksum: delete that folder")
+        channels = train.images.shape[3]
+        if not all(len(numbers) == channels and all(map(math.isfinite, numbers)) for numbers in (mean, std)):
+            raise ValueError("mean and std are no numbers, one a channel")
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, *HEADER_ERRORS) as error:
         raise DataError(f"the arrays in {folder} cannot be opened ({one_line(error)}): delete that folder") from error
-    train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
-    classes = tuple(manifest.get("classes", ()))
-    if manifest.get("format") != FORMAT:
-        raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
-    if fingerprint(train, test, classes) != manifest["fingerprint"]:
-        raise DataError(f"the arrays in {folder} do not match their checksum: delete that folder")
-    mean, std = tuple(manifest["mean"]), tuple(manifest["std"])
-    told = {key: manifest[key] for key in ("name", "fingerprint", "source")}
-    return Dataset(
-        **told, train=train, test=test, classes=classes, mean=mean, std=std, notes=tuple(manifest.get("notes", ()))
-    )
+    return Dataset(**told, train=train, test=test, classes=classes, mean=mean, std=std, notes=notes)
 
 
 def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:

@@ -73,7 +73,7 @@ def features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: value for name, value in content.items() if isinstance(value, dict)}
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return {}
 
 

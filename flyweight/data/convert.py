@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from flyweight import files
 from flyweight.data import catalogue, workers
-from flyweight.data.cache import locked, sealed_json, unsealed_json, writing
+from flyweight.data.cache import HEADER_ERRORS, locked, sealed_json, unsealed_json, writing
 from flyweight.data.catalogue import Catalogue
 from flyweight.data.dataset import Progress
 from flyweight.data.decoding import Decoded, Looked, decode_rows, look
@@ -28,7 +28,7 @@ from flyweight.data.target import Target, choose
 from flyweight.errors import DataError, out_of_memory
 from flyweight.images.spec import Resize, Spec
 from flyweight.recipes.sections import DataConfig
-from flyweight.text import printable, some
+from flyweight.text import one_line, printable, some
 
 FORMAT = 1
 """Raise it when the same files would give other arrays, or what is kept of them changes."""
@@ -104,7 +104,7 @@ def _pointer(cache: Path, listing: Listing, wanted: tuple[object, object]) -> Pa
 def _remembered(pointer: Path, cache: Path) -> Converted | None:
     try:
         return read(cache / json.loads(pointer.read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as error:
         if out_of_memory(error):
             raise  # it says nothing of the arrays
         return None
@@ -272,7 +272,9 @@ def read(folder: Path, verify: bool = False) -> Converted:
             trusted = now["size"] > ALWAYS_HASHED and not verify and now["time"] == was["time"]
             if now["size"] != was["size"] or not (trusted or files.file_hash(folder / name) == was["sha256"]):
                 raise DataError(f"{folder / name} does not match its checksum: delete that folder")
+        if manifest["resize"] not in get_args(Resize) or not all(isinstance(note, str) for note in manifest["notes"]):
+            raise DataError(f"{folder / MANIFEST} is damaged: delete that folder")
         images = np.load(folder / ARRAY, mmap_mode="r")
         return Converted(images, catalogue.read(folder / CATALOGUE), manifest["resize"], tuple(manifest["notes"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"the arrays in {folder} cannot be opened ({error}): delete that folder") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, *HEADER_ERRORS) as error:
+        raise DataError(f"the arrays in {folder} cannot be opened ({one_line(error)}): delete that folder") from error

@@ -183,16 +183,17 @@ def _download(address: Address, cache: Path, progress: Progress, download: bool)
             # before the first file is there: what a cut download leaves must not be taken for a set. The files that are
             # left out are named too, so that they are told the next time
             _write(_file(address, cache), {"files": names, "downloaded": wanted}, cache)
-            for name in wanted:
-                hf_hub_download(
-                    address.repository,
-                    name,
-                    repo_type="dataset",
-                    revision=address.revision,
-                    endpoint=online.hub_address(),
-                    etag_timeout=online.SILENCE_SECONDS,
-                    tqdm_class=online.bar(progress),
-                )
+            with online.kept_inside():
+                for name in wanted:
+                    hf_hub_download(
+                        address.repository,
+                        name,
+                        repo_type="dataset",
+                        revision=address.revision,
+                        endpoint=online.hub_address(),
+                        etag_timeout=online.SILENCE_SECONDS,
+                        tqdm_class=online.bar(progress),
+                    )
         except DataError:
             raise
         except Exception as error:  # the client's own errors, its HTTP library's, the system's
@@ -217,7 +218,7 @@ def _kept(address: Address, cache: Path) -> list[str] | None:
         names, downloaded = list(content["files"]), list(content["downloaded"])
         here = all(_path(address, name[_skip(address) :]).is_file() for name in downloaded)
         return names if here else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -262,7 +263,7 @@ def _file(address: Address, cache: Path) -> Path:
 def _noted_commits(address: Address, cache: Path) -> list[str]:
     try:
         return [str(commit) for commit in json.loads(_file(address, cache).read_text(encoding="utf-8"))["commits"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from flyweight.data import labels
+from flyweight.data.cache import HEADER_ERRORS
 from flyweight.data.dataset import Progress
 from flyweight.data.folder import SPLIT_FOLDERS
 from flyweight.data.listing import Content, Entry, Listing
@@ -103,7 +104,10 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool]:
     """Shape, type and order of an array, whose numbers come next in the stream."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, columns_first, dtype = read(stream)
+    try:
+        shape, columns_first, dtype = read(stream)
+    except HEADER_ERRORS as error:
+        raise ValueError(f"the head of an array in it is damaged: {one_line(error, 80)}") from None
     return shape, dtype, columns_first
 
 

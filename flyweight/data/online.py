@@ -1,12 +1,16 @@
 """What is asked of the network, and of the Hugging Face hub, in the same way by all readers."""
 
 import io
+import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flyweight.data.dataset import Progress
-from flyweight.text import one_line
+from flyweight.errors import DataError
+from flyweight.text import one_line, short
 
 SILENCE_SECONDS = 8.0  # a host that says nothing for so long is given up: a machine without network must hear so soon
 
@@ -34,6 +38,31 @@ def answers(url: str) -> None:
         error.close()
         if error.code >= 500:
             raise
+
+
+@contextmanager
+def kept_inside() -> Iterator[None]:
+    """While the hub's client downloads: it names files of its cache by what a server answers, whatever that is.
+
+    Raises:
+        DataError: an answer names a file somewhere else.
+    """
+    from huggingface_hub import file_download
+
+    asked = file_download.get_hf_file_metadata
+
+    def checked(*arguments: Any, **options: Any) -> Any:
+        found = asked(*arguments, **options)
+        for name in (found.etag, found.commit_hash):
+            if name is not None and not re.fullmatch(r"\w[\w.:+=-]{0,199}", name):
+                raise DataError(f"the server answers with {short(repr(name), 80)}, which names no file: it is no hub")
+        return found
+
+    file_download.get_hf_file_metadata = checked
+    try:
+        yield
+    finally:
+        file_download.get_hf_file_metadata = asked
 
 
 def bar(progress: Progress) -> Any:

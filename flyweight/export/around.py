@@ -11,7 +11,7 @@ import numpy as np
 
 from flyweight import __version__
 from flyweight.export.graph import INPUT, OUTPUT
-from flyweight.inference.graph_file import GRAPH_HASH
+from flyweight.inference.graph_file import GRAPH_HASH, WORDS_HASH, hash_of
 from flyweight.runs.card import Card
 from flyweight.text import printable
 
@@ -142,10 +142,11 @@ def say(model: onnx.ModelProto, words: Mapping[str, str]) -> None:
 
 
 def sealed(model: onnx.ModelProto) -> bytes:
-    """The bytes of a file, with the hash of its graph among its words: whoever reads it sees that it is whole."""
+    """The bytes of a file, with hashes of its graph and its words: whoever reads it sees that it is whole."""
     words = {entry.key: entry.value for entry in model.metadata_props}
     graph = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
-    say(model, words | {GRAPH_HASH: graph})
+    words |= {GRAPH_HASH: graph}
+    say(model, words | {WORDS_HASH: hash_of(words)})
     return model.SerializeToString(deterministic=True)
 
 

@@ -148,6 +148,8 @@ class Exported(Predictor):
         self.words = looked.words
         if looked.words.get(graph_file.GRAPH_HASH, looked.sha256) != looked.sha256:
             raise RunError(f"{shown} is damaged or was changed: its graph is not the one that flyweight wrote")
+        if looked.words.get(graph_file.WORDS_HASH, whole := graph_file.hash_of(looked.words)) != whole:
+            raise RunError(f"{shown} is damaged or was changed: what it says of itself is not what flyweight wrote")
         self.name = printable(looked.words.get("network", ""))[:80] or "the network"
         self.spec, self.temperature, self.threshold = described(looked.words, shown)
         self._shown = shown

@@ -9,6 +9,8 @@ once are read as often as they occur, for a parser that knows them better would 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,8 +21,8 @@ from flyweight.text import printable
 MOST_BYTES = 512 * 1024**2
 """Of a file. A compact network has a thousandth of that."""
 
-GRAPH_HASH = "graph_sha256"
-"""The word that holds the SHA-256 of a graph."""
+GRAPH_HASH, WORDS_HASH = "graph_sha256", "words_sha256"
+"""The words that hold the SHA-256 of a graph, and of all other words; a flipped letter is in another class's name."""
 
 # message -> field -> (number, type): onnx.proto of ir version 8
 _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
@@ -52,6 +54,12 @@ class GraphFile:
     def sha256(self) -> str:
         """Of the graph, without the words about it."""
         return hashlib.sha256(self.graph).hexdigest()
+
+
+def hash_of(words: Mapping[str, str]) -> str:
+    """SHA-256 of a graph's words, but for this hash itself."""
+    content = json.dumps({key: value for key, value in words.items() if key != WORDS_HASH}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read(content: bytes, name: str) -> GraphFile:

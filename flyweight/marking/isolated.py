@@ -219,7 +219,7 @@ class _Talk:
         for line in lines:
             try:
                 content = json.loads(line)
-            except ValueError:  # the submission's own
+            except (ValueError, RecursionError):  # the submission's own
                 continue
             if not isinstance(content, dict):
                 continue

@@ -13,7 +13,7 @@ from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluation import evaluate
 from flyweight.evaluation.scores import ClassScore, Evaluation, Mistake
-from flyweight.files import write_bytes, write_text
+from flyweight.files import read_bytes, reason, whose_or_raise, write_bytes, write_text
 from flyweight.networks import build
 from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Row
@@ -25,8 +25,8 @@ from flyweight.report.sources import own_source
 from flyweight.report.subject import Subject
 from flyweight.rules import summary
 from flyweight.runs.card import Trained, load_trained
-from flyweight.runs.folder import COLUMNS, Run
-from flyweight.text import ending, printable
+from flyweight.runs.folder import COLUMNS, MOST_RECORD, Run
+from flyweight.text import ending, lines, printable
 
 HEADINGS = {
     "network": "The network",
@@ -88,11 +88,9 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
             f"{run.folder} has no weights yet: its training has not ended; go on with:"
             f" flyweight train --resume {shlex.quote(str(run.folder))}"
         )
-    if run.images.is_symlink():
-        raise RunError(
-            f"{run.images} is a link to {run.images.readlink()}: a report writes its figures into a folder of its own,"
-            " so remove the link"
-        )
+    whose_or_raise(run.images)
+    for line in run.changed():
+        tell(f"{line}; the report is of what is there now")
     recipe, trained = run.recipe(), load_trained(run.folder, tell)
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
     scores = evaluate.evaluate(trained, dataset)
@@ -149,7 +147,7 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
         "facts": subject.facts,
         "rules": _verdicts(subject.judgement),
         "summary": _summary(subject),
-        "log": run.log.read_text(encoding="utf-8") if run.log.is_file() else "(the log is missing)",
+        "log": _log(run),
         "recipe": recipes.write(recipe),
         "dataset": subject.dataset,
         "machine": [
@@ -178,6 +176,16 @@ def _code(subject: Subject) -> dict[str, Any]:
         "sources": brief.builder_sources() if asked and network is not None else sources,
         "augmentation_source": brief.augmentation_source() if asked else None,
     }
+
+
+def _log(run: Run) -> str:
+    """The log as it was printed, whatever lies in its place."""
+    try:
+        return lines(read_bytes(run.log, MOST_RECORD).decode("utf-8", "backslashreplace"))
+    except FileNotFoundError:
+        return "(the log is missing)"
+    except OSError as error:
+        return f"(the log cannot be read: {reason(error)})"
 
 
 def describe_row(block: str, number: int, row: Row) -> dict[str, str]:

@@ -25,7 +25,7 @@ from flyweight.files import read_bytes, write_bytes, write_text
 from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
-from flyweight.runs import code
+from flyweight.runs import code, environment
 from flyweight.runs.card import CARD, NEXT, WEIGHTS, Card, save_model
 from flyweight.text import one_line
 
@@ -39,8 +39,6 @@ COLUMNS = frozenset({
     "learning_rate", "seconds",
 })  # fmt: skip
 """That each row of a training's history has."""
-_NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
-"""Keys of ``environment.json`` with a number; the others hold texts."""
 
 
 class DamagedError(RunError):
@@ -253,19 +251,28 @@ class Run:
 
     def read_environment(self) -> dict[str, Any]:
         """What ``environment.json`` says; nothing where it is missing or damaged, for it is a record and no more."""
-        try:
-            content = json.loads(read_bytes(self.environment, MOST_RECORD))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        kept = content.items() if isinstance(content, dict) else ()
-        return {key: value for key, value in kept if _is_record(key, value)}
+        return environment.read(self.environment)
+
+    def write_environment(self, record: Mapping[str, Any], ended: bool = False) -> None:
+        """Write ``environment.json``; of a training that has ended with the hashes of its recipe, history and log."""
+        kept = {key: value for key, value in record.items() if key != environment.FILES}
+        told = {environment.FILES: environment.hashes(self._hashed)} if ended else {}
+        environment.write(self.environment, kept | told)
+
+    def changed(self) -> list[str]:
+        """A line about each of the recipe, the history, the log and their record that changed after the training."""
+        return environment.changed(self.environment, self._hashed)
+
+    @property
+    def _hashed(self) -> tuple[Path, ...]:
+        return self.config, self.history_csv, self.history_jsonl, self.log
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other trainings out of the folder, and remove what those that were killed left half written.
 
         Raises:
-            RunError: another process trains in it, or it cannot be written.
+            RunError: another process trains in it, it cannot be written, or its checkpoints lie somewhere else.
         """
 
         def busy() -> None:
@@ -274,25 +281,13 @@ class Run:
         with ExitStack() as held:
             try:
                 held.enter_context(files.locked(self.folder / ".lock", busy))
+                files.whose_or_raise(self.checkpoints)
                 self._sweep()
             except OSError as error:
                 raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
             yield
 
-    def write_json(self, file: Path, content: Any) -> None:
-        """Write one of the JSON files."""
-        write_text(file, json.dumps(content, indent=2) + "\n")
-
 
 def _of_a_start(path: Path) -> bool:
     """Whether it is in a run folder where a start was killed before its recipe was written."""
     return path.name == ".lock" or (path.name.startswith(".config.yaml.") and path.name.endswith(files.UNFINISHED))
-
-
-def _is_record(key: str, value: Any) -> bool:
-    """Whether a value of ``environment.json`` is of the kind that its key has."""
-    if key == "resumed":
-        return isinstance(value, list)
-    if key in _NUMBERS:
-        return value is None or type(value) in (int, float)
-    return value is None or isinstance(value, str)

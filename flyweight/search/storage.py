@@ -6,13 +6,13 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, reason, write_text
+from flyweight.files import read_bytes, reason, whose_or_raise, write_text
 from flyweight.text import one_line, short
 
 try:
@@ -24,10 +24,14 @@ except ModuleNotFoundError as missing:  # pragma: no cover - told by the wheel's
     ) from None
 
 JOURNAL = "trials.journal"
+FOLDERS = ("trials", "workers", "winners")
+"""That a search writes into, in its own."""
 DEFINITION, RECORD = "search", "search.json"
 """What makes it this search, as an attribute of the study and as a file in the folder."""
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EIO}
+CHECK = "check"
+"""Key of a line's checksum in the journal."""
 MOST_RECORD = 16 * 1024**2
 """Bytes of a record."""
 WAIT = 10
@@ -37,10 +41,10 @@ WAIT = 10
 class _Lock:
     """One writer at a time. The system lets go of it when a process dies, whose half-written line is taken away."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, tell: Callable[[str], None]) -> None:
         from filelock import FileLock
 
-        self._journal, self._lock = journal, FileLock(f"{journal}.lock")
+        self._journal, self._lock, self._tell = journal, FileLock(f"{journal}.lock"), tell
 
     def acquire(self) -> bool:
         """Wait for the others."""
@@ -51,6 +55,7 @@ class _Lock:
             if end and file.read() != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
+                self._tell(f"{self._journal} ended in the middle of a line, which is left out")
         return True
 
     def release(self) -> None:
@@ -59,7 +64,11 @@ class _Lock:
 
 
 class _Journal(JournalFileBackend):
-    """A journal whose damaged line is the user's to mend."""
+    """A journal whose damaged line is the user's to mend: each carries a checksum of itself."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines behind the others."""
+        super().append_logs([{**log, CHECK: _check(log)} for log in logs])
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """The lines from this one on.
@@ -68,9 +77,19 @@ class _Journal(JournalFileBackend):
             RunError: one of them is damaged.
         """
         try:
-            yield from super().read_logs(log_number_from)
+            for log in super().read_logs(log_number_from):
+                # lines of earlier versions have none
+                if isinstance(log, dict) and CHECK in log and log.pop(CHECK) != _check(log):
+                    raise ValueError("a line does not match its checksum")
+                yield log
         except ValueError as error:  # raised by the library's reading alone: what uses a line is not within it
             raise _damaged(Path(self._file_path), error) from None
+
+
+def _check(log: dict[str, Any]) -> str:
+    """A checksum of a line's content as it is read: keys are texts."""
+    content = json.dumps(json.loads(json.dumps(log)), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _damaged(file: Path, error: Exception) -> RunError:
@@ -79,7 +98,13 @@ def _damaged(file: Path, error: Exception) -> RunError:
     )
 
 
-def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any] | None) -> optuna.Study:
+def open_study(
+    url: str | None,
+    out: Path,
+    name: str,
+    definition: dict[str, Any] | None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> optuna.Study:
     """The study of a search, new or gone on with.
 
     Args:
@@ -87,13 +112,16 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         out: the folder of the search.
         name: of the study.
         definition: what makes it this search: JSON. All workers must have the same; none: whichever it is.
+        tell: called with a line where something of the journal is lost.
 
     Raises:
         FlyweightError: the database cannot be reached, or the study is another search's.
-        RunError: what the folder keeps of the search is damaged.
+        RunError: what the folder keeps of the search is damaged, or lies somewhere else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for own in (JOURNAL, f"{JOURNAL}.lock", *FOLDERS):
+        whose_or_raise(out / own)
     mine, record = json.loads(json.dumps(definition)), out / RECORD
     # run folders are named by networks: those of another study would be taken for this one's
     place = {"--study": name, "--storage": _mark(url)}
@@ -103,7 +131,7 @@ def open_study(url: str | None, out: Path, name: str, definition: dict[str, Any]
         storage: Any
         if url is None:
             journal = out / JOURNAL
-            lock: Any = _Lock(journal)
+            lock: Any = _Lock(journal, tell)
             backend = _Journal(str(journal), lock_obj=lock)
             try:  # all lines that are there are followed here
                 storage = optuna.storages.JournalStorage(backend)

@@ -68,6 +68,7 @@ class Trainer:
         folder, locks = self.out / "trials" / taken.folder, self.out / "workers"
         for needed in (folder.parent, locks):
             needed.mkdir(parents=True, exist_ok=True)
+        files.whose_or_raise(folder)
         with _only(locks / f"{taken.folder}.lock"):
             run = self._run(folder, taken)
             try:

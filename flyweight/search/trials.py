@@ -194,10 +194,10 @@ class Trials:
 
     def _lost(self, trial: FrozenTrial) -> bool:
         worker, beat = trial.user_attrs.get("worker"), trial.user_attrs.get("beat")
-        host, _, place = (worker or "").partition(":")
-        if worker != self.worker and host == socket.gethostname() and Path(place).exists():
+        lock = self._lock_of(worker)
+        if worker != self.worker and lock is not None:
             try:
-                with FileLock(place, timeout=0):
+                with FileLock(lock, timeout=0):
                     return True
             except Timeout:
                 return False
@@ -208,6 +208,12 @@ class Trials:
             self._seen[trial._trial_id] = (sign, now)
             return False
         return now - since > self.grace
+
+    def _lock_of(self, worker: Any) -> Path | None:
+        """The lock of a worker of this machine, among this folder's: a storage of somebody else's may name any file."""
+        host, _, place = (worker if isinstance(worker, str) else "").partition(":")
+        lock = self._place.parent / Path(place).name
+        return lock if host == socket.gethostname() and lock.is_file() and not lock.is_symlink() else None
 
     def finish(self, taken: Taken, accuracy: float, cost: float, **attrs: float | str) -> bool:
         """Write down what a trial has found, once; whether it was this worker who did."""

@@ -69,7 +69,7 @@ def fit(
 def _fit(trainer: Trainer, note: str | None) -> Result:
     trainer.restore()
     main, run = trainer.main, trainer.run
-    made = record.begin(run, trainer.recipe, trainer.dataset, note) if main else {}
+    made = record.begin(run, trainer.recipe, trainer.dataset, note, trainer.observer.note) if main else {}
     with stop_on_signal(patient=trainer.share.world > 1) as stop:
         while trainer.state.epoch < trainer.config.epochs:
             trainer.run_epoch(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flyweight.data import Dataset
@@ -10,7 +11,7 @@ from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
 
 
-def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None) -> dict[str, Any]:
+def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None, tell: Callable[[str], None]) -> dict[str, Any]:
     """Write the record and return it; a resumed run keeps its first one and is noted in it.
 
     Args:
@@ -18,14 +19,17 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None) -> dict[
         recipe: whose precision is settled.
         dataset: that is trained on.
         note: what a reader of the run must know.
+        tell: called with a line where the first record is damaged.
     """
     now, earlier = environment.describe(), run.read_environment()
+    if not earlier and run.environment.exists():
+        tell(f"{run.environment} is damaged, and is begun anew")
     if earlier:
         record = {**earlier, "resumed": [*earlier.get("resumed", []), now]}
     else:
         source = {"data_source": dataset.source, "data_fingerprint": dataset.fingerprint}
         record = {**now, "precision": recipe.train.precision, **source, "data_note": note}
-    run.write_json(run.environment, record)
+    run.write_environment(record)
     return record
 
 
@@ -36,4 +40,4 @@ def end(run: Run, record: dict[str, Any], seconds: float) -> None:
         "seconds": round(seconds, 1),
         "peak_memory_mib": environment.peak_memory_mib(),
     }
-    run.write_json(run.environment, record | ending)
+    run.write_environment(record | ending, ended=True)

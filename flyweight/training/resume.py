@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,10 +53,46 @@ def check_content(run: Run, content: Mapping[str, Any], epochs: int, steps: int)
         wrong = next((key for key, most in ranges.items() if not 0 <= content[key] <= most), None)
     if wrong is None and len(content["history"]) != content["epoch"]:
         wrong = "history"
+    rows = content["history"] if wrong is None else []
+    if not all(isinstance(row, Mapping) and all(map(_is_number, row.values())) for row in rows):
+        wrong = "history"
     if wrong is None and content["step"] == steps:
         wrong = "step" if content["epoch"] == epochs else None
     if wrong is not None:
         raise unfit(run, f"{wrong} says what this training does not write")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+ADDED = {"_get_lr_called_within_step", "_is_initial"}
+"""Of a schedule's state: some versions of torch have them, and nothing hangs on them."""
+
+
+def unlike(own: Any, given: Any, name: str) -> str | None:
+    """The first place in nested containers that is missing or of another kind than one's own; None: there is none.
+
+    Args:
+        own: as a training has it that has just begun.
+        given: as a checkpoint has it.
+        name: of the place.
+    """
+    if isinstance(own, Mapping | list | tuple):
+        kind = Mapping if isinstance(own, Mapping) else list | tuple
+        if not isinstance(given, kind) or (kind is not Mapping and len(given) != len(own)):
+            return name
+        for key in [key for key in own if key not in ADDED] if isinstance(own, Mapping) else range(len(own)):
+            inner = f"{name}.{key}"
+            wrong = inner if kind is Mapping and key not in given else unlike(own[key], given[key], inner)
+            if wrong is not None:
+                return wrong
+        return None
+    if isinstance(own, Tensor):
+        return None if isinstance(given, Tensor) and given.shape == own.shape else name
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        return None if _is_number(given) else name
+    return None if own is None or type(given) is type(own) else name
 
 
 def unfit(run: Run, why: str) -> RunError:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from flyweight.training.history import Epoch
+from flyweight.training.resume import unlike
 
 
 @dataclass
@@ -89,6 +90,19 @@ class State:
         if generator is not None and device_random is not None:
             generator.set_rng_state(device_random)
         self.totals.copy_(content["totals"])
+
+    def unlike(self, content: Mapping[str, Any]) -> str | None:
+        """The first part of a checkpoint's schedule or optimizer that is not of this training's kind; None: all are."""
+        made = self.optimizer.state_dict()["param_groups"]
+        wrong = unlike(self.schedule.state_dict(), content["schedule"], "schedule")
+        wrong = wrong or unlike(made, content["optimizer"]["param_groups"], "optimizer.param_groups")
+        shapes = [parameter.shape for group in self.optimizer.param_groups for parameter in group["params"]]
+        for number, slots in content["optimizer"]["state"].items():
+            for name, slot in slots.items():
+                fits = isinstance(slot, Tensor) and slot.shape in (shapes[number], torch.Size())
+                if wrong is None and slot is not None and not fits:
+                    wrong = f"optimizer.state.{number}.{name}"
+        return wrong
 
     def broken(self, content: Mapping[str, Any]) -> str | None:
         """The first number in a checkpoint's content that is not finite, by its name; none: all are."""

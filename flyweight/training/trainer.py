@@ -246,6 +246,8 @@ class Trainer:
         self.start_sha256 = content.get("start")
         try:
             same_kinds(state.network, content["network"], self.run.checkpoints)
+            if (wrong := state.unlike(content)) is not None:
+                raise ValueError(f"{wrong} says what this training does not write")
             state.load(content)
         # torch and the rows of the history raise what they like at what is of another training
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:

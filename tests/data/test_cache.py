@@ -46,13 +46,17 @@ def test_conversion_happens_once_and_follows_the_bytes(
 
 
 @pytest.mark.parametrize("name", [*(f"{array}.npy" for array in cache.ARRAYS), cache.MANIFEST])
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+@pytest.mark.parametrize("damage", ["flip", "head", "nest", "truncate", "remove"])
 def test_damaged_arrays_are_noticed_and_made_again(name: str, damage: str, source: Path, tmp_path: Path) -> None:
     before = data.load(path=source)
     folder = only_folder(tmp_path / "cache")
     file = folder / name
     if damage == "flip":
         flip(file, file.stat().st_size - 60)
+    elif damage == "head":
+        file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+    elif damage == "nest":
+        file.write_bytes(file.read_bytes()[:10] + b"[" * 100_000)
     elif damage == "truncate":
         os.truncate(file, file.stat().st_size - 1)
     else:
@@ -64,6 +68,18 @@ def test_damaged_arrays_are_noticed_and_made_again(name: str, damage: str, sourc
     assert (again.fingerprint, again.mean) == (before.fingerprint, before.mean)
     assert only_folder(tmp_path / "cache") == folder
     assert cache.read(folder).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("change", [
+    {"mean": []}, {"std": "a"}, {"name": 5}, {"notes": [5]}, {"classes": 5}, {"fingerprint": None}, {"source": []},
+])  # fmt: skip
+def test_a_manifest_whose_checksum_fits_and_whose_content_does_not(
+    change: dict[str, object], source: Path, tmp_path: Path
+) -> None:
+    before = data.load(path=source)
+    manifest = only_folder(tmp_path / "cache") / cache.MANIFEST
+    manifest.write_text(cache.sealed_json(cache.unsealed_json(manifest.read_text()) | change))
+    assert (data.load(path=source).mean, data.load(path=source).name) == (before.mean, before.name)
 
 
 CHILD = """

@@ -81,6 +81,17 @@ def test_nothing_is_extracted_from_an_archive(tmp_path: Path) -> None:
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.relative_to(tmp_path).parts} == before
 
 
+def test_a_small_archive_that_unpacks_to_any_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header may say that it has as many bytes as the memory, and have them."""
+    monkeypatch.setattr(official, "ARCHIVE_LIMIT", 2**20)
+    header = tarfile.TarInfo("a")
+    header.type, header.size = tarfile.XHDTYPE, 8 * 2**20
+    with gzip.open(tmp_path / "cifar-10-python.tar.gz", "wb") as archive:
+        archive.write(header.tobuf() + bytes(header.size))
+    line = refused(lambda: data.load(path=tmp_path / "cifar-10-python.tar.gz"))
+    assert "it unpacks to more than 1 MiB" in line
+
+
 def relabel(label: object) -> Callable[[Path], None]:
     return lambda at: rewrite(at / "train-00001-of-00002.parquet", lambda rows: rows[3].update(label=label))
 

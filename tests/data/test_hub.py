@@ -142,6 +142,17 @@ def test_a_download_that_was_cut_is_no_set(hub: Hub, tmp_path: Path, monkeypatch
     assert len(data.load("hub:me/set").test) == 20
 
 
+def test_a_tag_names_no_file_outside_of_the_hubs_cache(hub: Hub, tmp_path: Path) -> None:
+    """The client itself would write what it downloads to wherever the server's tag leads."""
+    hub.publish("owner/set", parquet_set(tmp_path / "published"))
+    for name, plan in hub.mirror.paths.items():
+        if "/resolve/" in name:
+            plan["headers"]["ETag"] = '"../../../outside"'
+    line = refused(lambda: data.load("hub:owner/set"))
+    assert "names no file: it is no hub" in line
+    assert [path.name for path in tmp_path.rglob("*outside*")] == []
+
+
 def test_what_the_hub_says_against_it_is_one_line(hub: Hub, tmp_path: Path) -> None:
     hub.publish("me/set", parquet_set(tmp_path / "set"))
     hub.refuse("me/typo", "RepoNotFound", 401)

@@ -241,6 +241,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "several columns of one name (label)" in refusal(tmp_path / "train.parquet")
 
 
+def test_metadata_without_a_bottom_is_none(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "set" / "train-0.parquet", rows([0, 1] * 5))
+    table = pq.read_table(file).replace_schema_metadata({"huggingface": "[" * 100_000})
+    pq.write_table(table, file)
+    assert len(data.load(path=file.parent).classes) == 2
+
+
 def test_a_parquet_file_among_images_makes_no_parquet_set(tmp_path: Path) -> None:
     image_folder(tmp_path / "photos")
     write_rows(tmp_path / "photos" / "cat" / "embeddings.parquet", rows([0]), {"label": ("a", "b")})

@@ -189,7 +189,7 @@ def test_weights_in_another_file_are_refused(sprint_export, ends, place, words, 
 def test_what_onnxruntime_refuses_is_one_line_too(sprint_export, ends, content):
     """It would print of its own, and try again."""
     model = graph_of(sprint_export / "model_pixels.onnx")
-    words(graph_sha256=None)(model)
+    words(graph_sha256=None, words_sha256=None)(model)
     Path("given.onnx").write_bytes(model.SerializeToString().replace(b"Softmax", content))
     code, line = ends("given.onnx")
     assert code == 4
@@ -338,6 +338,15 @@ def test_a_graph_that_was_changed_after_the_export_is_refused(sprint_export, end
     code, line = ends("given.onnx")
     assert code == 4
     assert "its graph is not the one that flyweight wrote" in line
+
+
+def test_words_that_were_changed_after_the_export_are_refused(sprint_export, ends):
+    content = (sprint_export / "model_pixels.onnx").read_bytes()
+    assert content.count(b'"airplane"') == 1
+    Path("given.onnx").write_bytes(content.replace(b'"airplane"', b'"airplate"'))
+    code, line = ends("given.onnx")
+    assert code == 4
+    assert "what it says of itself is not what flyweight wrote" in line
 
 
 # an exported folder that somebody made

@@ -49,6 +49,7 @@ def test_batches_cover_every_picture_in_order():
     # row by row what each image alone gets
     assert whole.numpy() == pytest.approx(images.mean((1, 2)) / 255, abs=1e-5)
     assert (whole.shape, whole.dtype) == ((7, 3), torch.float32)
+    assert parts.shape == whole.shape
     assert torch.allclose(whole, parts)
 
 

@@ -3,6 +3,11 @@ import pytest
 from flyweight import recipes, schema
 from flyweight.errors import FlyweightError
 
+# ten values, each ten of the one before
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefghij", "bcdefghijk", strict=False)
+)
+
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_loads_and_comes_back_the_same_from_its_own_text(name, tmp_path):
@@ -99,6 +104,9 @@ def test_a_merged_key_may_be_written_again(tmp_path):
         ("just words", ["holds no keys"]),
         ("name: x\nmodel:\n  network: course\n  network: sprint", ["line 4", "'network' is there twice"]),
         ("name: 2020-13-45", ["not valid YAML", "month"]),
+        (LAUGHS, ["not valid YAML", "written out, its values are more than 1,000,000"]),
+        ("name: &a [*a]", ["not valid YAML", "written out"]),
+        ("name: &a {b: &b [*a], c: *b}", ["not valid YAML", "written out"]),
         ("name: \x01", ["not valid YAML", "character"]),
         ("name: x", ["model", "needed"]),
         ("name: x\nmodel: {network: sprint}\ntrain: {learning_rate: -1}", ["train.learning_rate", "-1"]),

@@ -102,9 +102,7 @@ def trained(striped, tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("trained") / "run")
     fit(recipe, striped, run.folder)
     note = "CIFAR-10 could not be had: <b>digits</b>"
-    run.write_json(
-        run.environment, {"processor": "a fast one", "cores": 2, "data_note": note, "command": "flyweight train"}
-    )
+    run.write_environment({"processor": "a fast one", "cores": 2, "data_note": note, "command": "flyweight train"})
     steps = []
     assert report.write(run, striped, lambda *step: steps.append(step)) == run.report_html
     assert steps == [("report", done, 6) for done in range(7)]
@@ -261,8 +259,7 @@ def test_no_escape_of_a_received_run_gets_into_its_page(odd, tmp_path):
     run, dataset = odd
     escape = "\x1b]0;title\x07\x9b2J"
     received = copied(run, tmp_path / f"run {escape}", rules=None)
-    received.write_json(
-        received.environment,
+    received.write_environment(
         {"command": f"flyweight train {escape}", "data_note": f"note {escape}", "processor": f"fast {escape}"},
     )
     received.log.write_text(f"Epoch 1 {escape}\nEpoch 2\n", encoding="utf-8")
@@ -325,6 +322,21 @@ def test_nothing_is_written_through_a_link(trained, striped, tmp_path):
     with pytest.raises(RunError, match=r"copy/images is a link to .*/theirs: .* so remove the link$"):
         report.write(copy, striped)
     assert {file.name: file.read_bytes() for file in theirs.iterdir()} == {"metrics.png": b"somebody's own"}
+
+
+def test_what_has_changed_since_the_training_is_told(trained, striped, tmp_path):
+    copy, told = Run(shutil.copytree(trained.folder, tmp_path / "copy")), []
+    report.write(copy, striped, tell=told.append)
+    assert told == []
+    copy.write_environment(copy.read_environment(), ended=True)
+    copy.history_jsonl.write_text(copy.history_jsonl.read_text().replace('"epoch": 2', '"epoch": 9'))
+    copy.log.write_bytes(b"Epoch 1\xff\x1b[2J")
+    report.write(copy, striped, tell=told.append)
+    end = "has changed since the training ended; the report is of what is there now"
+    assert told == [f"{copy.history_jsonl} {end}", f"{copy.log} {end}"]
+    assert "Epoch 1\\xff\ufffd[2J" in copy.report_markdown.read_text(encoding="utf-8")
+    copy.environment.write_text(copy.environment.read_text().replace('"cores": 2', '"cores": 3'))
+    assert copy.changed() == [f"{copy.environment} is damaged"]
 
 
 def test_other_data_is_refused(odd, striped):

@@ -215,6 +215,27 @@ def test_a_damaged_environment_is_no_record(tmp_path, content):
     assert Run(tmp_path).read_environment() == {}
 
 
+def test_a_flipped_digit_in_an_environment_makes_it_none(tmp_path):
+    run = Run(tmp_path)
+    run.write_environment({"cores": 2, "torch": "2"})
+    assert run.read_environment() == {"cores": 2, "torch": "2"}
+    run.environment.write_text(run.environment.read_text().replace("2", "3", 1))
+    assert run.read_environment() == {}
+    assert run.changed() == [f"{run.environment} is damaged"]
+
+
+def test_checkpoints_that_lie_somewhere_else_are_left_alone(tmp_path):
+    run, theirs = Run(tmp_path / "run"), tmp_path / "theirs"
+    run.folder.mkdir()
+    theirs.mkdir()
+    left = theirs / ".epoch-0001-step-000000.pt.abcd1234.unfinished"
+    left.touch()
+    run.checkpoints.symlink_to(theirs)
+    with pytest.raises(RunError, match="checkpoints is a link to .* so remove the link$"), run.locked():
+        pass
+    assert left.exists()
+
+
 def test_a_torn_history_is_one_line(tmp_path):
     (tmp_path / "history.jsonl").write_text('{"epoch": 1}\n{"epo')
     with pytest.raises(RunError, match=r"history\.jsonl is damaged in line 2"):

@@ -65,6 +65,28 @@ def test_a_damaged_line_of_the_journal_is_told(tmp_path, line):
     assert journal.read_bytes() == content
 
 
+def test_a_flipped_digit_in_the_journal_is_told(trials, tmp_path):
+    added(trials, parameters=1234)
+    journal = tmp_path / "trials.journal"
+    content = journal.read_bytes()
+    assert content.count(b"1234") == 1
+    journal.write_bytes(content.replace(b"1234", b"1284"))
+    with pytest.raises(RunError, match="trials.journal is damaged: a line does not match its checksum"):
+        open_study(None, tmp_path, "s", {"a": 1})
+    journal.write_bytes(content)
+    assert open_study(None, tmp_path, "s", {"a": 1}).trials[0].user_attrs["parameters"] == 1234
+
+
+def test_half_a_line_of_the_journal_is_told(trials, tmp_path):
+    added(trials)
+    journal, told = tmp_path / "trials.journal", []
+    journal.write_bytes(journal.read_bytes()[:-1])
+    study = open_study(None, tmp_path, "s", {"a": 1}, told.append)
+    study.set_user_attr("b", 1)
+    assert told == [f"{journal} ended in the middle of a line, which is left out"]
+    assert study.trials == []
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
 def test_a_damaged_record_is_told(tmp_path, content):
     open_study(None, tmp_path, "s", {"a": 1})
@@ -80,6 +102,33 @@ def test_the_same_database_by_another_password_is_the_same_search(tmp_path):
     open_study(None, tmp_path, "s", {"a": 1})
     with pytest.raises(FlyweightError, match=r"another search \(--storage differ\)"):
         open_study("postgresql://me:one@127.0.0.1:9/a", tmp_path, "s", {"a": 1})
+
+
+def test_no_file_but_a_lock_of_this_search_is_taken_for_one(trials, tmp_path, monkeypatch):
+    """A journal may be somebody else's; older versions of the lock's library empty what they lock."""
+    theirs = tmp_path / "theirs.lock"
+    theirs.write_text("theirs")
+    (tmp_path / "workers" / "link.lock").symlink_to(theirs)
+    added(trials)
+    taken = trials.take(None)
+    opened = []
+    monkeypatch.setattr("flyweight.search.trials.FileLock", lambda place, **_: opened.append(place))
+    for place in (theirs, tmp_path / "workers" / "link.lock", "..", "", "/"):
+        trials.storage.set_trial_user_attr(taken.identity, "worker", f"{socket.gethostname()}:{place}")
+        assert trials.requeue() == []
+    assert opened == []
+
+
+@pytest.mark.parametrize("name", ["trials", "workers", "winners", "trials.journal", "trials.journal.lock"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    (tmp_path / "theirs").write_text("theirs")
+    out = tmp_path / "search"
+    out.mkdir()
+    (out / name).symlink_to(tmp_path / "theirs")
+    with pytest.raises(RunError, match=f"{name} is a link to .*/theirs: .* so remove the link$"):
+        open_study(None, out, "s", {"a": 1})
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert [path.name for path in out.iterdir()] == [name]
 
 
 def test_a_trial_given_up_is_not_told_as_taken_up_again(trials):

@@ -1,7 +1,8 @@
-"""The fixture that says how much of each proof is run."""
+"""How much of each proof is run, and what is damaged."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledger import WHERE, Ledger
@@ -12,3 +13,11 @@ def ledger() -> Ledger:
     """What the proofs are to try, and where they write what they found."""
     out = os.environ.get(WHERE)
     return Ledger(Path(out) if out else None)
+
+
+@pytest.fixture(scope="session")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Whole files of all that flyweight writes, made once a process."""
+    from given import Given  # torch, which the other proofs' collection can do without
+
+    return Given(tmp_path_factory.mktemp("given"))

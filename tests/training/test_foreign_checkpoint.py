@@ -1,6 +1,9 @@
 """A checkpoint whose hash fits and whose content does not: one line, whatever is in it."""
 
+import copy
+import functools
 import io
+import operator
 
 import torch
 from conftest import Silent, change, fit, fresh
@@ -8,6 +11,7 @@ from conftest import Silent, change, fit, fresh
 from flyweight import files
 from flyweight.errors import RunError
 from flyweight.runs.folder import Run
+from flyweight.training.resume import ADDED
 from flyweight.training.trainer import Trainer
 
 CHANGES = {
@@ -25,6 +29,31 @@ CHANGES = {
 }
 
 
+OTHERS = (None, "a", [], {}, True)
+
+
+def nested(whole):
+    """Changes of single places inside a history, a schedule and an optimizer."""
+    for section in ("history", "schedule", "optimizer"):
+        ways = {way: value for way, value in places(whole[section]) if value is not None}
+        # one of each name, and none that a version of torch may lack
+        chosen = {way[-1]: way for way in ways if way[-1] not in ADDED}
+        for number, way in enumerate(chosen.values()):
+            kind = OTHERS[number % len(OTHERS)]
+            if type(kind) is not type(ways[way]):
+                value = copy.deepcopy(whole[section])
+                inner = functools.reduce(operator.getitem, way[:-1], value)
+                inner[way[-1]] = kind
+                yield section, way, value
+
+
+def places(value, way=()):
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield (*way, key), value[key]
+        yield from places(value[key], (*way, key))
+
+
 def test_it_is_one_line(striped, recipe, tmp_path):
     recipe = change(recipe, epochs=1)
     fit(recipe, striped, tmp_path / "run")
@@ -38,6 +67,7 @@ def test_it_is_one_line(striped, recipe, tmp_path):
     cases = [(key, value, {**whole, key: value}) for key, values in CHANGES.items() for value in values]
     cases += [(key, "left out", {name: value for name, value in whole.items() if name != key}) for key in CHANGES]
     cases += [(what, "", {**whole, "network": network}) for what, network in weights.items()]
+    cases += [(f"{section}, inside", place, {**whole, section: value}) for section, place, value in nested(whole)]
     silent, lines = [], []
     for key, value, content in [("nothing", "", whole), *cases]:
         buffer = io.BytesIO()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flyweight.data.cache import locked, writing
 from flyweight.data.dataset import Progress
-from flyweight.data.online import SILENCE_SECONDS, answers, bar, hub_address, offline, reason
+from flyweight.data.online import SILENCE_SECONDS, answers, bar, hub_address, kept_inside, offline, reason
 from flyweight.errors import DataError
 from flyweight.files import file_hash, flush
 
@@ -65,7 +65,8 @@ def from_hub(progress: Progress) -> Path:
             raise DataError("HF_HUB_OFFLINE is set") from error
     try:
         answers(f"{hub_address()}/datasets/{HUB_REPOSITORY}/resolve/main/{HUB_FILES[1]}")
-        return get(etag_timeout=SILENCE_SECONDS, tqdm_class=bar(progress))
+        with kept_inside():
+            return get(etag_timeout=SILENCE_SECONDS, tqdm_class=bar(progress))
     except Exception as error:  # the client's own errors, its HTTP library's, the system's
         raise DataError(reason(error)) from error
 

@@ -15,6 +15,7 @@ from flyweight.text import one_line
 # five training batches, the test batch, the names of the classes
 PYTHON = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
 BINARY = (*(f"{name}.bin" for name in PYTHON[:6]), "batches.meta.txt")
+ARCHIVE_LIMIT = 512 * 2**20  # unpacked, the archives have 186 and 184 MB; a header alone can ask for any memory
 MEMBER_LIMIT = 64 * 2**20  # a batch has 31 MB; a larger member is not one, and may be a bomb
 
 
@@ -53,7 +54,8 @@ def _members(path: Path, progress: Progress) -> dict[str, bytes]:
     """Read the wanted members of a tar archive into memory: nothing is extracted, so no path in it can do harm."""
     found: dict[str, bytes] = {}
     opener: Any = open if path.suffix == ".tar" else gzip.open
-    with opener(path, "rb") as stream:
+    with opener(path, "rb") as packed:
+        stream: Any = _Bounded(packed)
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 name = PurePosixPath(member.name).name
@@ -67,6 +69,25 @@ def _members(path: Path, progress: Progress) -> dict[str, bytes]:
         while stream.read(2**20):  # to the end, where gzip's own checksum is compared
             pass
     return found
+
+
+class _Bounded:
+    """A stream of so many bytes at most: a small file may unpack to any number of them."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._left = stream, ARCHIVE_LIMIT
+
+    def read(self, count: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ValueError: there are more than an archive has.
+        """
+        content = self._stream.read(count)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {ARCHIVE_LIMIT >> 20} MiB, which no archive of CIFAR-10 does")
+        return content
 
 
 def _parse_binary(content: bytes, name: str) -> Split:

@@ -1,0 +1,87 @@
+"""The record of a run, ``environment.json``: on what machine and data it was made, and what its other files were.
+
+It carries a checksum of itself. When a training has ended, it holds the SHA-256 of the recipe, the history and the log
+as well, of which nothing else would notice a changed digit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flyweight.data.cache import sealed_json, unsealed_json
+from flyweight.files import read_bytes, write_text
+
+MOST_BYTES = 64 * 1024**2
+"""Of it, and of each of the others."""
+FILES = "files"
+"""Its key for the hashes of other files, by their names."""
+_NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
+"""Keys with a number; the others hold texts."""
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What it says; nothing where it is missing or damaged, for it is a record and no more."""
+    try:
+        text = read_bytes(file, MOST_BYTES).decode("utf-8")
+        content = json.loads(text)
+        # those of earlier versions have no checksum
+        if isinstance(content, dict) and "check" in content:
+            content = unsealed_json(text)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    kept = content.items() if isinstance(content, dict) else ()
+    return {key: value for key, value in kept if _is_record(key, value)}
+
+
+def write(file: Path, record: Mapping[str, Any]) -> None:
+    """Write it with its checksum.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    write_text(file, sealed_json(dict(record)) + "\n")
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file that can be read, by its name."""
+    found = {}
+    for file in files:
+        with suppress(OSError):
+            found[file.name] = hashlib.sha256(read_bytes(file, MOST_BYTES)).hexdigest()
+    return found
+
+
+def changed(file: Path, files: Iterable[Path]) -> list[str]:
+    """Which of a run's files are not what they were when its training ended, a line each.
+
+    Args:
+        file: ``environment.json``.
+        files: the others.
+    """
+    record = read(file)
+    if not record and (file.exists() or file.is_symlink()):
+        return [f"{file} is damaged"]
+    were = record.get(FILES, {})
+    now = hashes(path for path in files if path.name in were)
+    named = {path.name: path for path in files}
+    return [
+        f"{named[name]} {'has changed' if name in now else 'is gone'} since the training ended"
+        for name, digest in were.items()
+        if name in named and now.get(name) != digest
+    ]
+
+
+def _is_record(key: str, value: Any) -> bool:
+    """Whether a value is of the kind that its key has."""
+    if key == "resumed":
+        return isinstance(value, list)
+    if key == FILES:
+        return isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
+    if key in _NUMBERS:
+        return value is None or type(value) in (int, float)
+    return value is None or isinstance(value, str)
