@@ -70,6 +70,12 @@ class PeerError(FlyweightError):
     exit_code = 6
 
 
+class TooLargeError(FlyweightError):
+    """What was asked for does not fit into the memory of this machine."""
+
+    exit_code = 7
+
+
 class RuleError(FlyweightError):
     """A network breaks a rule; training it would be a waste."""
 
@@ -78,6 +84,8 @@ class RuleError(FlyweightError):
 
 _NO_MEMORY = (
     "allocate memory",  # torch's allocator, onnxruntime's
+    "could not create a primitive",  # oneDNN's
+    "failed to map segment from shared object",  # the loader's, of a library
     "out of memory",  # CUDA's
     "ALLOC_FAILED",  # its libraries'
     "bad_alloc",

@@ -5,7 +5,6 @@ Whoever calls decides what an error of the file system means to the user: what r
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import re
@@ -13,16 +12,18 @@ import shutil
 import stat
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any
 
+from flyweight.disk import flush, flush_folder, flush_tree, make_folders
 from flyweight.errors import RunError
+from flyweight.neighbours import ASIDE, UNFINISHED, exchanged, neighbour, sweep_neighbours
 from flyweight.text import one_line, printable
 
-UNFINISHED = ".unfinished"
+_LONG = 600
+"""Seconds that no file takes to be written."""
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -35,16 +36,26 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file or has more; ``filename`` and ``strerror`` say which and why.
     """
+    size = regular(path).st_size
+    if size > most:
+        raise OSError(None, f"it has more than {most:,} bytes", str(path))
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def regular(path: Path) -> os.stat_result:
+    """The status of a regular file: a pipe or a socket would be waited for without end by whoever opens it.
+
+    Raises:
+        OSError: it is something else, or not there.
+    """
     try:
         status = path.stat()
     except ValueError as error:  # a NUL in its name
         raise OSError(None, one_line(error), str(path)) from None
     if not stat.S_ISREG(status.st_mode):
         raise OSError(None, "it is not a regular file", str(path))
-    if status.st_size > most:
-        raise OSError(None, f"it has more than {most:,} bytes", str(path))
-    with path.open("rb") as file:
-        return file.read(status.st_size)
+    return status
 
 
 def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
@@ -56,7 +67,8 @@ def answers(path: Path, asked: Callable[[Path], bool]) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as :func:`write_bytes` does."""
+    """Write a text file whole or not at all, as :func:`write_bytes` does; what earlier kills left of it goes."""
+    sweep(path.parent, re.escape(path.name), age=_LONG)
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -64,8 +76,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary neighbour, flush to disk, rename, flush the folder.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written; what was there before is untouched. Or it is written
-            and the disk does not say that it will stay.
+        RunError: it cannot be written, and what was there before is untouched; or nobody knows whether it will stay.
     """
     temporary = None
     try:
@@ -87,40 +98,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise RunError(f"{path} is written, but may be gone after a power cut: {reason(error)}") from None
 
 
-def make_folders(folder: Path) -> None:
-    """Make a folder, and those above it, where they are missing; their names are on the disk then.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    if folder.is_dir():
-        return
-    make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    flush_folder(folder.parent)
-
-
-def new_folder(folder: Path) -> Path:
-    """Make a folder, or one beside it with a number where it exists: two that begin in one second share none.
-
-    Returns:
-        the folder; where it cannot be made, its name.
-    """
-    with suppress(OSError):
-        make_folders(folder.parent)
-    number, candidate = 1, folder
-    while True:
-        try:
-            candidate.mkdir()
-            flush_folder(candidate.parent)
-            return candidate
-        except FileExistsError:
-            number += 1
-            candidate = folder.with_name(f"{folder.name}-{number}")
-        except OSError:  # whoever writes into it says why
-            return candidate
-
-
 def sweep(folder: Path, name: str, age: float = 0) -> None:
     """Remove what processes that were killed in :func:`write_bytes` left; hold a lock, or give an age.
 
@@ -138,68 +115,56 @@ def sweep(folder: Path, name: str, age: float = 0) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Fill a hidden neighbour of `folder`; it takes the place of `folder` by a rename when the block ends well.
+    """Fill a hidden neighbour of `folder`; the two take each other's place when the block ends well.
 
-    Where the block raises, nothing is left. What a killed process left is removed by the next one: hold a lock.
+    Where the block raises, nothing is left. What a killed process left is removed by the next one, which leaves alone
+    what is under way: each process locks its neighbour.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
-    for stale in folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
-    old = temporary.with_name(f"{temporary.name}-old")
-    temporary.mkdir()
+    sweep_neighbours(folder)
+    with neighbour(folder) as temporary:
+        old = temporary.with_name(f"{temporary.name}{ASIDE}")
+        try:
+            yield temporary
+            flush_tree(temporary)
+            if not folder.exists():
+                temporary.rename(folder)
+            elif not exchanged(temporary, folder):  # a process that still maps its files keeps them
+                folder.rename(old)
+                temporary.rename(folder)
+            flush_folder(folder.parent)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        finally:
+            for leftover in (temporary, old):
+                with suppress(OSError):  # some errors are not ignored; the next start removes what is left
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; of these the ones that hold nothing when the block ends go again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     try:
-        yield temporary
-        flush_tree(temporary)
-        if folder.exists():  # a process that still maps its files keeps them
-            folder.rename(old)
-        temporary.rename(folder)
-        flush_folder(folder.parent)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise
+        make_folders(folder)
+        yield
     finally:
-        for leftover in (temporary, old):
-            with suppress(OSError):  # some errors are not ignored; the next start removes what is left
-                shutil.rmtree(leftover, ignore_errors=True)
+        with suppress(OSError):
+            for empty in new:
+                empty.rmdir()
 
 
 def finished(unfinished: Path) -> Path:
     """The folder whose place such a hidden neighbour was to take; any of :func:`whole_folder`'s."""
     return unfinished.with_name(unfinished.name[1:].partition(UNFINISHED)[0][:-9])
-
-
-def flush(file: IO[Any]) -> None:
-    """Return when all that was written to an open file is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk; Windows has no such thing, nor has who may not list it."""
-    if os.name == "posix":
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-        except PermissionError:
-            return
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def flush_tree(folder: Path) -> None:
-    """Return when a folder is on the disk with all that is in it and below it."""
-    for path in (*folder.rglob("*"), folder):
-        if path.is_dir():
-            flush_folder(path)
-        else:
-            with path.open("rb+") as file:
-                flush(file)
 
 
 def mark(status: os.stat_result) -> str:
@@ -229,7 +194,8 @@ def whose_or_raise(folder: Path) -> None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hash of a file's bytes, in hexadecimal digits; against damage and not against an attacker."""
+    """Hash of a regular file's bytes, in hexadecimal digits; against damage and not against an attacker."""
+    regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from flyweight import schema
 from flyweight.errors import FlyweightError
 from flyweight.export import for_timm
+from flyweight.files import read_bytes
 from flyweight.networks.build import TableNetwork
 from flyweight.networks.builtin import NETWORKS
 from flyweight.recipes.network import Network
-from flyweight.runs.card import CARD, WEIGHTS, ZOO, Card
+from flyweight.runs.card import CARD, MOST_CARD, WEIGHTS, ZOO, Card
 
 CLASSES = 1000
 """What timm takes where nobody says how many."""
@@ -95,7 +96,7 @@ def _shipped() -> dict[str, Any]:
     """What timm knows of the networks that ship: for each the way to its weights."""
     found = {}
     for folder in sorted(path.parent for path in ZOO.glob(f"*/{WEIGHTS}")):
-        card = TypeAdapter(Card).validate_json((folder / CARD).read_bytes())
+        card = TypeAdapter(Card).validate_json(read_bytes(folder / CARD, MOST_CARD))
         found[f"{for_timm.architecture(card)}.{folder.name}"] = {
             **for_timm.pretrained(card),
             "first_conv": for_timm.first_convolution(TableNetwork(NETWORKS[card.network], 1, card.input_shape[0])),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight import files
+from flyweight import disk, files
 from flyweight.errors import RunError
 
 
@@ -90,10 +90,10 @@ def synced(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a descriptor is of")
 def test_the_names_of_new_folders_are_on_the_disk(tmp_path, synced):
-    files.make_folders(tmp_path / "a" / "b")
-    files.make_folders(tmp_path / "a" / "b")
+    disk.make_folders(tmp_path / "a" / "b")
+    disk.make_folders(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]
-    assert files.new_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b-2"
+    assert disk.new_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b-2"
     assert synced == [tmp_path, tmp_path / "a", tmp_path / "a"]
 
 
@@ -140,11 +140,77 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", refused)
     # as where folders cannot be exchanged at one stroke
-    monkeypatch.setattr(files, "_exchanged", lambda *_: False, raising=False)
+    monkeypatch.setattr(files, "exchanged", lambda *_: False)
     with pytest.raises(OSError, match="No space"), files.whole_folder(tmp_path / "set") as folder:
         (folder / "second").touch()
     assert names(tmp_path) == ["set"]
     assert names(tmp_path / "set") == ["first"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from flyweight import disk, files
+if sys.argv[2] == "by two renames":
+    files.exchanged = lambda one, other: False
+count, replace = 0, Path.rename
+def dies(self, target):
+    global count
+    count += 1
+    if count > int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return replace(self, target)
+Path.rename = dies
+with files.whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "second").touch()
+    if sys.argv[2] == "half":
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+@pytest.mark.parametrize(("how", "renames"), [("half", 0), ("by two renames", 0), ("by two renames", 1)])
+def test_a_folder_outlives_whoever_is_killed_while_it_is_replaced(tmp_path, how, renames):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "first").touch()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "set"), how, str(renames)], check=False)
+    assert done.returncode == -9
+    assert any(name.startswith(".set-") for name in names(tmp_path))
+    with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "set"):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["first"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged at one stroke on Linux alone")
+def test_a_folder_that_is_replaced_is_never_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.Path, "rename", lambda self, target: pytest.fail("it is away for a moment"))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "first").touch()
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "second").touch()
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["second"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows locks no folder")
+def test_what_another_process_fills_for_the_same_place_is_left_alone(tmp_path):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "slow").touch()
+        with files.whole_folder(tmp_path / "set") as other:
+            (other / "fast").touch()
+        assert names(tmp_path / "set") == ["fast"]
+    assert names(tmp_path / "set") == ["slow"]
+    assert names(tmp_path) == ["set"]
+
+
+def test_what_a_kill_left_of_a_file_goes_when_it_is_written_again(tmp_path):
+    old, young, other = (tmp_path / f".{name}.unfinished" for name in ("a.csv.abcdefgh", "a.csv.abcdefg_", "a_csv.abc"))
+    for path in (old, young, other):
+        path.touch()
+    os.utime(old, (1, 1))
+    files.write_text(tmp_path / "a.csv", "whole")
+    assert names(tmp_path) == sorted([young.name, other.name, "a.csv"])
 
 
 def test_a_hash_is_that_of_the_bytes(tmp_path):

@@ -13,6 +13,8 @@ PACKAGE = Path(flyweight.__file__).parent
 ROOMS = (
     "errors",
     "text",
+    "neighbours",
+    "disk",
     "files",
     "schema",
     "recipes",

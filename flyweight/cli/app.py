@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from flyweight import __version__
-from flyweight.errors import EXIT_CODES, FlyweightError, out_of_memory
+from flyweight.errors import EXIT_CODES, FlyweightError, TooLargeError, out_of_memory
 from flyweight.machine import signals
 
 COMMANDS = ("data", "check", "rules", "train", "evaluate", "report", "predict", "export", "demo", "search", "bench")
@@ -82,7 +83,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(kept, exit_on_error=False, print_error=False, result_action="return_value") or 0
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a reader that has gone can be told apart
+            from flyweight.cli.console import putting
+
+            with putting():
+                sys.stdout.flush()  # here, where a reader that has gone can be told apart
         return code
     except KeyboardInterrupt as interrupt:
         return signals.told(interrupt)
@@ -110,12 +114,14 @@ def _told(error: BaseException) -> tuple[str, int]:
     """What a person is told of an error in one line, and the exit code."""
     if isinstance(error, CycloptsError):
         return f"{' '.join(str(error).split())} (see flyweight --help)", 2
-    if out_of_memory(error):
+    if out_of_memory(error) and not isinstance(error, TooLargeError):
         return NO_MEMORY, 7
     if isinstance(error, FlyweightError):
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith(("embedded null", "stat: embedded null")):
         return "the name of a file or folder holds a NUL character, which none may: write it without", 2
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}; make room", 2
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}", 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] != "flyweight":

@@ -69,6 +69,15 @@ def own_copy(folder: Run, plan: Recipe, spec: Spec) -> nn.Module:
     return _built(code.runnable(folder.folder, plan.model) if kept else plan.model, spec)
 
 
+def allow_teacher(plan: Recipe) -> None:
+    """Allow the code of the trained network that a recipe learns from."""
+    from flyweight.runs import allowing
+    from flyweight.runs.card import find_trained
+
+    if plan.train.teacher is not None:
+        allowing.allow(find_trained(plan.train.teacher))
+
+
 def _built(model: ModelConfig, spec: Spec) -> nn.Module:
     from flyweight.networks.build import build
     from flyweight.networks.code import shown

@@ -11,6 +11,7 @@ from flyweight.bench import DATA, PARTS, Part, PeerData
 from flyweight.cli.console import answer, answer_json, say
 from flyweight.cli.options import JsonOption, command
 from flyweight.errors import FlyweightError
+from flyweight.files import write_bytes
 
 app = command(
     "bench",
@@ -53,7 +54,7 @@ def bench(
         from flyweight.bench.figure import draw
         from flyweight.report import figures
 
-        figure.write_bytes(figures.png(draw(result)))
+        write_bytes(figure, figures.png(draw(result)))
     if as_json:
         answer_json(result.as_json())
     else:

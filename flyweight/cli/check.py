@@ -29,6 +29,10 @@ app = command(
 )
 
 
+YAML = (".yaml", ".yml")
+"""How the names of recipes' files end; the name of a built-in recipe is its network's."""
+
+
 @app.default
 def check(
     *networks: Annotated[str, Parameter(required=True)],
@@ -75,6 +79,9 @@ def check(
             if len(networks) == 1:
                 raise
             broken[network] = str(error)
+    if asked is not None:
+        for note in dict.fromkeys(filter(None, (_size_note(task.name, asked) for task in tasks))):
+            say(note)
     if len(networks) == 1 and not (where.apart or where.files):
         return _one(tasks[0], claims, where)
     return marks.run(tasks, broken, claims, where)
@@ -138,12 +145,49 @@ def _names(absolute: str, said: str) -> tuple[tuple[str, str], ...]:
     return (absolute, said), (parse(absolute).source, parse(said).source)
 
 
+def _size_note(network: str, asked: tuple[int, ...]) -> str:
+    """A line where a training would see another size than the one that is judged; empty where it would not."""
+    if len(asked) == 2:  # a signal, on which nothing is trained here
+        return ""
+    recipe = _recipe(network)
+    trained = _trained_at(asked) if recipe is None else _trained_by(recipe, asked)
+    if asked[1:] == trained[1:]:
+        return ""
+    sizes = ["x".join(map(str, shape[1:])) for shape in (asked, trained)]
+    of = "images of that size in a folder" if recipe is None else f"the images of {recipe.name}"
+    return (
+        f"note: judged at {sizes[0]}, as --input says; flyweight train brings {of} to {sizes[1]}, unless data.size says"
+        " otherwise"
+    )
+
+
+def _trained_by(recipe: Recipe, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape at which a recipe trains, as far as that is known without a look at its images."""
+    from flyweight.data.registry import choose
+
+    fixed = None if recipe.data.name is None else choose(recipe.data.name).spec
+    if fixed is not None:
+        return fixed.shape
+    side = recipe.data.size
+    return _trained_at(shape) if side is None else (shape[0], side, side)
+
+
+def _trained_at(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what `flyweight train` makes of images of such a one, where nothing else is asked for."""
+    import numpy as np
+
+    from flyweight.data.target import side_of
+
+    side = side_of(np.array([shape[2]]), np.array([shape[1]]))
+    return shape[0], side, side
+
+
 def _recipe(network: str) -> Recipe | None:
-    """The recipe where a file of one was named; the name of a built-in one is its network's."""
+    """The recipe where a file of one was named."""
     from flyweight import recipes
     from flyweight.cli import job
 
-    if not network.endswith((".yaml", ".yml")):
+    if not network.endswith(YAML):
         return None
     return job.absolute(recipes.load(network), Path(network).parent, pinned=False)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from flyweight.errors import FlyweightError
 from flyweight.machine import launched
 from flyweight.text import ending, lines, middle, printable, some
 
@@ -34,7 +37,26 @@ err = Console(stderr=True, emoji=False, quiet=launched.rank() > 0)
 def answer(text: str) -> None:
     """Print what a command was asked for to standard output, and nothing that a terminal obeys."""
     if launched.rank() == 0:
-        sys.stdout.write(lines(text).rstrip("\n") + "\n")
+        with putting():
+            sys.stdout.write(lines(text).rstrip("\n") + "\n")
+
+
+@contextmanager
+def putting() -> Iterator[None]:
+    """Where standard output is written or flushed.
+
+    Raises:
+        FlyweightError: it cannot take what it is given, as a file on a full disk; it is tried no more then.
+        BrokenPipeError: its reader has gone.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None
+        why = error.strerror or "it refuses"
+        raise FlyweightError(f"standard output cannot be written: {why}; send it to another place") from None
 
 
 def answer_json(content: object) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import isqrt
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from flyweight.errors import DataError, FlyweightError
 from flyweight.evaluation import overlay
 from flyweight.evaluation.explain import Explainer
-from flyweight.files import reason, write_bytes
+from flyweight.files import made_folder, reason, sweep, write_bytes
 from flyweight.images import decode
 from flyweight.inference.predict import Prediction
 from flyweight.runs.card import Trained
@@ -32,22 +33,27 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [f"{number:0{digits}d}{'-' if name else ''}{name}.png" for number, name in enumerate(safe, start=1)]
 
 
-def _make(folder: Path, force: bool) -> None:
-    """Make the folder where the maps go: a new or empty one, or with `force` any.
+@contextmanager
+def into(folder: Path, force: bool) -> Iterator[None]:
+    """Make the folder where the maps go: a new or empty one, or with `force` any. Where none comes, none stays.
 
     Raises:
         FlyweightError: it holds something already, or cannot be made.
     """
     shown = printable(str(folder))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = any(folder.iterdir())
-    except OSError as error:
-        raise FlyweightError(f"--explain {shown}: {reason(error)}; name a folder") from None
-    if held and not force:
-        raise FlyweightError(
-            f"--explain {shown} holds files already: name a new folder, or let --force replace those of the same names"
-        )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(folder))
+            sweep(folder, r"\d{4,}(-[\w.-]+)?\.png", age=600)
+            held = any(folder.iterdir())
+        except OSError as error:
+            raise FlyweightError(f"--explain {shown}: {reason(error)}; name a folder") from None
+        if held and not force:
+            raise FlyweightError(
+                f"--explain {shown} holds files already: name a new folder, or let --force replace those of the same"
+                " names"
+            )
+        yield
 
 
 class Maps:
@@ -55,15 +61,14 @@ class Maps:
 
     Args:
         trained: the network.
-        folder: where they go; it is made.
+        folder: where they go: see :func:`into`.
         paths: of all images.
-        force: whether the folder may hold files, of which those of the same names are replaced.
 
     Raises:
-        FlyweightError: the network has no map, or the folder holds something already or cannot be made.
+        FlyweightError: the network has no map.
     """
 
-    def __init__(self, trained: Trained, folder: Path, paths: Sequence[Path], force: bool) -> None:
+    def __init__(self, trained: Trained, folder: Path, paths: Sequence[Path]) -> None:
         self._card, self._folder, self._names = trained.card, folder, iter(_names(paths))
         self.count = 0
         self._explain = Explainer(trained)
@@ -71,7 +76,6 @@ class Maps:
             raise FlyweightError(
                 f"--explain: {printable(trained.card.network)} has no map of more than one place to look at"
             )
-        _make(folder, force)
         self._waiting: list[tuple[Prediction, Path | bytes, str]] = []
 
     def add(self, prediction: Prediction, image: Path | bytes) -> Prediction:
@@ -96,6 +100,8 @@ class Maps:
     @property
     def line(self) -> str:
         """What was written, for people."""
+        if not self.count:
+            return "no maps, for no image could be read"
         images = "1 image" if self.count == 1 else f"{self.count:,} images"
         return f"maps of {images} in {printable(str(self._folder))}"
 

@@ -227,7 +227,7 @@ def load_others(card: Card, option: str) -> tuple[np.ndarray, str]:
         dataset, _ = load_data(data_of(None, option), None)
         return unknown.images_of(dataset, card), dataset.name
     images, found = [], finding.find([place])
-    for line in found.closed:
+    for _, line in found.closed:
         say(f"flyweight: {line}")
     for path in found.images[: unknown.MOST]:
         try:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flyweight.errors import FlyweightError
+from flyweight.text import short
 
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
 
@@ -33,9 +34,13 @@ def input_shape(text: str, where: str) -> tuple[int, ...]:
     Raises:
         FlyweightError: it is something else.
     """
-    parts = text.split(",")
-    if len(parts) == 2 and all(part.strip().isdecimal() and int(part) for part in parts):
-        return int(parts[0]), int(parts[1])
+    if text.count(",") == 1:
+        try:
+            channels, length = (int(part) for part in text.split(","))
+        except ValueError:  # told as an image's
+            return image_shape(text, where)
+        if min(channels, length) > 0:
+            return channels, length
     return image_shape(text, where)
 
 
@@ -52,9 +57,11 @@ def image_shape(text: str, where: str) -> tuple[int, int, int]:
     try:
         channels, height, width = (int(part) for part in text.split(","))
     except ValueError:
-        raise FlyweightError(f"{where} {text}: write channels, height and width, for example 1,28,28") from None
+        raise FlyweightError(
+            f"{where} {short(text, 80)}: write channels, height and width, for example 1,28,28"
+        ) from None
     if min(channels, height, width) < 1:
-        raise FlyweightError(f"{where} {text}: all three must be at least 1")
+        raise FlyweightError(f"{where} {short(text, 80)}: all three must be at least 1")
     return channels, height, width
 
 

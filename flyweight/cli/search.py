@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flyweight.cli import job
+from flyweight.cli import begun, job
 from flyweight.cli.console import TrainingBar, answer, banner, err, say
-from flyweight.cli.options import command
+from flyweight.cli.options import AllowOption, command
 from flyweight.errors import FlyweightError
 from flyweight.text import short
 
@@ -73,6 +73,7 @@ def search(
         str | None, Parameter(help="A database for many workers, postgresql://...; by default a journal in --out.")
     ] = None,
     study: Annotated[str | None, Parameter(help="Name of the search in the database; by default the rules'.")] = None,
+    allow_code: AllowOption = False,
 ) -> int:
     """Search the networks that a rule set allows for accurate ones with few MACs, little memory or low latency.
 
@@ -87,6 +88,8 @@ def search(
     counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
     _check_call(counts, storage)
     plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
+    if allow_code:
+        begun.allow_teacher(plan)
     found = _subject(plan, space, hold_out, reference)
     place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
     with reached(storage):

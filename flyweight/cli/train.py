@@ -73,25 +73,16 @@ def train(
         changes = (*changes, *(f"{key}={value}" for key, value in shorts if value is not None))
         plan = job.absolute(job.with_data(recipes.load(recipe, changes), data), Path(recipe).parent)
         if allow_code:
-            _allow_trained(plan)
+            begun.allow_teacher(plan)
         return _fit(*_begin(plan, fallback, out), with_report)
     if changes or epochs is not None or seed is not None or out is not None:
         raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
     assert resume is not None
     folder, plan = begun.open_run(resume, allow_code)
     if allow_code:
-        _allow_trained(plan)
+        begun.allow_teacher(plan)
     plan = job.with_data(plan, data)
     return _fit(folder, plan, *job.load_data(plan.data, None), with_report)
-
-
-def _allow_trained(plan: Recipe) -> None:
-    """Allow the code of the trained network that a recipe learns from."""
-    from flyweight.runs import allowing
-    from flyweight.runs.card import find_trained
-
-    if plan.train.teacher is not None:
-        allowing.allow(find_trained(plan.train.teacher))
 
 
 def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, Recipe, Dataset, str | None]:
@@ -101,7 +92,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     from flyweight.recipes.sections import DataConfig
     from flyweight.runs.card import find_trained
     from flyweight.training import start
-    from flyweight.training.checks import check_trainable
+    from flyweight.training.checks import check_trainable, try_step
     from flyweight.training.resume import facts
 
     # before the data where that is possible: a typo should not cost a download
@@ -120,6 +111,7 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
     check_trainable(network, dataset, plan)
     if plan.train.start is not None:
         start.find(plan.train.start, network, found.classes)
+    try_step(network, dataset, plan)
     agree_on(facts(plan, dataset))
     return begun.create_run(out, plan, found), plan, dataset, note
 

@@ -9,10 +9,11 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 import tokenize
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 MANIFEST = "manifest.json"
 HEADER_ERRORS = (SyntaxError, tokenize.TokenError, RecursionError)
 """What is raised, besides `ValueError`, at a damaged array: its head is Python, which numpy parses."""
+MOST_MANIFEST = 64 * 1024**2
+"""Bytes of it, and of whatever else is kept as JSON."""
 FORMAT = 1  # raise it when the same files would give other arrays, or the manifest changes
 
 
@@ -103,9 +106,11 @@ def read(folder: Path) -> Dataset:
         DataError: no arrays there, or a file is missing, truncated or changed.
     """
     try:
-        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder / MANIFEST)
         if manifest.get("format") != FORMAT:
             raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
+        for name in ARRAYS:
+            files.regular(folder / f"{name}.npy")
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
         train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
         told = {key: manifest[key] for key in ("name", "fingerprint", "source")}
@@ -151,7 +156,7 @@ def sealed_json(content: dict[str, Any]) -> str:
     return json.dumps({**content, "check": _check(content)}, indent=2)
 
 
-def unsealed_json(text: str) -> dict[str, Any]:
+def unsealed_json(text: str | bytes) -> dict[str, Any]:
     """What `sealed_json` was given.
 
     Raises:
@@ -161,6 +166,16 @@ def unsealed_json(text: str) -> dict[str, Any]:
     if content.pop("check") != _check(content):
         raise ValueError("it does not match its checksum")
     return content
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `sealed_json` was given, of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError, AttributeError: it is damaged.
+    """
+    return unsealed_json(files.read_bytes(path, MOST_MANIFEST))
 
 
 def _check(manifest: dict[str, Any]) -> str:
@@ -183,6 +198,20 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
             files.make_folders(path.parent)
             held.enter_context(files.locked(path, wait))
         yield
+
+
+def sweep(cache: Path) -> None:
+    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
+
+    def busy() -> None:
+        raise BlockingIOError
+
+    with suppress(OSError):  # what cannot be looked through now waits for the next start
+        for stale in cache.glob(f".*{files.UNFINISHED}*"):
+            key = files.finished(stale).name
+            if (lock := cache / f"{key}.lock").exists():
+                with suppress(OSError), files.locked(lock, busy):
+                    shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +19,7 @@ import numpy as np
 
 from flyweight import files
 from flyweight.data import catalogue, workers
-from flyweight.data.cache import HEADER_ERRORS, locked, sealed_json, unsealed_json, writing
+from flyweight.data.cache import HEADER_ERRORS, MOST_MANIFEST, locked, read_manifest, sealed_json, writing
 from flyweight.data.catalogue import Catalogue
 from flyweight.data.dataset import Progress
 from flyweight.data.decoding import Decoded, Looked, decode_rows, look
@@ -103,7 +103,7 @@ def _pointer(cache: Path, listing: Listing, wanted: tuple[object, object]) -> Pa
 
 def _remembered(pointer: Path, cache: Path) -> Converted | None:
     try:
-        return read(cache / json.loads(pointer.read_text(encoding="utf-8"))["folder"])
+        return read(cache / json.loads(files.read_bytes(pointer, MOST_MANIFEST))["folder"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as error:
         if out_of_memory(error):
             raise  # it says nothing of the arrays
@@ -139,8 +139,6 @@ def _convert(
         lasting = not any(record.passing for record in looked)
         key = f"{listing.kind.replace(' ', '-')}-{_content_key(listing, looked, target)}"
         folder = cache / key
-        with writing(cache):
-            _sweep(cache)
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target, lasting
@@ -149,19 +147,6 @@ def _convert(
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)
     return key, target, lasting
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what conversions that were killed left, of any set; those under way hold a lock."""
-
-    def busy() -> None:
-        raise BlockingIOError
-
-    for stale in cache.glob(f".*{files.UNFINISHED}*"):
-        key = files.finished(stale).name
-        if (lock := cache / f"{key}.lock").exists():
-            with suppress(OSError), files.locked(lock, busy):
-                shutil.rmtree(stale, ignore_errors=True)
 
 
 def _content_key(listing: Listing, looked: Sequence[Looked], target: Target) -> str:
@@ -264,7 +249,7 @@ def read(folder: Path, verify: bool = False) -> Converted:
         DataError: it is missing, was made by another version, or its files are not what they were.
     """
     try:
-        manifest = unsealed_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder / MANIFEST)
         if manifest["format"] != FORMAT:
             raise DataError(f"the arrays in {folder} were made by another version: delete that folder")
         for name, was in manifest["files"].items():

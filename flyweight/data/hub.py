@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from flyweight import files
 from flyweight.data import online, parquet, shards
-from flyweight.data.cache import writing
+from flyweight.data.cache import MOST_MANIFEST, writing
 from flyweight.data.dataset import Progress
 from flyweight.data.listing import Listing
 from flyweight.data.reader import Reader
@@ -214,7 +214,7 @@ def _full(address: Address, name: str) -> str:
 def _kept(address: Address, cache: Path) -> list[str] | None:
     """Names of the files of a commit; none: not all of the set's are known to be on this machine."""
     try:
-        content = json.loads(_file(address, cache).read_text(encoding="utf-8"))
+        content = json.loads(files.read_bytes(_file(address, cache), MOST_MANIFEST))
         names, downloaded = list(content["files"]), list(content["downloaded"])
         here = all(_path(address, name[_skip(address) :]).is_file() for name in downloaded)
         return names if here else None
@@ -262,7 +262,7 @@ def _file(address: Address, cache: Path) -> Path:
 
 def _noted_commits(address: Address, cache: Path) -> list[str]:
     try:
-        return [str(commit) for commit in json.loads(_file(address, cache).read_text(encoding="utf-8"))["commits"]]
+        return [str(commit) for commit in json.loads(files.read_bytes(_file(address, cache), MOST_MANIFEST))["commits"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 

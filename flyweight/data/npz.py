@@ -21,7 +21,7 @@ from flyweight.data.folder import SPLIT_FOLDERS
 from flyweight.data.listing import Content, Entry, Listing
 from flyweight.data.reader import Reader
 from flyweight.errors import DataError
-from flyweight.files import mark
+from flyweight.files import mark, reason, regular
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import one_line, some
 
@@ -234,11 +234,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         DataError: it cannot be read.
     """
     try:
+        regular(path)
         with zipfile.ZipFile(path) as archive:
             yield archive
     # RuntimeError: it is encrypted, or compressed as nobody does
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read as an .npz file ({one_line(error)}); get it again") from None
+        why = reason(error) if isinstance(error, OSError) else one_line(error)
+        raise DataError(f"{path} cannot be read as an .npz file ({why}); get it again") from None
 
 
 READER = Reader(

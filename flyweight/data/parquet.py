@@ -20,7 +20,7 @@ from flyweight.data.listing import Content, Entry, Listing, Skipped
 from flyweight.data.reader import Reader
 from flyweight.data.shards import Shard
 from flyweight.errors import DataError
-from flyweight.files import mark
+from flyweight.files import mark, reason, regular
 from flyweight.recipes.sections import DataConfig
 from flyweight.text import one_line, printable, some
 
@@ -218,10 +218,15 @@ def opened(file: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
+        regular(file)
         with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=BUFFER, pre_buffer=False) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} cannot be read as a parquet file ({one_line(error)}); get it again") from None
+        raise DataError(f"{file} cannot be read as a parquet file ({_why(error)}); get it again") from None
+
+
+def _why(error: Exception) -> str:
+    return reason(error) if isinstance(error, OSError) else one_line(error)
 
 
 READER = Reader(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flyweight.data import digits, folder, hub, npz, parquet
-from flyweight.data.cache import cache_folder, expanded
+from flyweight.data.cache import cache_folder, expanded, sweep
 from flyweight.data.cifar10 import find as cifar10
 from flyweight.data.dataset import Dataset, Progress, silent
 from flyweight.data.reader import Reader
@@ -52,6 +52,7 @@ def load(
     found, config = choose(name, path), config or DataConfig()
     place = None if path is None else expanded(path, "--data")
     root, told = cache_folder(cache), progress or silent
+    sweep(root)
     if found.read is None:
         from flyweight.data import listed  # here, for it imports what decodes images
 

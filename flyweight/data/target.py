@@ -45,7 +45,7 @@ def choose(looked: Sequence[Looked], config: DataConfig, like: Spec | None) -> T
     """
     widths = np.array([look.width for look in looked])
     heights = np.array([look.height for look in looked])
-    side = config.size or _side(widths, heights)
+    side = config.size or side_of(widths, heights)
     channels = 1 if all(look.grey for look in looked) else 3
     resize = config.resize or _resize(widths / heights)
     shape = (channels, side, side)
@@ -67,7 +67,8 @@ _WORDS = {
 }
 
 
-def _side(widths: np.ndarray, heights: np.ndarray) -> int:
+def side_of(widths: np.ndarray, heights: np.ndarray) -> int:
+    """The side that images of such sizes get, in pixels, where nobody names one."""
     median = float(np.median(np.minimum(widths, heights)))
     return int(min(LARGEST, max(SMALLEST, MULTIPLE * round(median / MULTIPLE))))
 

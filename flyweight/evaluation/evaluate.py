@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from flyweight.data.dataset import Dataset, Split
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.evaluation.scores import Evaluation, confusions, score
 from flyweight.files import write_text
 from flyweight.inference import classifier
@@ -62,7 +62,8 @@ def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["t
         split: of the data set.
 
     Raises:
-        FlyweightError: what it said is not one finite number a class.
+        FlyweightError: what it said is not one number a class.
+        RunError: it is not finite.
     """
     part: Split = getattr(dataset, split)
     if logits.shape != (len(part), len(dataset.classes)):
@@ -72,7 +73,7 @@ def scored(trained: Trained, dataset: Dataset, logits: Tensor, split: Literal["t
         )
     broken = int((~logits.isfinite()).any(1).sum())
     if broken:
-        raise FlyweightError(
+        raise RunError(
             f"{trained.folder}: for {broken} of {len(part)} images the network's output is not finite: its weights are"
             " of a training that failed; train again with a lower train.learning_rate"
         )

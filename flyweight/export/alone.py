@@ -13,6 +13,8 @@ TURNS = [Image.Transpose(number) for number in (0, 3, 1, 5, 4, 6, 2)]  # what EX
 
 def pixels(path, looks):
     """An image as the network takes it: (height, width, channels) uint8."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError("it is not a regular file")  # a pipe would be waited for without end
     with Image.open(path) as image:
         image.draft(None, (2 * max(looks["size"]),) * 2)  # a large JPEG is decoded at a fraction of its size
         image.load()

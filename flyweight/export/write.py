@@ -79,8 +79,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}
     try:
-        files.make_folders(folder.parent)
-        with files.whole_folder(folder) as temporary:
+        with files.made_folder(folder.parent), files.whole_folder(folder) as temporary:
             for format in formats:
                 # a place of its own, so that one that fails half-way leaves nothing
                 place = temporary / f".{format.name}"

@@ -20,12 +20,12 @@ class Found:
     Attributes:
         images: files that were named, and those of folders whose names end as an image's does.
         others: files of folders whose names do not, which are left out.
-        closed: folders that cannot be looked into, each with the reason, in one line.
+        closed: folders that cannot be looked into, each with a line that says why.
     """
 
     images: tuple[Path, ...]
     others: tuple[Path, ...] = ()
-    closed: tuple[str, ...] = ()
+    closed: tuple[tuple[Path, str], ...] = ()
 
 
 def find(places: Iterable[Path]) -> Found:
@@ -36,14 +36,14 @@ def find(places: Iterable[Path]) -> Found:
     """
     found: list[Path] = []
     others: list[Path] = []
-    closed: list[str] = []
+    closed: list[tuple[Path, str]] = []
     for place in places:
         if answers(place, Path.is_dir):
             inside, unseen = _inside(place)
             images = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file()]
             closed += unseen
             if not images and unseen:
-                raise DataError(unseen[0])
+                raise DataError(unseen[0][1])
             if not images:
                 raise DataError(f"{printable(str(place))} holds no images ({', '.join(sorted(SUFFIXES))})")
             found += images
@@ -55,12 +55,13 @@ def find(places: Iterable[Path]) -> Found:
     return Found(tuple(found), tuple(others), tuple(closed))
 
 
-def _inside(folder: Path) -> tuple[list[Path], list[str]]:
+def _inside(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """All files of a folder and its subfolders, sorted; and which of these cannot be looked into, and why."""
-    closed: list[str] = []
+    closed: list[tuple[Path, str]] = []
 
     def unseen(error: OSError) -> None:
-        closed.append(f"{printable(str(error.filename))} cannot be looked into: {reason(error)}")
+        shut = Path(error.filename)
+        closed.append((shut, f"{printable(str(shut))} cannot be looked into: {reason(error)}"))
 
     files = [Path(where, name) for where, _, names in os.walk(folder, onerror=unseen) for name in names]
     return sorted(files), closed

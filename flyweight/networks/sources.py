@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
-from flyweight.files import read_bytes
+from flyweight.files import answers, read_bytes, reason
 from flyweight.networks.needed import Statement, needed, statements
 from flyweight.networks.notebooks import cells
 from flyweight.networks.reference import Reference
@@ -117,7 +117,11 @@ def read(reference: Reference) -> Source:
     path = Path(reference.source)
     try:
         content = read_bytes(path.resolve(), MOST_BYTES)
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and answers(path, Path.exists):
+            raise FlyweightError(
+                f"{short(reference.text, 200)}: cannot read {short(reference.source, 200)}: {reason(error)}"
+            ) from None
         raise FlyweightError(
             f"{short(reference.text, 200)}: there is no file {short(reference.source, 200)!r}; write"
             " path/to/file.py:ClassName"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs import code
-from flyweight.runs.fitting import misfit
+from flyweight.runs.fitting import misfit, sound_or_raise
 from flyweight.text import one_line, short
 
 ZOO = Path(__file__).parents[1] / "zoo"
@@ -234,20 +234,6 @@ def _is_of(content: bytes, card: Card) -> bool:
     return hashlib.sha256(content).hexdigest() == card.sha256
 
 
-def same_kinds(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Stop before whole numbers, truth values or complex numbers are taken for weights; torch casts them silently.
-
-    Raises:
-        RunError: the first that is of another kind than the network's own.
-    """
-    for name, own in network.state_dict().items():
-        given = weights.get(name, own)
-        floats = own.is_floating_point() and given.is_floating_point()
-        if not floats and given.dtype != own.dtype:
-            kinds = [str(dtype).removeprefix("torch.") for dtype in (given.dtype, own.dtype)]
-            raise RunError(f"{file} does not fit: {short(name, 100)} is {kinds[0]}, it must be {kinds[1]}")
-
-
 def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained:
     """Load a network with its weights. A user's own is built by the copy of its code that the run keeps.
 
@@ -256,7 +242,8 @@ def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained
         tell: called with a line where the file that the copy was made of has changed since.
 
     Raises:
-        RunError: a file is missing or damaged, the weights do not fit the network, or its code is not allowed.
+        RunError: a file is missing or damaged, the weights do not fit the network or are not finite, or its code
+            is not allowed.
     """
     card, weights = load_weights(folder)
     try:
@@ -272,7 +259,7 @@ def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained
     except FlyweightError as error:
         raise RunError(f"{folder / CARD}: {shown(str(error))}") from None
     try:
-        same_kinds(network, weights, folder / WEIGHTS)
+        sound_or_raise(network, weights, folder / WEIGHTS)
         network.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()

@@ -5,16 +5,20 @@ A card may come from anybody, and a number in it may ask for a layer that no mac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flyweight.errors import RunError
 from flyweight.images.spec import Spec
 from flyweight.networks.build import build, table
 from flyweight.recipes.sections import ModelConfig
-from flyweight.text import one_line
+from flyweight.text import one_line, short
 
 MOST_NUMBERS = 2**30
 """In one map of one image: 4 GiB."""
@@ -48,6 +52,42 @@ def misfit(described: ModelConfig, spec: Spec, weights: Mapping[str, Tensor]) ->
     if tuple(said.shape) != (1, len(spec.classes)):
         return f"it gives {tuple(said.shape)[1:]} numbers for {len(spec.classes)} classes"
     return None
+
+
+def finite(value: Tensor | float) -> bool:
+    """Whether a number, or all of a tensor, are finite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    # numpy has no number of two bytes like bfloat16
+    whole = value.detach().float() if value.dtype.itemsize < 4 else value.detach()
+    # and not by torch, which has threads share out each small tensor: 2 ms for a checkpoint of sprint, not 20 to 200
+    return bool(np.isfinite(whole.cpu().numpy()).all())
+
+
+def sound_or_raise(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Stop before what are no weights of a network: numbers that are not finite, though its own are, or other kinds.
+
+    Whole numbers, truth values and complex numbers torch would cast silently.
+
+    Args:
+        network: with fresh weights.
+        weights: by their names.
+        file: that they come from.
+
+    Raises:
+        RunError: which are the first.
+    """
+    for name, own in network.state_dict().items():
+        given = weights.get(name, own)
+        floats = own.is_floating_point() and given.is_floating_point()
+        if not floats and given.dtype != own.dtype:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in (given.dtype, own.dtype)]
+            raise RunError(f"{file} does not fit: {short(name, 100)} is {kinds[0]}, it must be {kinds[1]}")
+        if floats and not finite(given) and finite(own):
+            raise RunError(
+                f"{file} is no good: {short(name, 100)} is not finite, so its training failed; train again with a lower"
+                " train.learning_rate"
+            )
 
 
 def _watch(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flyweight import files, recipes
+from flyweight import disk, files, recipes
 from flyweight.errors import FlyweightError, RunError, out_of_memory
 from flyweight.files import read_bytes, write_bytes, write_text
 from flyweight.networks.code import gathered
@@ -78,7 +78,7 @@ class Run:
         own = gathered(recipe.model.network) if code.is_own(recipe.model) else None
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
-            folder = files.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+            folder = disk.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         if folder.exists() and (not folder.is_dir() or any(not _of_a_start(path) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, reason, whose_or_raise, write_text
+from flyweight.files import read_bytes, reason, regular, whose_or_raise, write_text
 from flyweight.text import one_line, short
 
 try:
@@ -98,6 +98,15 @@ def _damaged(file: Path, error: Exception) -> RunError:
     )
 
 
+def _file_or_raise(journal: Path) -> None:
+    try:
+        regular(journal)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"cannot read {journal}: {reason(error)}; begin another search with --out") from None
+
+
 def open_study(
     url: str | None,
     out: Path,
@@ -131,6 +140,7 @@ def open_study(
         storage: Any
         if url is None:
             journal = out / JOURNAL
+            _file_or_raise(journal)
             lock: Any = _Lock(journal, tell)
             backend = _Journal(str(journal), lock_obj=lock)
             try:  # all lines that are there are followed here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flyweight.files import write_bytes, write_text
+from flyweight.files import sweep, write_bytes, write_text
 from flyweight.recipes.sections import Recipe
 from flyweight.report.figures import BLUE, GREY, INK, ORANGE, png, styled
 from flyweight.search.halving import UNITS, Aim, Result, compared, front
@@ -89,6 +90,7 @@ def write(out: Path, results: Sequence[Result], aim: Aim, known: Sequence[str], 
         known: names of networks that the picture names wherever they are.
         recipe: how to train the winners: on all training images.
     """
+    sweep(out, re.escape(PICTURE), age=600)
     write_bytes(out / PICTURE, png(draw(results, aim, known)))
     folder = out / WINNERS
     folder.mkdir(exist_ok=True)

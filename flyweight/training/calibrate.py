@@ -34,6 +34,8 @@ def calibrated(network: nn.Module, card: Card, dataset: Dataset, recipe: Recipe)
         card: of the network.
         dataset: what it was trained on.
         recipe: how.
+
+    All processes of a training do it together, each asking about some of the images.
     """
     name, watched = dataset.watched
     stand_in = name == "test"
@@ -43,13 +45,13 @@ def calibrated(network: nn.Module, card: Card, dataset: Dataset, recipe: Recipe)
     def said(augment: AugmentConfig) -> np.ndarray:
         # of an epoch that no training sees
         changed = Augmenter(augment, dataset.mean, recipe.train.seed)(images, range(len(images)), recipe.train.epochs)
-        return classifier.logits(network, changed, card.mean, card.std).numpy()
+        return classifier.logits(network, changed, card.mean, card.std, together=True).numpy()
 
     with blamed(card.model, "on the images to calibrate it on", "mend it"):
         if stand_in:
             hard, moved = said(always), said(always.model_copy(update={"cutout": 0.0}))
         else:
-            hard = moved = classifier.logits(network, images, card.mean, card.std).numpy()
+            hard = moved = classifier.logits(network, images, card.mean, card.std, together=True).numpy()
     if not (np.isfinite(hard).all() and np.isfinite(moved).all()):
         return card  # whoever evaluates it is told that it is no good
     temperature = round(confidence.find_temperature(hard, labels), 4)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flyweight.data import Dataset
@@ -13,11 +14,16 @@ from flyweight.errors import FlyweightError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.machine.device import batch_size
-from flyweight.machine.together import my_share
+from flyweight.machine.together import my_share, processes
+from flyweight.networks.custom import blamed
 from flyweight.networks.modes import evaluating
 from flyweight.recipes.sections import Recipe
 from flyweight.text import one_line
+from flyweight.training import optimizer
 from flyweight.training.objective import load_teacher
+
+TRIED = 8
+"""Images of the step that is taken before there is a run: what fails with these fails with any."""
 
 
 def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
@@ -55,6 +61,35 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
             " parameters, so that nobody would train or save them: keep layers in an nn.ModuleList and not in a plain"
             " list, tensors in an nn.Parameter"
         )
+
+
+def try_step(network: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
+    """Take one step with a few images, before there is a run: some networks fail in training mode alone.
+
+    Args:
+        network: with fresh weights; it is not to be used afterwards.
+        dataset: that is to be trained on.
+        recipe: how, with nothing left ``auto``.
+
+    Raises:
+        FlyweightError: the network raises on the way there or back, or returns something else than in eval mode.
+    """
+    device, config = processes().device, recipe.train
+    count = min(TRIED, config.batch_size or batch_size(len(dataset.train)))
+    images = Augmenter(recipe.augment, dataset.mean, config.seed)(
+        np.array(dataset.train.images[:count]), range(count), 0
+    )
+    inputs = normalize(torch.from_numpy(images).to(device), dataset.mean, dataset.std)
+    labels = torch.from_numpy(np.array(dataset.train.labels[:count])).to(device)
+    network = network.to(device).train()
+    low = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    with blamed(recipe.model, "in a first step in training mode", "mend it: nothing was written"), low:
+        made = optimizer.build(network, config)
+        output = network(inputs)
+    outputs = checked_logits(output, (count, len(dataset.classes)), type(network).__name__)
+    with blamed(recipe.model, "on the way back of a first step", "mend it: nothing was written"):
+        F.cross_entropy(outputs.float(), labels).backward()
+        made.step()
 
 
 def _output(network: nn.Module, inputs: Tensor, classes: int) -> Tensor:

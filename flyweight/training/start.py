@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
-from flyweight.runs.card import WEIGHTS, find_trained, load_weights, same_kinds
+from flyweight.runs.card import WEIGHTS, find_trained, load_weights
+from flyweight.runs.fitting import sound_or_raise
 from flyweight.text import short, some
 
 
@@ -55,7 +56,7 @@ def find(name: str, network: nn.Module, classes: Sequence[str]) -> Start:
     """
     folder = find_trained(name)
     card, weights = load_weights(folder)
-    same_kinds(network, weights, folder / WEIGHTS)
+    sound_or_raise(network, weights, folder / WEIGHTS)
     own = network.state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     if card.classes != tuple(classes):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from flyweight.runs.fitting import finite
 from flyweight.training.history import Epoch
 from flyweight.training.resume import unlike
 
@@ -48,7 +47,7 @@ class State:
 
     def __post_init__(self) -> None:
         # a mask of minus infinity that a network keeps in a buffer is no accident
-        self._by_design = {name for name, value in self.network.state_dict().items() if not _finite(value)}
+        self._by_design = {name for name, value in self.network.state_dict().items() if not finite(value)}
 
     @property
     def tested(self) -> nn.Module:
@@ -110,7 +109,7 @@ class State:
             section, _, key = name.partition(".")
             # the average calls them as the network does, inside its module
             own = key.removeprefix("module.") if section == "average" else key
-            if not _finite(value) and not (section in ("network", "average") and own in self._by_design):
+            if not finite(value) and not (section in ("network", "average") and own in self._by_design):
                 return name
         return None
 
@@ -125,15 +124,6 @@ def _values(content: Any, name: str = "") -> Iterator[tuple[str, Tensor | float]
             yield from _values(value, f"{name}.{place}")
     elif isinstance(content, Tensor | float):
         yield name, content
-
-
-def _finite(value: Tensor | float) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    # numpy has no number of two bytes like bfloat16
-    whole = value.detach().float() if value.dtype.itemsize < 4 else value.detach()
-    # and not by torch, which has threads share out each small tensor: 2 ms for a checkpoint of sprint, not 20 to 200
-    return bool(np.isfinite(whole.cpu().numpy()).all())
 
 
 def _generator(device: torch.device) -> Any:

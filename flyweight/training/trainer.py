@@ -28,7 +28,7 @@ from flyweight.machine.together import agree_on, from_first, my_share, processes
 from flyweight.networks.build import table
 from flyweight.networks.custom import blamed
 from flyweight.recipes.sections import Recipe
-from flyweight.runs.card import same_kinds
+from flyweight.runs.fitting import sound_or_raise
 from flyweight.runs.folder import Run
 from flyweight.text import one_line
 from flyweight.training import optimizer, pooled, start
@@ -245,7 +245,7 @@ class Trainer:
         # all of the network that it began with is in the checkpoint: that one may be gone by now
         self.start_sha256 = content.get("start")
         try:
-            same_kinds(state.network, content["network"], self.run.checkpoints)
+            sound_or_raise(state.network, content["network"], self.run.checkpoints)
             if (wrong := state.unlike(content)) is not None:
                 raise ValueError(f"{wrong} says what this training does not write")
             state.load(content)

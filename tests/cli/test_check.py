@@ -178,3 +178,35 @@ def test_a_forward_pass_that_raises_is_told_with_its_line(check, tmp_path):
     code, out, err = check("raises.py", "--rules", "sized.yaml")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.endswith("is invalid for input of size 784 (raises.py:4)\n")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            ["dilated", "--input", "3,150,200"],
+            "judged at 150x200, as --input says; flyweight train brings images of that size in a folder to 64x64,"
+            " unless data.size says otherwise",
+        ),
+        (["dilated", "--input", "1,28,28", "--classes", "10"], "judged at 28x28"),
+        (["dilated", "--input", "3,64,64"], None),
+        (["dilated"], None),
+        (["mine.yaml", "--input", "3,64,64", "--classes", "4"], "flyweight train brings the images of mine to 32x32"),
+        (["mine.yaml", "--input", "3,32,32"], None),
+        (["sized.yaml", "--input", "3,64,64", "--classes", "4"], "flyweight train brings the images of sized to 96x96"),
+    ],
+)
+def test_a_size_that_no_training_would_have_is_told(monkeypatch, tmp_path, capsys, call, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("{name: mine, data: {name: digits}, model: {network: nano}, rules: brief}")
+    (tmp_path / "sized.yaml").write_text(
+        "{name: sized, data: {path: photos, size: 96}, model: {network: nano}, rules: brief}"
+    )
+    assert app.run_command(["check", *call, "--json"]) in (0, 1)
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    if told is None:
+        assert "note: judged" not in err
+    else:
+        assert err.count("note: judged") == 1
+        assert told in err

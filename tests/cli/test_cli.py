@@ -1,5 +1,7 @@
 """The command line as a user meets it: one line for a bad call, its exit code, no traceback."""
 
+import csv
+import io
 import json
 import os
 import signal
@@ -90,8 +92,9 @@ def test_a_name_that_cannot_be_stops_no_other_image(command, tmp_path, monkeypat
     (tmp_path / "more").mkdir()
     Image.new("RGB", (32, 32), "red").save(tmp_path / "more" / "b.png")
     within = finding._inside
-    monkeypatch.setattr(finding, "_inside", lambda folder: (within(folder)[0], [f"{folder}/x cannot be looked into"]))
-    code, out, err = command("predict", "nano", f"{'x' * 256}.png", "a.png", "a\0b.png", "gone.png", "more")
+    monkeypatch.setattr(finding, "_inside", lambda folder: (within(folder)[0], [(folder / "x", f"{folder}/x is shut")]))
+    places = (f"{'x' * 256}.png", "a.png", "a\0b.png", "gone.png", "more")
+    code, out, err = command("predict", "nano", *places)
     assert code == 3
     assert [line.split()[0] for line in out.splitlines()] == ["a.png", "more/b.png"]
     lines = err.splitlines()
@@ -99,7 +102,27 @@ def test_a_name_that_cannot_be_stops_no_other_image(command, tmp_path, monkeypat
     assert lines[0].endswith("x.png does not exist: name image files or folders of them")
     assert lines[1].startswith("flyweight: a\ufffdb.png does not exist")
     assert lines[2].startswith("flyweight: gone.png does not exist")
-    assert lines[3] == "flyweight: more/x cannot be looked into"
+    assert lines[3] == "flyweight: more/x is shut"
+    # tables and JSON hold all that was asked for, in its order
+    code, out, again = command("predict", "nano", *places, "--csv", "-")
+    assert (code, again) == (3, err)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["path"] for row in rows] == [f"{'x' * 256}.png", "a.png", "a�b.png", "gone.png", "more/b.png", "more/x"]
+    assert [f"flyweight: {row['error']}" for row in rows if row["error"]] == lines
+    assert [bool(row["class"]) for row in rows] == [not row["error"] for row in rows]
+    code, out, _ = command("predict", "nano", *places, "--json")
+    assert code == 3
+    assert [found.get("error", "")[-7:] for found in json.loads(out)] == [row["error"][-7:] for row in rows]
+
+
+def test_a_table_of_images_none_of_which_is_there_is_whole(command, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    code, _, err = command("predict", "nano", "gone.png", "bad.png", "empty", "--csv", "out.csv")
+    assert (code, len(err.splitlines())) == (3, 3)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
+    assert [row["path"] for row in rows] == ["gone.png", "bad.png", "empty"]
+    assert all(row["error"] and not row["class"] for row in rows)
 
 
 def test_predict_tells_what_it_can_and_fails_for_what_it_cannot(command, tmp_path):

@@ -83,6 +83,18 @@ def test_equal_names_do_not_collide_and_none_leaves_the_folder(command, tmp_path
         assert drawn.height > 30
 
 
+@pytest.mark.parametrize("to", ["maps", "deep/er/maps"])
+def test_no_image_no_folder(command, tmp_path, to):  # noqa: F811
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    code, _, err = command("predict", "sprint", "bad.png", "--explain", to)
+    assert code == 3
+    assert err.splitlines()[-1] == "no maps, for no image could be read"
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
+    (tmp_path / "kept").mkdir()
+    assert command("predict", "sprint", "bad.png", "--explain", "kept")[0] == 3
+    assert (tmp_path / "kept").is_dir()
+
+
 def test_what_is_there_is_not_overwritten_unasked(command, tmp_path):  # noqa: F811
     Image.new("RGB", (32, 32), "navy").save(tmp_path / "x.png")
     (tmp_path / "maps").mkdir()

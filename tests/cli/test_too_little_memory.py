@@ -52,11 +52,44 @@ def refused(capsys, *call):
     return line
 
 
-@pytest.mark.parametrize("call", [["nano", "--input", "3,9999999,9999999"], ["net.py:Net"]], ids=str)
-def test_too_little_memory_is_one_line_with_what_to_do(capsys, monkeypatch, tmp_path, call):
+def test_too_little_memory_is_one_line_with_what_to_do(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(GREEDY)
-    assert "smaller batch" in refused(capsys, "check", *call)
+    assert "smaller batch" in refused(capsys, "check", "net.py:Net")
+
+
+def last_line(capsys, *call):
+    assert app.run_command(call) == 7
+    out, err = capsys.readouterr()
+    assert out == ""
+    *notes, line = err.splitlines()
+    assert all(note.startswith("note: ") for note in notes)
+    return line
+
+
+@pytest.mark.parametrize("size", ["3,9999999,9999999", f"3,{10**30},{10**30}", "3,999999999999"], ids=str)
+def test_an_input_that_no_machine_holds_is_told_as_that(capsys, size):
+    line = last_line(capsys, "check", "nano", "--input", size)
+    assert line.startswith("flyweight: an input of 1x3x")
+    assert line.endswith("does not fit into memory")
+
+
+def test_maps_that_this_machine_does_not_hold_are_told_before_the_system_ends_the_program(capsys, monkeypatch):
+    from flyweight.analysis.trace import recorder
+
+    monkeypatch.setattr(recorder, "available_memory", lambda: 2**24)
+    line = last_line(capsys, "check", "dilated", "--input", "3,512,512")
+    assert line == (
+        "flyweight: the maps of TableNetwork on an input of 1x3x512x512 do not fit into memory: choose a smaller one"
+    )
+
+
+def test_sizes_of_thousands_of_digits_are_a_wrong_call(capsys):
+    for size in (f"3,{'9' * 5000}", f"3,{'9' * 5000},4"):
+        assert app.run_command(["check", "nano", "--input", size]) == 2
+        _, err = capsys.readouterr()
+        assert len(err.splitlines()) == 1
+        assert len(err) < 500
 
 
 def test_a_name_that_speaks_of_memory_is_a_name(capsys):
@@ -66,6 +99,8 @@ def test_a_name_that_speaks_of_memory_is_a_name(capsys):
 
 def test_too_little_memory_is_never_the_arrays_fault(capsys, monkeypatch, tmp_path):
     (tmp_path / cache.MANIFEST).write_text(cache.sealed_json({}))
+    for name in cache.ARRAYS:
+        (tmp_path / f"{name}.npy").touch()
 
     def full(*arguments, **options):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")

@@ -3,6 +3,9 @@
 import errno
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from conftest import synthetic
@@ -11,7 +14,7 @@ from exporting import DILATED, EVERY, asked, run_folder
 from flyweight import files
 from flyweight.cli import job  # noqa: F401 (its help names the readers: before a test adds one)
 from flyweight.cli.app import run_command
-from flyweight.data import registry
+from flyweight.data import digits, registry
 from flyweight.data.reader import Reader
 from flyweight.export import formats, gate
 
@@ -141,6 +144,45 @@ def test_a_disk_that_refuses_an_export_leaves_the_one_that_was_there(made, plain
     assert told == [f"flyweight: cannot write {tmp_path / 'out'}: Input/output error"]
     assert (tmp_path / "out" / "export.json").read_bytes() == before
     assert names(tmp_path) == ["net", "out"]
+
+
+KILLED = """
+import os, sys
+from flyweight.cli.app import run_command
+from flyweight.export import onnx_uint8
+def killed(subject, folder):
+    (folder / "half").touch()
+    os.kill(os.getpid(), 9)
+onnx_uint8.write = killed
+run_command(["export", "net", "--to", "out", "--format", "onnx", "onnx-uint8", "--data", "digits", "--force"])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_an_export_that_is_killed_leaves_the_old_one_and_the_next_one_tidies_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    dataset = digits.make()
+    run_folder(tmp_path / "net", DILATED, dataset)
+    assert run_command(["export", "net", "--to", "out", "--data", "digits"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False)
+    assert done.returncode == -9
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert len(list(tmp_path.glob(".out-*"))) == 1
+    assert run_command(["export", "net", "--to", "out", "--data", "digits", "--force"]) == 0
+    assert not list(tmp_path.glob(".out-*"))
+
+
+def test_an_export_that_fails_leaves_no_folder_on_the_way_to_its_place(made, plain, tmp_path, monkeypatch):
+    from flyweight.export import onnx_float
+
+    def closed(subject, folder):
+        raise gate.GateError("it does not say the same")
+
+    monkeypatch.setattr(onnx_float, "write", closed)
+    assert run_command(["export", "net", "--to", "deep/er/out"]) == 1
+    assert names(tmp_path) == ["net"]
 
 
 def test_a_missing_library_is_one_line_that_says_what_to_type(made, capsys, monkeypatch):

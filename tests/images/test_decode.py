@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are():
             if root:
                 os.seteuid(0)
     assert [path.name for path in found.images] == ["a.png"]
-    assert found.closed == (f"{shut} cannot be looked into: Permission denied",)
+    assert found.closed == ((shut, f"{shut} cannot be looked into: Permission denied"),)
 
 
 # EXIF's orientations: what must be done to the upright image so that a camera's orientation n brings it back

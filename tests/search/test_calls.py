@@ -6,6 +6,9 @@ import pytest
 from searching import CALL
 
 from flyweight.cli import app
+from flyweight.data import digits
+from flyweight.networks.custom import instance
+from flyweight.runs.card import Card, save_model
 
 
 def refused(capsys, code, *call):
@@ -110,3 +113,23 @@ def test_the_folder_of_another_search(folder, capsys):
     (folder / "found" / "search.json").write_bytes(record[:-20])
     line = refused(capsys, 4, *CALL, "--trials", "1", "--epochs", "1", "--out", "found")
     assert "search.json is damaged: " in line
+
+
+def test_the_code_of_a_teacher_is_allowed_as_in_a_training(folder, capsys):
+    """It is of other data, so that the call ends once the code has run."""
+    file = folder / "own.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Own(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    card = Card(
+        network=f"{file}:Own", dropout=None, classes=digits.CLASSES, input_shape=(3, 32, 32), mean=(0.5,) * 3,
+        std=(0.2,) * 3, data="digits", fingerprint="0", epochs=1,
+    )  # fmt: skip
+    (folder / "teacher").mkdir()
+    save_model(folder / "teacher", instance(card.network, 10), card)
+    call = [*with_(), "--set", "train.teacher=teacher"]
+    assert "not allowed" in refused(capsys, 4, *call)
+    assert "was trained on other data" in refused(capsys, 2, *call, "--allow-code")

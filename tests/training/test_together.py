@@ -118,3 +118,11 @@ def test_a_training_goes_on_with_another_number_of_processes(jobs):
         assert rows[0] == first["history"][0]
         for name in ("train_loss", "test_loss"):
             assert rows[1][name] == pytest.approx(whole["history"][1][name], rel=1e-6)
+
+
+def test_a_network_is_calibrated_by_all_processes_together(jobs):
+    """What one did alone would have the others wait, and what each did for itself would take as long as one alone."""
+    _, one, two = jobs
+    assert [each["calibrated"]["card"] for each in two] == 2 * [one["calibrated"]["card"]]
+    # batches of 128, in turn
+    assert [each["calibrated"]["asked"] for each in (one, *two)] == [800, 512, 288]

@@ -1,10 +1,12 @@
 import pytest
 import torch
 from conftest import change, fit, fresh
+from test_fallible import written
 from torch import nn
 
+from flyweight.cli.app import run_command
 from flyweight.errors import FlyweightError
-from flyweight.training.checks import check_trainable
+from flyweight.training.checks import check_trainable, try_step
 
 
 def test_a_batch_larger_than_the_data_is_one_line(striped, recipe, tmp_path):
@@ -58,3 +60,40 @@ def test_a_hole_larger_than_the_images_is_refused_before_there_is_a_run(striped,
     large = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout": 1, "cutout_size": 64})})
     with pytest.raises(FlyweightError, match="cutout_size: 64 is more than the side of the images, 32x32"):
         check_trainable(fresh(recipe, striped), striped, large)
+
+
+TRAINING_ONLY = [
+    ("x.view(7, -1)", r"Fallible raised RuntimeError in a first step in training mode: shape"),
+    ("return y, y", r"Fallible returns tuple for a batch of 8: it must be \(8, 2\), one logit a class"),
+    ("y.register_hook(lambda gradient: 1 / 0)", "Fallible raised ZeroDivisionError on the way back of a first step: "),
+    ("y = y.exp(); z = y; z.add_(1)", "Fallible raised RuntimeError on the way back of a first step: .* inplace"),
+    ("import sys; sys.exit(0)", "Fallible raised SystemExit in a first step in training mode: 0"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), TRAINING_ONLY)
+def test_a_network_that_fails_in_training_mode_alone_is_found_by_a_step(striped, recipe, tmp_path, line, words):
+    plan = written(recipe, tmp_path, f"if self.training: {line}")
+    network = fresh(plan, striped)
+    check_trainable(network, striped, plan)
+    with pytest.raises(FlyweightError, match=words) as caught:
+        try_step(network, striped, plan)
+    assert (caught.value.exit_code, len(str(caught.value).splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_a_sound_network_takes_the_step_with_every_optimizer(striped, recipe, name):
+    try_step(fresh(recipe, striped), striped, change(recipe, optimizer=name))
+
+
+def test_nothing_is_left_of_a_training_whose_network_fails_in_training_mode(recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))
+    written(recipe, tmp_path, "if self.training: x.view(7, -1)")
+    (tmp_path / "mine.yaml").write_text("{name: mine, data: {name: digits}, model: {network: mine.py:Fallible}}")
+    assert run_command(["train", "mine.yaml", "--set", "rules=null"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("flyweight: Fallible raised RuntimeError in a first step in training mode: ")
+    assert "mine.py:13" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "mine.py", "mine.yaml"]

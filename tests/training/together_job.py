@@ -23,6 +23,7 @@ from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import ZOO, load_trained
 from flyweight.runs.folder import Run
 from flyweight.training import loop, pooled
+from flyweight.training.calibrate import calibrated
 
 # an odd batch, so that the shares are not equal
 ROWS = ({"width": 8, "stride": 2}, {"width": 8}, {"width": 8, "dilation": 2}, {"width": 8, "dilation": 4})
@@ -102,6 +103,21 @@ def pass_(network, size, custom=False):
     return {"loss": whole.item(), "numbers": numbers, "next": torch.rand(()).item()}
 
 
+def calibration(trained):
+    """What a card gets, and of how many images this process was asked for it."""
+    asked, plain = [], classifier.Classifier.__call__
+
+    def counted(self, images):
+        asked.append(len(images))
+        return plain(self, images)
+
+    classifier.Classifier.__call__ = counted
+    many = data.subset(data.load("digits"), 400, 200)
+    card = calibrated(trained.model, trained.card, many, recipe())
+    classifier.Classifier.__call__ = plain
+    return {"card": [card.temperature, card.threshold], "asked": sum(asked)}
+
+
 def main(folder):
     results = {}
     for name, dropout, size in EXACT:
@@ -111,10 +127,11 @@ def main(folder):
     own = Own()
     results["own"] = pass_(own, 9, custom=True)
     own.eval()
-    trained = load_trained(ZOO / "sprint").model
+    trained = load_trained(ZOO / "sprint")
     images = dataset()
-    said = classifier.logits(trained, images.test.images, images.mean, images.std, together=True)
+    said = classifier.logits(trained.model, images.test.images, images.mean, images.std, together=True)
     results["said"] = said.flatten().tolist()
+    results["calibrated"] = calibration(trained)
     results["history"] = fit(folder / "run")
     if (folder / "half").exists():
         results["resumed"] = fit(folder / "half")

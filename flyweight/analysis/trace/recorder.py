@@ -6,6 +6,7 @@ module, a functional call or an operator of Python asked for it, and hooks tell 
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 from collections.abc import Iterator
@@ -30,9 +31,13 @@ from flyweight.analysis.trace.running import (
     times,
 )
 from flyweight.analysis.trace.trace import WRITE_THROUGH_VIEW, Call, Node, Trace, Value
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, TooLargeError
+from flyweight.machine.environment import available_memory
 from flyweight.networks.blame import place
 from flyweight.text import one_line
+
+SHARE = 0.7
+"""Of the memory that is left, for all that a network computes on one image."""
 
 
 class _Reached(Exception):  # noqa: N818 (not an error: it ends a forward pass that has gone far enough)
@@ -40,7 +45,11 @@ class _Reached(Exception):  # noqa: N818 (not an error: it ends a forward pass t
 
 
 class _Recorder(LightMode):
-    """Writes a :class:`Trace`. Tensors are told apart by identity, so all of them are kept alive until the end."""
+    """Writes a :class:`Trace`. Tensors are told apart by identity, so all of them are kept alive until the end.
+
+    Raises:
+        TooLargeError: they do not fit into memory.
+    """
 
     def __init__(self, model: nn.Module, sample: Tensor, until: int | None) -> None:
         super().__init__()
@@ -51,6 +60,8 @@ class _Recorder(LightMode):
         self._until = until
         self._ordinal = 0
         self._count = 0
+        # a system that has no memory left ends this process without a word
+        self._room = (available_memory() or math.inf) * SHARE
         self._alive: list[Tensor] = []
         self._value_of: dict[int, Value] = {}
         self._sharing: dict[int, list[Tensor]] = {}
@@ -64,10 +75,19 @@ class _Recorder(LightMode):
         self._count += 1
         if id(tensor) not in self._value_of:
             self._alive.append(tensor)
-            if (address := storage(tensor)) is not None:
+            address = storage(tensor)
+            if producer is not None and address not in self._sharing:
+                self._keep(tensor)
+            if address is not None:
                 self._sharing.setdefault(address, []).append(tensor)
         self._value_of[id(tensor)] = value
         return value
+
+    def _keep(self, tensor: Tensor) -> None:
+        self._room -= tensor.numel() * tensor.element_size()
+        if self._room < 0:
+            where = f"{type(self.trace.model).__name__} on an input of {times((1, *self.trace.input_shape))}"
+            raise TooLargeError(f"the maps of {where} do not fit into memory: choose a smaller one")
 
     def value(self, tensor: Tensor) -> Value:
         """The value that a tensor holds now."""
@@ -172,8 +192,9 @@ def record(model: nn.Module, input_shape: tuple[int, ...], until: int | None = N
         twice: run it a second time, to see whether it is the same network then.
 
     Raises:
-        FlyweightError: the forward pass raised, or it returned no tensor; the input does not fit into memory; a part
-            of the network is compiled by TorchScript.
+        FlyweightError: the forward pass raised, or it returned no tensor; a part of the network is compiled by
+            TorchScript.
+        TooLargeError: the input, or what the network makes of it, does not fit into memory.
     """
     _refuse_scripted(model)
     with _raising(model, input_shape):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, TooLargeError
+from flyweight.machine.environment import available_memory
 from flyweight.networks.modes import evaluating
 
 _BARE = (bool, int, float, str, type(None))
@@ -121,14 +123,17 @@ def sample_like(model: nn.Module, input_shape: Sequence[int], seed: int = 0) -> 
     """A batch of one, uniform in 0.5 to 1.5, of the network's own number type and on its device.
 
     Raises:
-        FlyweightError: it does not fit into memory.
+        TooLargeError: it does not fit into memory.
     """
+    needed, room = 4 * prod(input_shape), available_memory()
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator().manual_seed(seed)
     try:
+        if room is not None and needed > room:
+            raise MemoryError
         return (torch.rand((1, *input_shape), generator=generator) + 0.5).to(first.device, first.dtype)
     except (RuntimeError, TypeError, MemoryError) as error:  # the allocator's, or a size beyond 64 bits
-        raise FlyweightError(f"an input of {times((1, *input_shape))} does not fit into memory") from error
+        raise TooLargeError(f"an input of {times((1, *input_shape))} does not fit into memory") from error
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from flyweight.data.cifar10 import CLASSES
 from flyweight.data.columns import features
 from flyweight.data.dataset import Progress, Split, joined
 from flyweight.data.shards import check_complete
+from flyweight.files import regular
 from flyweight.text import one_line
 
 
@@ -36,6 +37,7 @@ def _read_shard(file: Path, progress: Progress) -> Iterator[Split]:
     import pyarrow.parquet as pq
 
     try:
+        regular(file)
         with pq.ParquetFile(file, page_checksum_verification=True) as table:
             columns = {table.schema.column(index).path for index in range(len(table.schema))}
             if not {"img.bytes", "label"} <= columns:
@@ -85,6 +87,7 @@ def _schema(file: Path) -> tuple[set[str], tuple[str, ...]]:
     import pyarrow.parquet as pq
 
     try:
+        regular(file)
         schema = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file.name} is damaged ({one_line(error)})") from error

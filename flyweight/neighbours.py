@@ -1,0 +1,81 @@
+"""Hidden neighbours of folders that are written whole: locked while they are filled, swept away after a kill."""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+UNFINISHED = ".unfinished"
+ASIDE = "-old"
+
+
+@contextmanager
+def neighbour(folder: Path) -> Iterator[Path]:
+    """A new hidden neighbour, locked while the block runs."""
+    while True:
+        temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
+        temporary.mkdir()
+        with holding(temporary) as free:
+            # another process may have swept it away before it was locked
+            if free and temporary.exists():
+                yield temporary
+                return
+
+
+def sweep_neighbours(folder: Path) -> None:
+    """Remove what killed processes left beside a folder; one that they had put aside comes back where it is missing.
+
+    That of processes that live is left alone.
+    """
+    # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
+    left = folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*")
+    for stale in sorted(left, reverse=True):  # what was put aside comes before what was to take its place
+        with holding(stale.with_name(stale.name.removesuffix(ASIDE))) as free:
+            if free and stale.name.endswith(ASIDE) and not folder.exists():
+                stale.rename(folder)
+            elif free:
+                shutil.rmtree(stale, ignore_errors=True)
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[bool]:
+    """Lock a folder itself, which leaves no file behind; the system releases it if the process dies.
+
+    Yields:
+        whether it could be had: not where another process holds it. Where nothing can be locked, as on Windows, it can.
+    """
+    descriptor = -1
+    try:
+        free = True
+        if fcntl is not None:
+            with suppress(OSError):  # it is gone, or its file system has no locks
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    free = False
+        yield free
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two folders take each other's place at one stroke, so that there is never none; false where none can."""
+    if sys.platform != "linux":
+        return False
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0

@@ -1,0 +1,341 @@
+"""Real faults, and not errors that a test raises: how each command ends, by the table of codes in README."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_exit_codes import CALLS
+from test_unfit_weights import DIGITS, saved
+
+from flyweight import errors
+from flyweight.cli import app
+
+resource = pytest.importorskip("resource", reason="Windows limits and mounts nothing so")
+
+FEW = [*DIGITS, "--set", "train.workers=0", "--epochs", "1"]
+SEARCH = ["search", "brief", "--trials", "1", "--recipe", "sprint", *DIGITS]
+# command, what is wrong, call, code
+FAULTS = [
+    ("data", "no such data", ["data", "gone"], 3),
+    ("data", "data damaged", ["data", "damaged.npz"], 3),
+    ("data", "place not writable", ["data", "photos", "--page", "/proc/none/page.html"], 2),
+    ("check", "no such network", ["check", "gone.py:Net"], 2),
+    ("check", "no such data", ["check", "gone.yaml"], 3),
+    ("check", "recipe damaged", ["check", "damaged.yaml"], 2),
+    ("check", "a rule fails", ["check", "course", "--rules", "mcu-64k"], 1),
+    ("check", "place not writable", ["check", "nano", "--csv", "/proc/none/marks.csv"], 2),
+    ("train", "no such recipe", ["train", "nothing.yaml"], 2),
+    ("train", "no such data", ["train", "--data", "gone"], 3),
+    ("train", "no such run", ["train", "--resume", "gone"], 4),
+    ("train", "run damaged", ["train", "--resume", "stopped"], 4),
+    ("train", "weights damaged", ["train", "sprint", *FEW, "--set", "train.start=damaged"], 4),
+    ("train", "place not writable", ["train", "sprint", *FEW, "--out", "/proc/none/run"], 2),
+    ("train", "a rule fails", ["train", "course", *FEW, "--set", "rules=mcu-64k"], 1),
+    ("train", "diverges", ["train", "sprint", *FEW, "--set", "train.learning_rate=1e30", "--no-report"], 5),
+    ("evaluate", "no such run", ["evaluate", "gone"], 4),
+    ("evaluate", "no such data", ["evaluate", "run", "--data", "gone"], 3),
+    ("evaluate", "weights damaged", ["evaluate", "damaged"], 4),
+    ("evaluate", "place not writable", ["evaluate", "run", "--out", "/proc/none/scores"], 2),
+    ("report", "no such run", ["report", "gone"], 4),
+    ("report", "no such data", ["report", "run", "--data", "gone"], 3),
+    ("report", "weights damaged", ["report", "damaged"], 4),
+    ("predict", "no such run", ["predict", "gone", "cat.png"], 4),
+    ("predict", "no such data", ["predict", "run", "gone.png"], 3),
+    ("predict", "data damaged", ["predict", "run", "cat.png", "damaged.png"], 3),
+    ("predict", "weights damaged", ["predict", "damaged", "cat.png"], 4),
+    ("predict", "place not writable", ["predict", "run", "cat.png", "--explain", "/proc/none/maps"], 2),
+    ("predict", "place not writable", ["predict", "run", "cat.png", "--csv", "/proc/none/out.csv"], 2),
+    ("export", "no such run", ["export", "gone", "--to", "out"], 4),
+    ("export", "no such data", ["export", "run", "--to", "out", "--data", "gone"], 3),
+    ("export", "weights damaged", ["export", "damaged", "--to", "out"], 4),
+    ("export", "place not writable", ["export", "run", "--to", "/proc/none/out"], 2),
+    ("demo", "no such run", ["demo", "gone"], 4),
+    ("demo", "no such data", ["demo", "run", "--port", "0", "--data", "gone"], 3),
+    ("demo", "weights damaged", ["demo", "damaged", "--port", "0"], 4),
+    ("demo", "port taken", ["demo", "run", "--port", "PORT"], 2),
+    ("search", "no such rules", ["search", "gone.yaml", "--trials", "1"], 2),
+    ("search", "no such data", ["search", "brief", "--trials", "1", "--data", "gone"], 3),
+    ("search", "journal damaged", [*SEARCH, "--out", "searched"], 4),
+    ("search", "place not writable", [*SEARCH, "--out", "/proc/none/found"], 2),
+    ("bench", "no such run", ["bench", "export", "gone"], 4),
+    ("bench", "place not writable", ["bench", "--figure", "/proc/none/figure.png"], 2),
+]
+# what ends with an answer in a second or so
+ANSWERING = {
+    "data": ["data", "photos"],
+    "check": ["check", "nano"],
+    "rules": ["rules"],
+    "evaluate": ["evaluate", "run"],
+    "predict": ["predict", "run", "cat.png"],
+    "help": ["--help"],
+}
+
+
+def some_long(calls, *long):
+    """Parameters of a test, those of these names for `make test-long`."""
+    marks = dict.fromkeys(long, (pytest.mark.long,))
+    return [pytest.param(call, id=name, marks=marks.get(name, ())) for name, call in calls.items()]
+
+
+def flipped(path):
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A run, whole and damaged; images, one of which is none; a search whose journal is damaged."""
+    folder = tmp_path_factory.mktemp("kept")
+    saved(folder / "run", lambda network: None)
+    shutil.copytree(folder / "run", folder / "damaged")
+    flipped(folder / "damaged" / "model.safetensors")
+    shutil.copytree(folder / "run", folder / "stopped")
+    (folder / "stopped" / "model.safetensors").unlink()
+    (folder / "stopped" / "checkpoints").mkdir()
+    (folder / "stopped" / "checkpoints" / "epoch-0001-step-000000.pt").write_bytes(bytes(5000))
+    for number, place in enumerate(["cat.png", "photos/a/1.png", "photos/a/2.png", "photos/b/1.png", "photos/b/2.png"]):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / place)
+    for name in ("damaged.png", "damaged.npz", "damaged.yaml"):
+        (folder / name).write_bytes(b"\x00\xff: [no, {")
+    (folder / "gone.yaml").write_text("{name: mine, data: {path: gone}, model: {network: nano}, rules: brief}")
+    (folder / "searched").mkdir()
+    (folder / "searched" / "trials.journal").write_bytes(b"no line of a journal\nnor this\n")
+    return folder
+
+
+@pytest.fixture
+def here(kept, tmp_path, monkeypatch):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLYWEIGHT_CACHE", str(kept.with_name("cache-of-faults")))
+    return tmp_path
+
+
+def content(folder):
+    """All that lies in a folder, with its bytes."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+def test_every_command_has_its_faults():
+    assert {name for name, *_ in FAULTS} | {"rules"} == set(app.COMMANDS)
+    assert {code for *_, code in FAULTS} <= set(errors.EXIT_CODES)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_wrong_option_is_a_wrong_call(here, capsys, name):
+    assert app.run_command([*CALLS[name], "--nothing"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        pytest.param(call, code, id=f"{name}: {fault} {number}")
+        for number, (name, fault, call, code) in enumerate(FAULTS)
+    ],
+)
+def test_a_fault_ends_a_command_with_its_code(here, capsys, call, code):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        before = content(here)
+        assert app.run_command([str(taken.getsockname()[1]) if part == "PORT" else part for part in call]) == code
+    _, err = capsys.readouterr()
+    assert "Traceback" not in err
+    if code != 1:
+        told = [line for line in err.splitlines() if line.startswith("flyweight: ")]
+        assert len(told) == 1, err
+        assert len(told[0]) <= 500
+    after = content(here)
+    assert {name: after.get(name) for name in before} == before
+    if code != 5:  # what was saved before a training diverged stays
+        assert set(after) == set(before)
+
+
+@contextmanager
+def standard_output(descriptor):
+    """What a command prints goes there."""
+    before = sys.stdout
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            sys.stdout = stream
+            yield
+    except OSError:
+        pass  # what the stream still holds
+    finally:
+        sys.stdout = before
+
+
+@pytest.mark.parametrize("call", ANSWERING.values(), ids=ANSWERING)
+def test_a_reader_that_has_gone_ends_any_command(here, capfd, call):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with standard_output(writing):
+        code = app.run_command(call)
+    assert code == 141
+    assert "flyweight: " not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("call", list(ANSWERING.values())[:-1], ids=list(ANSWERING)[:-1])
+def test_a_full_disk_behind_standard_output_is_one_line(here, capfd, call):
+    with standard_output(os.open("/dev/full", os.O_WRONLY)):
+        code = app.run_command(call)
+    assert code == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("flyweight: ")]
+    assert told == ["flyweight: standard output cannot be written: No space left on device; send it to another place"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_behind_standard_output_ends_the_process_with_its_code():
+    with Path("/dev/full").open("w") as output:
+        call = [sys.executable, "-m", "flyweight", "rules"]
+        done = subprocess.run(call, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def full(here):
+    """A disk of 1 MB with nothing left on it."""
+    place = here / "full"
+    place.mkdir()
+    mount = shutil.which("mount")
+    made = (
+        mount
+        and not subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "tmpfs", str(place)], capture_output=True, check=False
+        ).returncode
+    )
+    if not made:
+        pytest.skip("NO SMALL DISK: only root can mount a tmpfs; what a full disk does is tested on others' machines")
+    with (place / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+WRITING = {
+    "train": (["train", "sprint", *FEW, "--no-report", "--out", "full/run"], {4}),
+    "evaluate": (["evaluate", "run", "--out", "full/scores"], {4}),
+    "predict": (["predict", "run", *20 * ["cat.png"], "--explain", "full/maps"], {4}),
+    "export": (["export", "run", "--to", "full/out", "--data", "digits"], {2, 4}),
+    "check": (["check", "nano", "--html", "full/marks.html"], {4}),
+    "search": ([*SEARCH, "--out", "full/found"], {2, 4}),
+    "data": (["data", "photos", "--page", "full/page.html"], {4}),
+}
+
+
+@pytest.mark.parametrize("case", some_long(WRITING, "export", "search"))
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_anything(full, capsys, case):
+    call, codes = case
+    code = app.run_command(call)
+    _, err = capsys.readouterr()
+    assert code in codes, err
+    told = [line for line in err.splitlines() if line.startswith("flyweight: ")]
+    assert len(told) == 1, err
+    assert "No space left on device" in told[0]
+    assert not list(full.rglob("*unfinished*"))
+    assert not (full / "out").exists()
+
+
+HUNGRY = {
+    "check": ["check", "dilated", "--input", "3,1024,1024"],
+    "train": ["train", "dilated", *FEW, "--set", "train.batch_size=250", "--set", "rules=null", "--no-report"],
+}
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import albumentations
+from flyweight.cli import app
+app.run_command(["check", "nano"])  # what is imported takes memory, too
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**27, resource.getrlimit(resource.RLIMIT_AS)[1]))
+app.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing limits the memory of a process")
+@pytest.mark.parametrize("call", some_long(HUNGRY, "train"))
+def test_too_little_memory_has_its_code(here, call):
+    done = subprocess.run([sys.executable, "-c", LIMITED, *call], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("flyweight: ")]) == 1
+
+
+ENDING = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+SIGNALLED = {
+    "train": ["train", "sprint", *FEW, "--set", "train.epochs=50", "--out", "new"],
+    "search": [*SEARCH, "--out", "found"],
+    "demo": ["demo", "run", "--port", "0"],
+    "evaluate": ["evaluate", "run"],
+    "check": ["check", "dilated"],
+    "predict": ["predict", "run", *300 * ["cat.png"]],
+}
+
+
+@pytest.mark.parametrize("call", some_long(SIGNALLED, "search", "demo", "evaluate", "check"))
+def test_a_signal_at_a_random_moment_ends_with_its_code(here, call):
+    drawn = random.Random(str(call))
+    number = drawn.choice(list(ENDING))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flyweight", *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(drawn.uniform(0.3, 4))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    # done before it came, or not yet so far that Python had given anybody a say
+    assert process.returncode in (ENDING[number], 0, -number), err
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+
+
+PEER = """
+import inspect, os, sys, torch
+from flyweight.cli import app, rules
+from flyweight.machine import together
+def call(*arguments, **options):
+    together.summed(torch.ones(1))
+    if os.environ["RANK"] == "1":
+        os._exit(0)
+    together.summed(torch.ones(1))
+    return 0
+call.__signature__ = inspect.signature(rules.app.default_command, eval_str=True)
+rules.app.default_command = call
+app.main(["rules"])
+"""
+
+
+def test_another_process_that_dies_has_its_code():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    places = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", PEER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | places | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in ("0", "1")
+    )  # fmt: skip
+    second.communicate(timeout=120)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 6, err
+    assert "another process of this job has ended, and this one with it" in err
