@@ -162,6 +162,18 @@ def made_folder(folder: Path) -> Iterator[None]:
                 empty.rmdir()
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder in the system's place for temporary ones, until the block ends; what killed processes left goes."""
+    place = Path(tempfile.gettempdir()).resolve() / "flyweight"
+    sweep_neighbours(place)
+    with neighbour(place, mode=0o700) as made:
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
 def finished(unfinished: Path) -> Path:
     """The folder whose place such a hidden neighbour was to take; any of :func:`whole_folder`'s."""
     return unfinished.with_name(unfinished.name[1:].partition(UNFINISHED)[0][:-9])

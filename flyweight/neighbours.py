@@ -22,11 +22,16 @@ ASIDE = "-old"
 
 
 @contextmanager
-def neighbour(folder: Path) -> Iterator[Path]:
-    """A new hidden neighbour, locked while the block runs."""
+def neighbour(folder: Path, mode: int = 0o777) -> Iterator[Path]:
+    """A new hidden neighbour, locked while the block runs.
+
+    Args:
+        folder: whose.
+        mode: who may do what in it, less what the process's mask takes away.
+    """
     while True:
         temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
-        temporary.mkdir()
+        temporary.mkdir(mode=mode)
         with holding(temporary) as free:
             # another process may have swept it away before it was locked
             if free and temporary.exists():

@@ -276,3 +276,23 @@ def test_what_a_link_leads_to_is_neither_locked_nor_written(tmp_path):
         files.whose_or_raise(tmp_path / "link")
     files.whose_or_raise(tmp_path / "theirs")
     assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+def test_a_temporary_folder_of_a_killed_process_goes_and_one_in_use_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, signal, sys, tempfile\n"
+        "from flyweight import files\n"
+        "tempfile.tempdir = sys.argv[1]\n"
+        "with files.scratch() as folder:\n"
+        "    (folder / 'half').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(names(tmp_path)) == 1
+    with files.scratch() as first:
+        assert names(tmp_path) == [first.name]
+        with files.scratch() as second:
+            assert names(tmp_path) == sorted([first.name, second.name])
+            assert first.stat().st_mode & 0o077 == 0
+    assert names(tmp_path) == []

@@ -117,14 +117,15 @@ def _begin(plan: Recipe, fallback: str | None, out: Path | None) -> tuple[Run, R
 
 
 def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_report: bool) -> int:
-    import torch
+    from accelerate.utils import set_seed
 
     from flyweight.machine import signals
     from flyweight.machine.together import processes
     from flyweight.training import loop as training
 
     main = processes().is_main_process
-    torch.manual_seed(plan.train.seed)
+    # a network of the user's own may draw from Python's and NumPy's generators, too
+    set_seed(plan.train.seed)
     network = begun.own_copy(folder, plan, dataset.spec)
     how = f"{plan.train.epochs} epochs, {plan.train.batch_size} images a step, seed {plan.train.seed}"
     say(f"run folder {folder.folder}; {dataset.source}; {how}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from flyweight.errors import FlyweightError
 from flyweight.export.calibrate import Range
 from flyweight.export.graph import IR_VERSION, LAYERS, quiet
+from flyweight.files import scratch
 from flyweight.text import one_line
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with scratch() as folder, quiet():
         # by way of a file: given a model, it would move the weights out of that
-        before, path = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
+        before, path = folder / "model.onnx", folder / "prepared.onnx"
         onnx.save(model, before)
         try:
             quant_pre_process(str(before), str(path), skip_symbolic_shape=True)
@@ -68,8 +67,8 @@ def quantised(model: onnx.ModelProto, ranges: Mapping[str, Range], left: Sequenc
 
     # float32 scalars, as the quantiser asserts
     numbers = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        path, cache = Path(folder) / "quantised.onnx", Path(folder) / "ranges.json"
+    with scratch() as folder, quiet():
+        path, cache = folder / "quantised.onnx", folder / "ranges.json"
         try:
             save_tensors_data(TensorsData(q.CalibrationMethod.MinMax, numbers), cache)
             q.quantize_static(

@@ -11,10 +11,8 @@ import atexit
 import hashlib
 import importlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
@@ -22,7 +20,7 @@ from importlib.util import decode_source
 from pathlib import Path
 
 from flyweight.errors import FlyweightError
-from flyweight.files import answers, read_bytes, reason
+from flyweight.files import answers, read_bytes, reason, scratch
 from flyweight.networks import sources
 from flyweight.networks.reference import Reference, parse
 
@@ -75,8 +73,9 @@ class Code:
         if not self.entry:
             return self.reference.text
         if self.digest not in _PLACES:
-            made = Path(tempfile.mkdtemp(prefix="flyweight-")).resolve()
-            atexit.register(shutil.rmtree, made, ignore_errors=True)
+            held = ExitStack()
+            atexit.register(held.close)
+            made = held.enter_context(scratch())
             for name, content in self.files.items():
                 path = made / "code" / name
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from flyweight.data.dataset import Dataset, Progress
 from flyweight.errors import RunError
 from flyweight.evaluation import evaluate
 from flyweight.evaluation.scores import ClassScore, Evaluation, Mistake
-from flyweight.files import read_bytes, reason, whose_or_raise, write_bytes, write_text
+from flyweight.files import read_bytes, reason, sweep, whose_or_raise, write_bytes, write_text
 from flyweight.networks import build
 from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Row
@@ -97,6 +97,7 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
     subject = Subject(run, recipe, trained, dataset, scores, ruleset)
     evaluate.write(scores, run)
     run.images.mkdir(exist_ok=True)
+    sweep(run.images, r"[a-z_]+\.png", age=600)  # of a report that was killed
     drawn: dict[str, bytes] = {}
     for done, (name, drawing) in enumerate(DRAWINGS.items()):
         if progress is not None:

@@ -79,7 +79,9 @@ class Run:
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
             folder = disk.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if folder.exists() and (not folder.is_dir() or any(not _of_a_start(path) for path in folder.iterdir())):
+        # what a start that was killed before there was a recipe has left
+        ours = re.compile(r"\.lock|\.config\.yaml\.[a-z0-9_]{8}\.unfinished")
+        if folder.exists() and (not folder.is_dir() or not all(ours.fullmatch(path.name) for path in folder.iterdir())):
             raise FlyweightError(
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
@@ -191,13 +193,9 @@ class Run:
         )
 
     def _sweep(self) -> None:
-        """Remove what a kill in the middle of a write left: of a training, and older ones of reports and evaluations.
-
-        These two are written by whoever does not hold the lock; ten minutes are enough for any of their files.
-        """
-        of_training = (self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        names = [self.config.name, code.RECORD, NEXT, *(file.name for file in of_training)]
-        files.sweep(self.folder, "|".join(map(re.escape, names)))
+        """Remove what killed trainings left, and older ones of reports and evaluations, which hold no lock."""
+        ours = (self.config, self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
+        files.sweep(self.folder, "|".join(map(re.escape, (NEXT, code.RECORD, *(file.name for file in ours)))))
         files.sweep(self.checkpoints, _CHECKPOINT)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
@@ -286,8 +284,3 @@ class Run:
             except OSError as error:
                 raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
             yield
-
-
-def _of_a_start(path: Path) -> bool:
-    """Whether it is in a run folder where a start was killed before its recipe was written."""
-    return path.name == ".lock" or (path.name.startswith(".config.yaml.") and path.name.endswith(files.UNFINISHED))

@@ -5,9 +5,13 @@ Which images an epoch has, and in which order, depends on the seed and the epoch
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -130,21 +134,37 @@ class Positions:
 
 
 def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at."""
+    """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at, as arrays."""
     return DataLoader(
         batches,
         batch_size=None,
         sampler=positions,
+        collate_fn=_arrays,
         num_workers=workers,
         persistent_workers=bool(workers),
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_begin_worker,
         # the loader draws a number for its workers each time it starts; from torch's own generator that would be
         # one draw more in a resumed run, and dropout would go another way
         generator=torch.Generator(),
     )
 
 
-def _ignore_interrupts(_worker: int) -> None:
+def _end_with_parent() -> None:
+    # torch has a worker look for its parent every five seconds, and never end where the pipe to a dead one is full
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _arrays(batch: Iterable[Tensor]) -> tuple[np.ndarray, ...]:
+    # a tensor goes from process to process by a socket in the folder for temporary files, without end where the name of
+    # that is long, and by shared memory, of which a container has 64 MB; a kill may leave both. An array goes by a pipe
+    return tuple(tensor.numpy() for tensor in batch)
+
+
+def _begin_worker(_worker: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C and the end of a terminal reach every process of it; the workers must live until the main process has saved
     # its state
     for number in ("SIGINT", "SIGHUP"):

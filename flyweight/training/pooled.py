@@ -3,14 +3,15 @@
 Each has its share of the batch. The statistics of the batch norms, the gradients and the loss are those of the whole
 batch. What is drawn for a batch (the share of mixup, the phase of a dilated map, the masks of dropout) all draw from
 equal generators, so that it is what one process draws. Networks of the user's own may draw as they like, each process
-for its own images: from a generator that follows from the seed, the epoch, the step and the process, so that none needs
-to be kept.
+for its own images: from generators that follow from the seed, the epoch, the step and the process, so that none needs
+to be kept. Python's and NumPy's do so with one process as well.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -37,26 +38,34 @@ def step(share: Share, place: tuple[int, int, int], custom: bool) -> Iterator[No
         place: seed, epoch and step.
         custom: whether the network is one of the user's own.
     """
-    if share.world == 1:
-        yield
-        return
-    device = processes().device
     seed = int(np.random.SeedSequence((*place, share.rank)).generate_state(1, np.uint64)[0] >> 1)
-    with WholeBatch(), _drawing_apart(seed) if custom else nullcontext():
-        if device.type != "cpu":
-            # what a device draws, it draws for single images: our masks of dropout are drawn on CPUs alone
-            torch.get_device_module(device).manual_seed(seed)
+    with ExitStack() as held:
+        if custom:
+            held.enter_context(_drawing_apart(seed, share.world > 1))
+        if share.world > 1:
+            held.enter_context(WholeBatch())
+            device = processes().device
+            if device.type != "cpu":
+                # what a device draws, it draws for single images: our masks of dropout are drawn on CPUs alone
+                torch.get_device_module(device).manual_seed(seed)
         yield
 
 
 @contextmanager
-def _drawing_apart(seed: int) -> Iterator[None]:
-    common = torch.get_rng_state()
-    torch.manual_seed(seed)
+def _drawing_apart(seed: int, of_torch: bool) -> Iterator[None]:
+    """Let generators that no checkpoint keeps, Python's and NumPy's, follow from a seed, and torch's if asked."""
+    common, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if of_torch:
+        torch.manual_seed(seed)
     try:
         yield
     finally:
-        torch.set_rng_state(common)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if of_torch:
+            torch.set_rng_state(common)
 
 
 def pool(parameters: Iterable[Tensor], numbers: Tensor) -> Tensor:

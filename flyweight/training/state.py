@@ -71,6 +71,7 @@ class State:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "learning_rate": self.learning_rate,
             "totals": totals,
             "history": [vars(row) for row in self.history],
         }
@@ -83,6 +84,8 @@ class State:
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         self.epoch, self.step, self.seconds = content["epoch"], content["step"], content["seconds"]
+        # of versions before it was kept: it counts only where an epoch had no step left
+        self.learning_rate = float(content.get("learning_rate", 0.0))
         self.history = [Epoch(**row) for row in content["history"]]
         torch.set_rng_state(content["random"])
         generator, device_random = _generator(self.totals.device), content.get("device_random")
@@ -96,7 +99,11 @@ class State:
         wrong = unlike(self.schedule.state_dict(), content["schedule"], "schedule")
         wrong = wrong or unlike(made, content["optimizer"]["param_groups"], "optimizer.param_groups")
         shapes = [parameter.shape for group in self.optimizer.param_groups for parameter in group["params"]]
-        for number, slots in content["optimizer"]["state"].items():
+        kept = content["optimizer"]["state"]
+        names = {name for slots in kept.values() for name in slots}
+        for number, slots in kept.items():
+            if wrong is None and slots.keys() != names:  # torch takes it, and misses it in its next step
+                wrong = f"optimizer.state.{number}"
             for name, slot in slots.items():
                 fits = isinstance(slot, Tensor) and slot.shape in (shapes[number], torch.Size())
                 if wrong is None and slot is not None and not fits:

@@ -94,7 +94,8 @@ class Trainer:
         self.positions.epoch, self.positions.start = state.epoch, state.step
         state.network.train()
         began = time.perf_counter() - state.seconds
-        for images, labels in self.loader:
+        for batch in self.loader:
+            images, labels = (torch.from_numpy(array) for array in batch)
             loss, asked = self._train_step(images, labels, stop)
             state.step += 1
             told = loss.item() if state.step % config.loss_every == 0 or state.step == self.steps else None
@@ -249,6 +250,8 @@ class Trainer:
             if (wrong := state.unlike(content)) is not None:
                 raise ValueError(f"{wrong} says what this training does not write")
             state.load(content)
+            if state.schedule.last_epoch != state.epoch * self.steps + state.step:
+                raise ValueError("schedule.last_epoch is not the number of steps done")
         # torch and the rows of the history raise what they like at what is of another training
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise unfit(self.run, one_line(error)) from error

@@ -295,6 +295,16 @@ def test_what_a_kill_in_a_write_left_is_removed_by_who_holds_the_lock(tmp_path):
         assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*theirs, tmp_path / ".lock"}
 
 
+def test_what_a_kill_before_the_recipe_left_stops_no_new_start(tmp_path):
+    (tmp_path / ".config.yaml.a_1b2c3d.unfinished").touch()
+    with Run.create(tmp_path, recipes.load("sprint")).locked():
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".config.yaml.backup").touch()
+    with pytest.raises(FlyweightError, match="is not empty"):
+        Run.create(tmp_path / "other", recipes.load("sprint"))
+
+
 @pytest.mark.parametrize("line", ['{"epoch": "1"}', '{"epoch": true}', '{"epoch": [1]}', '{"epoch": null}', "[" * 9999])
 def test_a_history_of_the_wrong_kinds_is_damaged(tmp_path, line):
     run = Run(tmp_path)

@@ -27,6 +27,15 @@ CHANGES = {
     "recipe": [[], {}, "a", None],
     "fingerprint": [5, None, "another"],
 }
+INNER = [
+    ("optimizer", "param_groups", 0, "lr"),
+    ("optimizer", "param_groups", 0, "max_lr"),
+    ("optimizer", "param_groups", 1, "momentum"),
+    ("optimizer", "state", 0, "momentum_buffer"),
+    ("schedule", "last_epoch"),
+    ("schedule", "base_lrs", 0),
+    ("schedule", "_schedule_phases", 0, "end_step"),
+]
 
 
 OTHERS = (None, "a", [], {}, True)
@@ -68,6 +77,14 @@ def test_it_is_one_line(striped, recipe, tmp_path):
     cases += [(key, "left out", {name: value for name, value in whole.items() if name != key}) for key in CHANGES]
     cases += [(what, "", {**whole, "network": network}) for what, network in weights.items()]
     cases += [(f"{section}, inside", place, {**whole, section: value}) for section, place, value in nested(whole)]
+    # what torch takes, and misses in the next step
+    for way in INNER:
+        cut = copy.deepcopy(whole)
+        functools.reduce(operator.getitem, way[:-1], cut).pop(way[-1])
+        cases.append((way, "left out", cut))
+    other = copy.deepcopy(whole)
+    other["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(7)
+    cases.append(("momentum", "of another shape", other))
     silent, lines = [], []
     for key, value, content in [("nothing", "", whole), *cases]:
         buffer = io.BytesIO()

@@ -1,17 +1,22 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
 
 from flyweight.errors import FlyweightError, RunError
+from flyweight.machine.together import Share
 from flyweight.runs.folder import Run
-from flyweight.training import resume, trainer
+from flyweight.training import pooled, resume, trainer
 from flyweight.training.trainer import Trainer
 
 VARIANTS = {
@@ -54,7 +59,28 @@ def test_stopping_after_any_step_loses_nothing(striped, recipe, tmp_path, stop):
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = fit(recipe, striped, tmp_path / "run")
     assert same(resumed.model, whole.model)
-    assert [row.train_loss for row in resumed.history] == [row.train_loss for row in whole.history]
+    for name in ("train_loss", "learning_rate"):
+        assert [getattr(row, name) for row in resumed.history] == [getattr(row, name) for row in whole.history]
+
+
+@pytest.mark.timeout(100)
+def test_workers_need_neither_a_short_name_of_the_temporary_folder_nor_shared_memory(
+    striped, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / f"{'long' * 30}"))
+    Path(tempfile.tempdir).mkdir()
+    fit(change(recipe, workers=1, epochs=1), striped, tmp_path / "run")
+    assert not list(Path(tempfile.tempdir).iterdir())
+
+
+def test_what_a_network_draws_from_pythons_and_numpys_generators_follows_from_the_place_of_its_step():
+    drawn, before = [], random.getstate()
+    for place in ((0, 1, 2), (0, 1, 2), (0, 1, 3), (1, 1, 2)):
+        with pooled.step(Share(4), place, custom=True):
+            drawn.append((random.random(), np.random.rand()))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
+    assert random.getstate() == before
 
 
 def test_resuming_writes_the_history_that_a_kill_or_an_accident_took(striped, recipe, tmp_path):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight.export.c.source import Pair
+from flyweight.files import scratch
 
 SECONDS = 120
 FAST = ("-O3",)
@@ -36,8 +36,7 @@ def code_size(files: Pair) -> Code | None:
     gcc, size = shutil.which("gcc"), shutil.which("size")
     if gcc is None or size is None:
         return None
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch() as folder:
         source, made = _source(files, folder), folder / "made.o"
         try:
             machine = _said([gcc, "-dumpmachine"]).partition("-")[0]
