@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any
 
+from flyweight.disk import flush, flush_folder, flush_tree, make_folders
 from flyweight.errors import RunError
 from flyweight.neighbours import ASIDE, UNFINISHED, exchanged, neighbour, sweep_neighbours
 from flyweight.text import one_line, printable
@@ -76,7 +76,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary neighbour, flush to disk, rename, flush the folder.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written; what was there before is untouched.
+        RunError: it cannot be written, and what was there before is untouched; or nobody knows whether it will stay.
     """
     temporary = None
     try:
@@ -88,10 +88,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            if temporary is not None:
+                temporary.unlink()
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
-    flush_folder(path.parent)
+    try:
+        flush_folder(path.parent)
+    except OSError as error:
+        raise RunError(f"{path} is written, but may be gone after a power cut: {reason(error)}") from None
 
 
 def sweep(folder: Path, name: str, age: float = 0) -> None:
@@ -124,7 +128,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         old = temporary.with_name(f"{temporary.name}{ASIDE}")
         try:
             yield temporary
-            flush_folder(temporary)
+            flush_tree(temporary)
             if not folder.exists():
                 temporary.rename(folder)
             elif not exchanged(temporary, folder):  # a process that still maps its files keeps them
@@ -137,7 +141,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             raise
         finally:
             for leftover in (temporary, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+                with suppress(OSError):  # some errors are not ignored; the next start removes what is left
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -149,7 +154,7 @@ def made_folder(folder: Path) -> Iterator[None]:
     """
     new = list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         yield
     finally:
         with suppress(OSError):
@@ -172,22 +177,6 @@ def scratch() -> Iterator[Path]:
 def finished(unfinished: Path) -> Path:
     """The folder whose place such a hidden neighbour was to take; any of :func:`whole_folder`'s."""
     return unfinished.with_name(unfinished.name[1:].partition(UNFINISHED)[0][:-9])
-
-
-def flush(file: IO[Any]) -> None:
-    """Return when all that was written to an open file is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk; Windows has no such thing."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def mark(status: os.stat_result) -> str:
@@ -262,7 +251,8 @@ def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with suppress(OSError):  # the end of the process releases it
+            lock.release()
 
 
 def reason(error: OSError) -> str:

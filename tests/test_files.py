@@ -1,5 +1,6 @@
 """Files are there whole or not at all; locks and hashes."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight import files
+from flyweight import disk, files
 from flyweight.errors import RunError
 
 
@@ -57,6 +58,54 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="this system does not sync folders")
+def test_a_folder_that_cannot_be_synced_is_one_line_and_the_new_file_is_there(tmp_path, monkeypatch):
+    files.write_text(tmp_path / "a.txt", "first")
+    sync = os.fsync
+
+    def refused(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(RunError, match=r"a.txt is written, but may be gone after a power cut: Input/output error"):
+        files.write_text(tmp_path / "a.txt", "second")
+    assert (tmp_path / "a.txt").read_text() == "second"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Paths of what is synced, in their order."""
+    found, sync = [], os.fsync
+
+    def noted(descriptor):
+        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a descriptor is of")
+def test_the_names_of_new_folders_are_on_the_disk(tmp_path, synced):
+    disk.make_folders(tmp_path / "a" / "b")
+    disk.make_folders(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    assert disk.new_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b-2"
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a descriptor is of")
+def test_all_of_a_folder_is_on_the_disk_before_it_appears(tmp_path, synced):
+    with files.whole_folder(tmp_path / "set") as folder:
+        (folder / "in").mkdir()
+        (folder / "in" / "file").write_bytes(b"1")
+    assert {path.relative_to(folder).as_posix() for path in synced[:-1]} == {"in/file", "in", "."}
+    assert synced[-1] == tmp_path
+
+
 def test_a_folder_appears_when_it_is_complete(tmp_path):
     left = tmp_path / ".set-01234567.unfinished"  # what a killed process left
     left.mkdir()
@@ -101,7 +150,7 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
-from flyweight import files
+from flyweight import disk, files
 if sys.argv[2] == "by two renames":
     files.exchanged = lambda one, other: False
 count, replace = 0, Path.rename

@@ -14,6 +14,7 @@ ROOMS = (
     "errors",
     "text",
     "neighbours",
+    "disk",
     "files",
     "schema",
     "recipes",

@@ -79,7 +79,9 @@ def cached(cache: Path, key: str, make: Callable[[], Dataset], progress: Progres
     with locked(cache / f"{key}.lock", progress):
         if (dataset := intact(folder)) is not None:  # made while we waited
             return dataset
-        if folder.exists():
+        with writing(cache):
+            damaged = folder.exists()
+        if damaged:
             progress("the cached arrays are damaged: making them again", 0, None)
         dataset = make()
         with writing(cache):
@@ -193,7 +195,7 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
 
     with ExitStack() as held:
         with writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folders(path.parent)
             held.enter_context(files.locked(path, wait))
         yield
 
@@ -204,11 +206,12 @@ def sweep(cache: Path) -> None:
     def busy() -> None:
         raise BlockingIOError
 
-    for stale in cache.glob(f".*{files.UNFINISHED}*"):
-        key = files.finished(stale).name
-        if (lock := cache / f"{key}.lock").exists():
-            with suppress(OSError), files.locked(lock, busy):
-                shutil.rmtree(stale, ignore_errors=True)
+    with suppress(OSError):  # what cannot be looked through now waits for the next start
+        for stale in cache.glob(f".*{files.UNFINISHED}*"):
+            key = files.finished(stale).name
+            if (lock := cache / f"{key}.lock").exists():
+                with suppress(OSError), files.locked(lock, busy):
+                    shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight import __version__, files
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.export import around
 from flyweight.export.formats import Format
 from flyweight.export.subject import Artefact, Subject, saved
@@ -73,7 +73,8 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
         tell: called with a line about each file, and about each format that was refused.
 
     Raises:
-        FlyweightError: no format could be written: there is no folder then; or the disk refuses.
+        FlyweightError: no format could be written: there is no folder then.
+        RunError: the disk refuses; what was there before is untouched.
     """
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}
@@ -85,7 +86,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                 place.mkdir()
                 try:
                     written = format.write(subject, place)
-                    shutil.copytree(place, temporary, dirs_exist_ok=True)
+                    _move(place, temporary)
                 except FlyweightError as error:
                     refused[format.name] = error
                     continue
@@ -101,8 +102,17 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                 tell(artefacts[-1].line())
             files.write_text(temporary / RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
     except OSError as error:
-        raise FlyweightError(f"cannot write {folder}: {files.reason(error)}") from None
+        raise RunError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)
+
+
+def _move(place: Path, to: Path) -> None:
+    """Move all that is in a folder into another one; folders of the same name become one."""
+    for path in place.iterdir():
+        if path.is_dir() and (to / path.name).is_dir():
+            _move(path, to / path.name)
+        else:
+            path.replace(to / path.name)
 
 
 def record(subject: Subject, artefacts: Sequence[Artefact]) -> dict[str, object]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, reason, write_bytes, write_text
+from flyweight.files import flush_folder, read_bytes, reason, write_bytes, write_text
 from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
@@ -32,6 +33,8 @@ from flyweight.text import one_line, short
 
 ZOO = Path(__file__).parents[1] / "zoo"
 WEIGHTS = "model.safetensors"
+NEXT = f".{WEIGHTS}.next"
+"""The weights while their card takes the place of another one's."""
 CARD = "config.json"
 MOST_CARD, MOST_WEIGHTS = 16 * 1024**2, 4 * 1024**3
 """Bytes of the two files."""
@@ -106,13 +109,29 @@ class Trained:
 
 
 def save_model(folder: Path, network: nn.Module, card: Card) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into a folder."""
+    """Write ``model.safetensors`` and ``config.json`` into a folder: whoever reads finds the old ones or the new ones.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     # copies, for safetensors refuses tensors that share memory, as those of a layer that is used twice do
     content = safetensors.torch.save(
         {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
     )
-    write_bytes(folder / WEIGHTS, content)
-    save_card(folder, replace(card, sha256=hashlib.sha256(content).hexdigest()))
+    card = replace(card, sha256=hashlib.sha256(content).hexdigest())
+    # whoever finds other weights beside the new card reads these; the old ones stay until that card is there
+    write_bytes(folder / NEXT, content)
+    try:
+        save_card(folder, card)
+        (folder / NEXT).replace(folder / WEIGHTS)
+        flush_folder(folder)
+    except OSError as error:
+        raise RunError(f"cannot write {folder / WEIGHTS}: {reason(error)}; start again") from None
+    except RunError:
+        with suppress(OSError):
+            if not (folder / CARD).exists() or card.sha256.encode() not in (folder / CARD).read_bytes():
+                (folder / NEXT).unlink()
+        raise
 
 
 def save_card(folder: Path, card: Card) -> None:
@@ -199,14 +218,20 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
     card = read_card(folder)
     try:
         content = read_bytes(folder / WEIGHTS, MOST_WEIGHTS)
+        if not _is_of(content, card) and (folder / NEXT).exists():
+            content = read_bytes(folder / NEXT, MOST_WEIGHTS)
     except OSError as error:
         raise RunError(f"{folder}: cannot read {WEIGHTS}: {reason(error)}") from None
-    if hashlib.sha256(content).hexdigest() != card.sha256:
+    if not _is_of(content, card):
         raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
     try:
         return card, safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
+
+
+def _is_of(content: bytes, card: Card) -> bool:
+    return hashlib.sha256(content).hexdigest() == card.sha256
 
 
 def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from flyweight import files, recipes
+from flyweight import disk, files, recipes
 from flyweight.errors import FlyweightError, RunError, out_of_memory
 from flyweight.files import read_bytes, write_bytes, write_text
 from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs import code, environment
-from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
+from flyweight.runs.card import CARD, NEXT, WEIGHTS, Card, save_model
 from flyweight.text import one_line
 
 _CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
@@ -79,7 +78,7 @@ class Run:
         own = gathered(recipe.model.network) if code.is_own(recipe.model) else None
         if folder is None:
             name = re.sub(r"[^\w.-]+", "_", recipe.name)
-            folder = _new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+            folder = disk.new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         # what a start that was killed before there was a recipe has left
         ours = re.compile(r"\.lock|\.config\.yaml\.[a-z0-9_]{8}\.unfinished")
         if folder.exists() and (not folder.is_dir() or not all(ours.fullmatch(path.name) for path in folder.iterdir())):
@@ -87,7 +86,7 @@ class Run:
                 f"{folder} exists and is not empty: go on with --resume {folder}, or choose another with --out"
             )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make_folders(folder)
         except OSError as error:
             raise FlyweightError(
                 f"cannot make the run folder {folder}: {error.strerror}; choose another: --out"
@@ -161,13 +160,20 @@ class Run:
             epoch: epochs done.
             step: steps done in the epoch under way.
             keep: how many to leave.
+
+        Raises:
+            RunError: it cannot be written; the checkpoints that were there stay.
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        self.checkpoints.mkdir(exist_ok=True)
+        try:
+            files.make_folders(self.checkpoints)
+        except OSError as error:
+            raise RunError(f"cannot make {self.checkpoints}: {files.reason(error)}; no checkpoint is lost") from None
         write_bytes(self.checkpoints / f"epoch-{epoch:04d}-step-{step:06d}.pt", files.sealed(buffer.getvalue()))
         for old in self._checkpoints()[:-keep]:
-            old.unlink()
+            with suppress(OSError):  # the next one asks for it again
+                old.unlink()
 
     def _checkpoints(self) -> list[Path]:
         """Files of checkpoints, the oldest first: by their numbers, for past epoch 9999 the names sort otherwise.
@@ -189,7 +195,7 @@ class Run:
     def _sweep(self) -> None:
         """Remove what killed trainings left, and older ones of reports and evaluations, which hold no lock."""
         ours = (self.config, self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
-        files.sweep(self.folder, "|".join(re.escape(file.name) for file in ours))
+        files.sweep(self.folder, "|".join(map(re.escape, (NEXT, code.RECORD, *(file.name for file in ours)))))
         files.sweep(self.checkpoints, _CHECKPOINT)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
@@ -273,22 +279,8 @@ class Run:
         with ExitStack() as held:
             try:
                 held.enter_context(files.locked(self.folder / ".lock", busy))
+                files.whose_or_raise(self.checkpoints)
+                self._sweep()
             except OSError as error:
                 raise RunError(f"cannot write the run folder {self.folder}: {files.reason(error)}") from None
-            files.whose_or_raise(self.checkpoints)
-            self._sweep()
             yield
-
-
-def _new_folder(folder: Path) -> Path:
-    """Make the folder, or one beside it with a number where it exists: two starts in one second share none."""
-    for number in itertools.count(1):
-        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        try:
-            candidate.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError:  # Run.create says why
-            pass
-        return candidate
-    raise AssertionError("count() has no end")

@@ -1,5 +1,6 @@
 """The cache survives damage, cuts and several processes at once."""
 
+import errno
 import os
 import resource
 import shutil
@@ -15,6 +16,7 @@ from cifar10_sets import few_images, flip, only_folder, refused, silent, until, 
 from flyweight import data
 from flyweight.data import cache
 from flyweight.data.cifar10 import formats
+from flyweight.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -173,6 +175,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(source: Path, tmp_path: Path
     assert f"cannot write the cache {tmp_path / 'cache'} (File too large)" in line
     assert "FLYWEIGHT_CACHE" in line
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_a_set_that_cannot_be_looked_for_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(DataError, match=r"cannot write the cache .* \(Input/output error\)"):
+        cache.cached(tmp_path, "some-1", lambda: pytest.fail("it is not known whether it must be made"), silent)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each platform has its own folder")

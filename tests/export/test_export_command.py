@@ -1,5 +1,6 @@
 """`flyweight export`: where it writes, what it never overwrites, how it ends."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import pytest
 from conftest import synthetic
 from exporting import DILATED, EVERY, asked, run_folder
 
+from flyweight import files
 from flyweight.cli import job  # noqa: F401 (its help names the readers: before a test adds one)
 from flyweight.cli.app import run_command
 from flyweight.data import digits, registry
@@ -126,6 +128,22 @@ def test_a_format_that_fails_is_left_out_and_the_others_are_written(made, plain,
     assert run_command(["export", "net", "--to", "out", "--format", "onnx", "onnx-uint8"]) == 1
     assert "flyweight: onnx-uint8: it does not say the same" in capsys.readouterr().err
     assert names(tmp_path / "out") == ["export.json", "model.onnx", "predict.py"]
+
+
+def test_a_disk_that_refuses_an_export_leaves_the_one_that_was_there(made, plain, tmp_path, monkeypatch, capsys):
+    assert run_command(["export", "net", "--to", "out"]) == 0
+    before = (tmp_path / "out" / "export.json").read_bytes()
+    capsys.readouterr()
+
+    def refused(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "flush_tree", refused)
+    assert run_command(["export", "net", "--to", "out", "--force"]) == 4
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("flyweight: ")]
+    assert told == [f"flyweight: cannot write {tmp_path / 'out'}: Input/output error"]
+    assert (tmp_path / "out" / "export.json").read_bytes() == before
+    assert names(tmp_path) == ["net", "out"]
 
 
 KILLED = """

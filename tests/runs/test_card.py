@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import a_socket
+from conftest import a_socket, same
 
 from flyweight import recipes
 from flyweight.data.cifar10 import SPEC
@@ -15,7 +16,7 @@ from flyweight.errors import RunError
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.allowing import allow
-from flyweight.runs.card import Card, find_trained, load_trained, load_weights, save_card, save_model
+from flyweight.runs.card import NEXT, Card, find_trained, load_trained, load_weights, save_card, save_model
 from flyweight.runs.folder import Run
 from flyweight.training import start
 
@@ -146,3 +147,43 @@ def test_a_card_that_is_no_file_is_one_line_and_no_hang(shipped, make):
     make(shipped / "config.json")
     with pytest.raises(RunError, match="cannot read config.json: it is not a regular file"):
         load_trained(shipped)
+
+
+@pytest.mark.parametrize("killed_at", ["config.json", "model.safetensors"])
+def test_a_kill_while_weights_are_replaced_leaves_the_old_ones_or_the_new(shipped, monkeypatch, killed_at):
+    before, network = load_trained(shipped), build(ModelConfig(network="sprint"), SPEC)
+
+    class Killed(BaseException):
+        pass
+
+    def replaced(path, target, rename=Path.replace):
+        if target.name == killed_at:
+            raise Killed
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    with pytest.raises(Killed):
+        save_model(shipped, network, replace(CARD, epochs=2))
+    monkeypatch.undo()
+    found = load_trained(shipped)
+    assert found.card.epochs == (1 if killed_at == "config.json" else 2)
+    assert same(found.model, before.model if killed_at == "config.json" else network)
+    save_model(shipped, network, replace(CARD, epochs=2))
+    assert load_trained(shipped).card.epochs == 2
+    assert not (shipped / NEXT).exists()
+
+
+@pytest.mark.parametrize("refused", ["config.json", "model.safetensors"])
+def test_an_error_while_weights_are_replaced_is_one_line_and_leaves_the_old_ones_or_the_new(
+    shipped, monkeypatch, refused
+):
+    def replaced(path, target, rename=Path.replace):
+        if target.name == refused:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    with pytest.raises(RunError, match=f"cannot write .*{refused}: Input/output error"):
+        save_model(shipped, build(ModelConfig(network="sprint"), SPEC), replace(CARD, epochs=2))
+    assert load_trained(shipped).card.epochs == (1 if refused == "config.json" else 2)
+    assert (shipped / NEXT).exists() == (refused == "model.safetensors")

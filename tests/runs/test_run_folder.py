@@ -42,6 +42,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_start_that_was_killed_before_its_recipe_was_there_is_no_obstacle(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.yaml.abcd1234.unfinished").write_text("name:")
+    (folder / ".lock").touch()
+    run = Run.create(folder, recipes.load("sprint"))
+    with run.locked():
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "config.yaml"]
+
+
 def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(RunError, match="not a run folder: it has no config.yaml"):
         Run.open(tmp_path)
@@ -150,6 +160,28 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_text(file, "new")
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_ends_no_training(tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run", recipes.load("sprint"))
+    run.save_checkpoint({"at": 1}, 1, 0, keep=1)
+
+    def refused(path, missing_ok=False):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        run.save_checkpoint({"at": 2}, 2, 0, keep=1)
+    assert run.load_checkpoint() == ({"at": 2}, [])
+    run.save_checkpoint({"at": 3}, 3, 0, keep=1)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["epoch-0003-step-000000.pt"]
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_made_is_one_line(tmp_path):
+    run = Run.create(tmp_path / "run", recipes.load("sprint"))
+    run.checkpoints.write_text("a file")
+    with pytest.raises(RunError, match="cannot make .*checkpoints: File exists; no checkpoint is lost"):
+        run.save_checkpoint({"at": 1}, 1, 0, keep=1)
 
 
 def test_a_process_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path):
