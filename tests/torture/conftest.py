@@ -21,3 +21,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from given import Given  # torch, which the other proofs' collection can do without
 
     return Given(tmp_path_factory.mktemp("given"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what belongs to proofs at the other length."""
+    other = "sample" if WHERE in os.environ else "whole"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

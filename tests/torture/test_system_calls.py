@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ledger import WHERE
 
 ROOM = Path(__file__).parent
 PROOF = "system-calls"
@@ -25,7 +24,6 @@ JOBS = (
 CHUNKS = {"huggingface": 6, "arrays": 4, "onnx": 2, "first-onnx": 2, "c": 2, "conversion": 2}
 """Parts that a job is done in, side by side; others in one."""
 FEW = ("checkpoint", "card", "conversion", "onnx")
-FULL = WHERE in os.environ
 PLACE = Path("/dev/shm")
 """Nothing there waits for a disk, and strace sees all the same."""
 
@@ -90,7 +88,7 @@ def unseen(row: dict) -> list[str]:
     return [] if row["broken"] else [f"{row['what']} of {row['job']} do not show that {row['without']}"]
 
 
-@pytest.mark.skipif(FULL, reason="all of it is tried below")
+@pytest.mark.sample
 def test_a_few_faults_and_power_cuts(ledger, work):
     kept = [{"job": job, "what": what, "most": 8} for job in FEW for what in ("faults", "cuts")]
     *rows, last = asked(work, *kept, {"job": "card", "what": "cuts", "most": 30, "without": "files are not synced"})
@@ -98,7 +96,7 @@ def test_a_few_faults_and_power_cuts(ledger, work):
     ledger.record(PROOF, "seen when taken out", 1, unseen(last))
 
 
-@pytest.mark.skipif(not FULL, reason="`make torture` tries all; a few are tried above")
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("job", "chunk", "of"), [(job, chunk, CHUNKS.get(job, 1)) for job in JOBS for chunk in range(CHUNKS.get(job, 1))]
 )
@@ -106,7 +104,7 @@ def test_every_system_call(ledger, work, job, chunk, of):
     record(ledger, asked(work, {"job": job, "what": "faults", "chunk": chunk, "of": of}))
 
 
-@pytest.mark.skipif(not FULL, reason="`make torture` tries all; a few are tried above")
+@pytest.mark.whole
 @pytest.mark.parametrize("job", JOBS)
 def test_every_power_cut(ledger, work, job):
     record(ledger, asked(work, {"job": job, "what": "cuts"}))
@@ -128,7 +126,7 @@ SEEN = [
 """What is taken out of the program, and what shows it."""
 
 
-@pytest.mark.skipif(not FULL, reason="one of them is seen above")
+@pytest.mark.whole
 def test_the_harness_sees_what_is_taken_out(ledger, work):
     rows = asked(work, *({"job": job, "what": what, "without": without, "most": 80} for without, job, what in SEEN))
     ledger.record(PROOF, "seen when taken out", len(rows), [line for row in rows for line in unseen(row)])
