@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, TooLargeError
 from flyweight.text import short
 
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead of text.")]
@@ -39,7 +39,7 @@ def input_shape(text: str, where: str) -> tuple[int, ...]:
             channels, length = (int(part) for part in text.split(","))
         except ValueError:  # told as an image's
             return image_shape(text, where)
-        if min(channels, length) > 0:
+        if min(channels, length) > 0 and max(channels, length) < 2**63:
             return channels, length
     return image_shape(text, where)
 
@@ -62,6 +62,8 @@ def image_shape(text: str, where: str) -> tuple[int, int, int]:
         ) from None
     if min(channels, height, width) < 1:
         raise FlyweightError(f"{where} {short(text, 80)}: all three must be at least 1")
+    if max(channels, height, width) >= 2**63:
+        raise TooLargeError(f"{where} {short(text, 80)}: an image of that size does not fit into memory")
     return channels, height, width
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +74,13 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
         tell: called with a line about each file, and about each format that was refused.
 
     Raises:
-        FlyweightError: no format could be written: there is no folder then.
+        FlyweightError: no format could be written: there is no folder then; or it cannot be where it is to be.
         RunError: the disk refuses; what was there before is untouched.
     """
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}
     try:
-        with files.made_folder(folder.parent), files.whole_folder(folder) as temporary:
+        with _made_parent(folder), files.whole_folder(folder) as temporary:
             for format in formats:
                 # a place of its own, so that one that fails half-way leaves nothing
                 place = temporary / f".{format.name}"
@@ -104,6 +105,21 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
     except OSError as error:
         raise RunError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)
+
+
+@contextmanager
+def _made_parent(folder: Path) -> Iterator[None]:
+    """Make the folders above one; they go again where nothing came into them.
+
+    Raises:
+        FlyweightError: they cannot be made.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.made_folder(folder.parent))
+        except OSError as error:
+            raise FlyweightError(f"cannot write {folder}: {files.reason(error)}; name another place") from None
+        yield
 
 
 def _move(place: Path, to: Path) -> None:

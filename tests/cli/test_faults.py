@@ -180,6 +180,7 @@ def standard_output(descriptor):
         pass  # what the stream still holds
     finally:
         sys.stdout = before
+        app.app.console.quiet = False  # the console of the help says nothing once its reader has gone
 
 
 @pytest.mark.parametrize("call", ANSWERING.values(), ids=ANSWERING)

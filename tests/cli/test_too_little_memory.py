@@ -70,7 +70,7 @@ def last_line(capsys, *call):
 @pytest.mark.parametrize("size", ["3,9999999,9999999", f"3,{10**30},{10**30}", "3,999999999999"], ids=str)
 def test_an_input_that_no_machine_holds_is_told_as_that(capsys, size):
     line = last_line(capsys, "check", "nano", "--input", size)
-    assert line.startswith("flyweight: an input of 1x3x")
+    assert line.startswith(("flyweight: an input of 1x3x", f"flyweight: --input 3,{10**30},"))
     assert line.endswith("does not fit into memory")
 
 
@@ -98,7 +98,7 @@ def test_a_name_that_speaks_of_memory_is_a_name(capsys):
 
 
 def test_too_little_memory_is_never_the_arrays_fault(capsys, monkeypatch, tmp_path):
-    (tmp_path / cache.MANIFEST).write_text(cache.sealed_json({}))
+    (tmp_path / cache.MANIFEST).write_text(cache.sealed_json({"format": cache.FORMAT}))
     for name in cache.ARRAYS:
         (tmp_path / f"{name}.npy").touch()
 
@@ -143,7 +143,8 @@ def test_an_image_of_too_many_pixels_is_refused_before_they_fill_the_memory(tmp_
     Image.new(mode, (side, side)).save(path, kind, **({"method": 0} if kind == "WEBP" else {}))
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     told, grown = json.loads(done.stdout)
-    assert told == f"{path} cannot be read as an image: it has {side}x{side} pixels: shrink it below 50 megapixels"
+    most = 25 if kind == "WEBP" else 50
+    assert told == f"{path} cannot be read as an image: it has {side}x{side} pixels: shrink it below {most} megapixels"
     assert done.stderr == ""
     assert grown < 60
 

@@ -473,7 +473,7 @@ def test_a_map_that_no_machine_holds_is_found_before_it_is_made(ends, place):
     run_folder(place / "given", {"blocks": [[{"width": 8}]]}, dataset)
     assert ends("given")[0] == 0
     card = json.loads(Path("given/config.json").read_text())
-    card["table"]["blocks"][0][0]["padding"] = 100_000
+    card["table"]["blocks"][0][0]["padding"] = 60_000
     del card["checksum"]
     Path("given/config.json").write_text(json.dumps(card))
     code, line = ends("given")

@@ -66,8 +66,8 @@ def endless(begin, end, first):
         (["train=3"], ["train: this is a section"]),
         (["train.epochs=" + "9" * 30], ["train.epochs", "more than 64 bits"]),
         (["model.table={blocks: [[{width: 9999999999}]]}"], ["width", "less than or equal to 1048576"]),
-        (["train.epochs=" + endless("[", "]", "x")], ["train.epochs", "[['x', 'x'"]),
-        (["train=" + endless("[", "]", "x")], ["train: this is a section"]),
+        (["train.epochs=" + endless("[", "]", "x")], ["--set train.epochs", "written out, its values are more than"]),
+        (["train=" + endless("[", "]", "x")], ["--set train=", "written out, its values are more than"]),
         (["train=[" + endless("{<<: [", "]}", "{epochs: 3}") + "]"], ["train"]),
     ],
 )
