@@ -29,7 +29,8 @@ def report(run: Path, /, *, data: job.DataOption = None, allow_code: AllowOption
     folder = Run.open(run)
     if allow_code:
         allowing.allow(run)
-    dataset, _ = job.load_data(job.with_data(folder.recipe(), data).data, None)
+    plan = job.with_data(folder.recipe(), data).data
+    dataset, _ = job.load_own(folder, plan) if data is None else job.load_data(plan, None)
     write_report(folder, dataset)
     return 0
 

@@ -22,6 +22,13 @@ FILES = "files"
 """Its key for the hashes of other files, by their names."""
 _NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
 """Keys with a number; the others hold texts."""
+_ALWAYS = {
+    "started", "command", "flyweight", "python", "torch", "platform", "threads", "processes", "device", "precision",
+    "data_source", "data_fingerprint",
+}  # fmt: skip
+"""Keys with a value in each record that has a checksum, from the beginning of its training on."""
+_ENDED = {"finished", "seconds"}
+"""Keys with a value once it has ended."""
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -29,13 +36,17 @@ def read(file: Path) -> dict[str, Any]:
     try:
         text = read_bytes(file, MOST_BYTES).decode("utf-8")
         content = json.loads(text)
+        if not isinstance(content, dict):
+            return {}
         # those of earlier versions have no checksum
-        if isinstance(content, dict) and "check" in content:
-            content = unsealed_json(text)
+        sealed = "check" in content
+        content = unsealed_json(text) if sealed else content
     except (OSError, ValueError, RecursionError):
         return {}
-    kept = content.items() if isinstance(content, dict) else ()
-    return {key: value for key, value in kept if _is_record(key, value)}
+    record = {key: value for key, value in content.items() if _is_record(key, value)}
+    there = {key for key, value in record.items() if value is not None}
+    lacking = (_ALWAYS | (_ENDED if FILES in record else set())) - there
+    return {} if sealed and lacking else record
 
 
 def write(file: Path, record: Mapping[str, Any]) -> None:

@@ -27,6 +27,9 @@ from flyweight.report.subject import Subject
 from flyweight.runs.card import Card, load_trained
 from flyweight.runs.folder import Run
 
+RECORD = {
+    **environment.describe(), "precision": "float32", "data_source": "images", "data_fingerprint": "0" * 64,
+}  # fmt: skip
 ODD = ("$x_1$", "<script>alert(1)</script>", "=1+1", "\x1b[31mred", "a|b `c`", "[日本](http://x.y)")
 
 NETWORK = '''
@@ -102,7 +105,8 @@ def trained(striped, tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("trained") / "run")
     fit(recipe, striped, run.folder)
     note = "CIFAR-10 could not be had: <b>digits</b>"
-    run.write_environment({"processor": "a fast one", "cores": 2, "data_note": note, "command": "flyweight train"})
+    told = {"processor": "a fast one", "cores": 2, "data_note": note, "command": "flyweight train"}
+    run.write_environment(RECORD | told)
     steps = []
     assert report.write(run, striped, lambda *step: steps.append(step)) == run.report_html
     assert steps == [("report", done, 6) for done in range(7)]
@@ -260,7 +264,7 @@ def test_no_escape_of_a_received_run_gets_into_its_page(odd, tmp_path):
     escape = "\x1b]0;title\x07\x9b2J"
     received = copied(run, tmp_path / f"run {escape}", rules=None)
     received.write_environment(
-        {"command": f"flyweight train {escape}", "data_note": f"note {escape}", "processor": f"fast {escape}"},
+        RECORD | {"command": f"flyweight train {escape}", "data_note": f"note {escape}", "processor": f"fast {escape}"},
     )
     received.log.write_text(f"Epoch 1 {escape}\nEpoch 2\n", encoding="utf-8")
     report.write(received, dataset)
@@ -328,7 +332,7 @@ def test_what_has_changed_since_the_training_is_told(trained, striped, tmp_path)
     copy, told = Run(shutil.copytree(trained.folder, tmp_path / "copy")), []
     report.write(copy, striped, tell=told.append)
     assert told == []
-    copy.write_environment(copy.read_environment(), ended=True)
+    copy.write_environment(copy.read_environment() | {"finished": "now", "seconds": 1.0}, ended=True)
     copy.history_jsonl.write_text(copy.history_jsonl.read_text().replace('"epoch": 2', '"epoch": 9'))
     copy.log.write_bytes(b"Epoch 1\xff\x1b[2J")
     report.write(copy, striped, tell=told.append)

@@ -13,6 +13,7 @@ from conftest import a_socket
 
 from flyweight import files, recipes
 from flyweight.errors import FlyweightError, RunError
+from flyweight.machine import environment
 from flyweight.runs.folder import COLUMNS, DamagedError, Run
 
 
@@ -215,13 +216,23 @@ def test_a_damaged_environment_is_no_record(tmp_path, content):
     assert Run(tmp_path).read_environment() == {}
 
 
-def test_a_flipped_digit_in_an_environment_makes_it_none(tmp_path):
+def test_a_damaged_environment_is_none(tmp_path):
     run = Run(tmp_path)
-    run.write_environment({"cores": 2, "torch": "2"})
-    assert run.read_environment() == {"cores": 2, "torch": "2"}
-    run.environment.write_text(run.environment.read_text().replace("2", "3", 1))
+    record = {**environment.describe(), "precision": "float32", "data_source": "a", "data_fingerprint": "b"}
+    run.write_environment(record)
+    assert run.read_environment() == record
+    run.environment.write_text(run.environment.read_text().replace(":", ";", 1))
     assert run.read_environment() == {}
     assert run.changed() == [f"{run.environment} is damaged"]
+    # a checksum that fits, and a key that is missing or of another kind
+    for ended, change in ((False, {"torch": None}), (False, {"device": 5}), (True, {}), (True, {"finished": "now"})):
+        run.write_environment(record | change, ended)
+        assert run.read_environment() == {}
+    run.write_environment(record | {"finished": "now", "seconds": 1.0}, ended=True)
+    assert run.changed() == []
+    # that of an earlier version has no checksum
+    run.environment.write_text('{"cores": 2}')
+    assert run.read_environment() == {"cores": 2}
 
 
 def test_checkpoints_that_lie_somewhere_else_are_left_alone(tmp_path):
