@@ -118,7 +118,9 @@ def _told(error: BaseException) -> tuple[str, int]:
         return NO_MEMORY, 7
     if isinstance(error, FlyweightError):
         return str(error), error.exit_code
-    if isinstance(error, ValueError) and str(error).startswith(("embedded null", "stat: embedded null")):
+    # Python's own words, and those of a recipe's schema where a name stands in the call itself
+    nul = ("embedded null", "no name holds a NUL")
+    if isinstance(error, ValueError) and any(words in str(error) for words in nul):
         return "the name of a file or folder holds a NUL character, which none may: write it without", 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"cannot write {error.filename or 'a file'}: {error.strerror}; make room", 2

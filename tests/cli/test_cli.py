@@ -73,6 +73,7 @@ def command(capsys, monkeypatch, tmp_path):
         (["check", "sprint", "--blocks", ","], 2, "no blocks are named"),
         (["check", "x" * 5000], 2, "no network"),
         (["check", "a\0b.py:Net"], 2, "NUL"),
+        (["check", "\0", "nano", "--no-isolated"], 2, "NUL"),
         (["export", "nano", "--to", "a\0b"], 2, "NUL"),
     ],
 )
