@@ -32,11 +32,16 @@ def neighbour(folder: Path, mode: int = 0o777) -> Iterator[Path]:
     while True:
         temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}{UNFINISHED}")
         temporary.mkdir(mode=mode)
-        with holding(temporary) as free:
-            # another process may have swept it away before it was locked
-            if free and temporary.exists():
-                yield temporary
-                return
+        try:
+            with holding(temporary) as free:
+                # another process may have swept it away before it was locked
+                if free and temporary.exists():
+                    yield temporary
+                    return
+        except BaseException:
+            with suppress(OSError):
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def sweep_neighbours(folder: Path) -> None:

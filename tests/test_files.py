@@ -193,6 +193,21 @@ def test_a_folder_that_is_replaced_is_never_missing(tmp_path, monkeypatch):
     assert names(tmp_path / "set") == ["second"]
 
 
+def test_a_folder_that_cannot_be_looked_at_is_taken_away_again(tmp_path, monkeypatch):
+    exists = Path.exists
+
+    def refused(path):
+        if path.name.endswith(files.UNFINISHED):
+            raise OSError(5, "Input/output error")
+        return exists(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "exists", refused)
+        with pytest.raises(OSError, match="Input/output"), files.whole_folder(tmp_path / "set"):
+            pass
+    assert names(tmp_path) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows locks no folder")
 def test_what_another_process_fills_for_the_same_place_is_left_alone(tmp_path):
     with files.whole_folder(tmp_path / "set") as folder:

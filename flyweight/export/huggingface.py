@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.export import around, for_timm, gate, model_card, onnx_float, onnx_int8, preprocessor
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
@@ -74,6 +74,8 @@ def _web(subject: Subject, folder: Path) -> list[Artefact]:
     config: dict[str, Any] = {**STAND_IN, **_labels(subject.card)}
     try:
         artefacts.append(_int8(subject, folder))
+    except RunError:  # the disk refuses: no format is whole then
+        raise
     except FlyweightError as error:
         # its default in a browser is 8 bits: without that file a plain call would fail
         config["transformers.js_config"] = {"dtype": "fp32"}

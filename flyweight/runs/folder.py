@@ -105,7 +105,11 @@ class Run:
             RunError: it is none.
         """
         run = cls(folder)
-        if not run.config.is_file():
+        try:
+            there = run.config.is_file()
+        except OSError as error:
+            raise RunError(f"cannot read {run.config}: {files.reason(error)}") from None
+        if not there:
             raise RunError(f"{folder} is not a run folder: it has no {run.config.name}; `flyweight train` makes one")
         return run
 

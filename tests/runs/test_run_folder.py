@@ -355,3 +355,12 @@ def test_a_whole_file_that_is_no_checkpoint_is_told(tmp_path, content):
     loaded, damaged = run.load_checkpoint()
     assert loaded["epoch"] == 1
     assert "epoch-0002-step-000000.pt is no checkpoint" in damaged[0]
+
+
+def test_a_run_that_cannot_be_looked_at_is_one_line(tmp_path, monkeypatch):
+    def refused(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(RunError, match=r"cannot read .*config\.yaml: Input/output error"):
+        Run.open(tmp_path)
