@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from flyweight.files import sweep, write_bytes, write_text
 from flyweight.recipes.sections import Recipe
@@ -70,9 +72,20 @@ def draw(results: Sequence[Result], aim: Aim, known: Sequence[str]) -> Figure:
     axes.step(
         [result.cost / scale for result in best], [result.accuracy for result in best], where="post", color=ORANGE
     )
-    for result in {*best, *(result for result in same if result.name in known)}:
+    axes.set_xscale("log")  # what costs many times as much would press the others together
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))  # fewer over a wide range
+    axes.autoscale_view()
+    ceiling = math.inf
+    for result in sorted(
+        {*best, *(one for one in same if one.name in known)}, key=lambda one: (-one.accuracy, one.name)
+    ):
         place = result.cost / scale, result.accuracy
-        axes.annotate(result.name, place, (4, 4), textcoords="offset points", fontsize=7, color=INK)
+        height = axes.transData.transform(place)[1] * 72 / figure.dpi
+        # each name below the one before it, or they cover one another
+        ceiling = min(height + 4, ceiling - 9)
+        offset = (5, ceiling - height)
+        axes.annotate(result.name, place, offset, textcoords="offset points", fontsize=7, color=INK)
     unit = {"macs": "million multiply-accumulates", "memory": "KiB of activations in 8 bits", "latency": "ms an image"}
     axes.set(xlabel=unit[aim], ylabel="held-out accuracy in percent")
     axes.set_title(f"{len(results)} trainings; the line: what no network of the longest beats", loc="left")
