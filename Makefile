@@ -35,7 +35,7 @@ test: lint programs  ## all checks: style, types, tests
 test-long: setup programs ## the tests that take minutes
 	$(BIN)/pytest -m long --timeout 3600
 
-torture: setup programs ## prove what docs/reliability.md promises, within an hour; table and picture in runs/torture
+torture: setup programs ## prove what docs/reliability.md promises; table and picture in runs/torture
 	$(BIN)/python tools/torture.py runs/torture
 
 # from a copy of what git has: what an older build left in build/ would get into the wheel

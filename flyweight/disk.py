@@ -32,8 +32,8 @@ def flush_tree(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
         if path.is_dir():
             flush_folder(path)
-        else:
-            with path.open("rb+") as file:
+        elif not path.is_symlink():
+            with path.open("rb" if os.name == "posix" else "rb+") as file:  # Windows flushes what may be written alone
                 flush(file)
 
 
@@ -45,7 +45,8 @@ def make_folders(folder: Path) -> None:
     """
     if folder.is_dir():
         return
-    make_folders(folder.parent)
+    if folder.parent != folder:  # a drive of Windows that is not there has no other
+        make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     flush_folder(folder.parent)
 

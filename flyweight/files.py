@@ -166,7 +166,7 @@ def made_folder(folder: Path) -> Iterator[None]:
 def scratch() -> Iterator[Path]:
     """A new folder in the system's place for temporary ones, until the block ends; what killed processes left goes."""
     place = Path(tempfile.gettempdir()).resolve() / "flyweight"
-    sweep_neighbours(place)
+    sweep_neighbours(place, restore=False)
     with neighbour(place, mode=0o700) as made:
         try:
             yield made

@@ -7,6 +7,7 @@ import glob
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ except ImportError:  # Windows
 
 UNFINISHED = ".unfinished"
 ASIDE = "-old"
+_DAY = 24 * 3600.0
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def neighbour(folder: Path, mode: int = 0o777) -> Iterator[Path]:
         try:
             with holding(temporary) as free:
                 # another process may have swept it away before it was locked
-                if free and temporary.exists():
+                if free is not False and temporary.exists():
                     yield temporary
                     return
         except BaseException:
@@ -44,36 +46,44 @@ def neighbour(folder: Path, mode: int = 0o777) -> Iterator[Path]:
             raise
 
 
-def sweep_neighbours(folder: Path) -> None:
+def sweep_neighbours(folder: Path, restore: bool = True) -> None:
     """Remove what killed processes left beside a folder; one that they had put aside comes back where it is missing.
 
-    That of processes that live is left alone.
+    That of processes that live is left alone, and where nothing can be locked all that is younger than a day.
+
+    Args:
+        folder: whose.
+        restore: whether what was put aside comes back. Not in a place that others write into: it may be theirs.
     """
     # the folder may be anywhere, and a neighbour such as `.set-backup` is somebody's own
     left = folder.parent.glob(f".{glob.escape(folder.name)}-????????{UNFINISHED}*")
     for stale in sorted(left, reverse=True):  # what was put aside comes before what was to take its place
-        with holding(stale.with_name(stale.name.removesuffix(ASIDE))) as free:
-            if free and stale.name.endswith(ASIDE) and not folder.exists():
+        # what is of somebody else, or goes at this moment, is not ours to remove
+        with suppress(OSError), holding(stale.with_name(stale.name.removesuffix(ASIDE))) as free:
+            dead = free if free is not None else time.time() - stale.stat().st_mtime > _DAY
+            if dead and restore and stale.name.endswith(ASIDE) and not folder.exists():
                 stale.rename(folder)
-            elif free:
+            elif dead:
                 shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextmanager
-def holding(folder: Path) -> Iterator[bool]:
+def holding(folder: Path) -> Iterator[bool | None]:
     """Lock a folder itself, which leaves no file behind; the system releases it if the process dies.
 
     Yields:
-        whether it could be had: not where another process holds it. Where nothing can be locked, as on Windows, it can.
+        whether it could be had: not where another process holds it; none where nothing can be locked, as on Windows
+        and some network disks, or where there is no such folder.
     """
     descriptor = -1
     try:
-        free = True
+        free: bool | None = None
         if fcntl is not None:
             with suppress(OSError):  # it is gone, or its file system has no locks
                 descriptor = os.open(folder, os.O_RDONLY)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    free = True
                 except BlockingIOError:
                     free = False
         yield free

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight import disk, files
+from flyweight import disk, files, neighbours
 from flyweight.errors import RunError
 
 
@@ -191,6 +191,20 @@ def test_a_folder_that_is_replaced_is_never_missing(tmp_path, monkeypatch):
         (folder / "second").touch()
     assert names(tmp_path) == ["set"]
     assert names(tmp_path / "set") == ["second"]
+
+
+def test_where_nothing_can_be_locked_only_what_is_old_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbours, "fcntl", None)
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    old, theirs = tmp_path / ".flyweight-aaaaaaaa.unfinished", tmp_path / ".flyweight-bbbbbbbb.unfinished-old"
+    for folder in (old, theirs):
+        folder.mkdir()
+    os.utime(old, (1, 1))
+    with files.scratch() as first, files.scratch():
+        # what looks as if it were put aside is not brought back in a place where anybody writes
+        assert first.exists()
+        assert not old.exists()
+    assert names(tmp_path) == [theirs.name]
 
 
 def test_a_folder_that_cannot_be_looked_at_is_taken_away_again(tmp_path, monkeypatch):

@@ -62,10 +62,10 @@ def flyweight(*arguments: object) -> None:
 def chosen(out: Path, rules: str, reference: str) -> list[str]:
     """Names of the reference and of the networks that the search puts against it."""
     from flyweight.search.halving import compared, ranked
-    from flyweight.search.storage import open_study
+    from flyweight.search.storage import open_study, prefix
     from flyweight.search.trials import Trials
 
-    trials = Trials(open_study(None, out, f"flyweight-{Path(rules).stem}", None), out)
+    trials = Trials(open_study(None, out, f"flyweight-{prefix(rules)}", None), out)
     results = compared(trials.results())
     trials.close()
     kept = [one for one in results if one.name == reference or (out / "winners" / f"{one.name}.yaml").is_file()]

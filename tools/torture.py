@@ -1,6 +1,6 @@
 """Prove what flyweight promises about failures, at full length; docs/reliability.md tells what each proof does.
 
-    python tools/torture.py runs/torture              # all, within an hour on two cores
+    python tools/torture.py runs/torture              # all
     python tools/torture.py runs/torture kills        # some of them, by name
 
 Prints a table and writes it, with a picture, into the folder. The exit code is 1 where a promise was broken.
@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "torture"))
@@ -42,8 +43,10 @@ def main() -> int:
     named = options.proofs or list(PROOFS)
     files = [str(ROOT / "tests" / "torture" / f"test_{name.replace('-', '_')}.py") for name in named]
     began = time.monotonic()
+    report = found.with_name("tests.xml")
+    how = ["-n", options.processes, "--dist", "worksteal", "--timeout", "3600", "--junitxml", str(report)]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", options.processes, "--dist", "worksteal", "--timeout", "3600", *files],
+        [sys.executable, "-m", "pytest", *how, *files],
         cwd=ROOT,
         env={"OMP_NUM_THREADS": "1", **os.environ, WHERE: str(found.parent)},
         check=False,
@@ -51,12 +54,27 @@ def main() -> int:
     rows = [json.loads(line) for line in found.read_text().splitlines()] if found.is_file() else []
     totals = added_up(rows)
     lines = table(totals)
+    missing = [f"{name}: nothing of it was tried" for name in named if name not in {row["proof"] for row in rows}]
+    missing += skipped(report)
+    lines += ["", *(f"NOT TRIED: {line}" for line in missing)]
     lines.append(f"\n{(time.monotonic() - began) / 60:.0f} minutes.")
     (options.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(lines) + "\n")
     if totals:
         draw(totals, options.out / "reliability.png")
-    return 1 if done.returncode or any(row["broken"] for row in totals) else 0
+    return 1 if done.returncode or missing or any(row["broken"] for row in totals) else 0
+
+
+def skipped(report: Path) -> list[str]:
+    """A line about each test that was skipped, of a file of pytest's: what is not tried is not proved."""
+    if not report.is_file():
+        return ["all: pytest came to no end"]
+    found = []
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        reason = case.find("skipped")
+        if reason is not None:
+            found.append(f"{case.get('name')}: {reason.get('message')}")
+    return found
 
 
 def added_up(rows: list[Row]) -> list[Row]:

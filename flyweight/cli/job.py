@@ -13,7 +13,7 @@ from flyweight import data
 from flyweight.cli.console import DataBar, banner, err, say
 from flyweight.data import registry
 from flyweight.data.cache import expanded
-from flyweight.errors import DataError, FlyweightError, RuleError
+from flyweight.errors import DataError, RuleError
 from flyweight.networks import reference
 from flyweight.recipes.sections import DataConfig, Recipe
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from flyweight.data import Dataset
     from flyweight.images.spec import Spec
     from flyweight.runs.card import Card, Trained
-    from flyweight.runs.folder import Run
 
 DataOption = Annotated[
     str | None,
@@ -140,10 +139,8 @@ def load_tested(trained: Trained, option: str | None) -> Dataset:
     own = run.recipe().data if run.config.is_file() else None
     for line in run.changed() if own is not None else ():
         say(f"flyweight: {line}")
-    if option is None and own is not None:
-        return load_own(run, own, card.spec)[0]
     if option is None:
-        return load_data(data_of(card.data, None), None, like=card.spec)[0]
+        return load_data(own or data_of(card.data, None), None, like=card.spec)[0]
     chosen = data_of(card.data, option)
     if own is None:
         return load_data(chosen, None, like=card.spec, trained_on=card.fingerprint)[0]
@@ -153,21 +150,6 @@ def load_tested(trained: Trained, option: str | None) -> Dataset:
         changes |= {"name": chosen.name, "path": chosen.path, "size": None, "resize": None}
     plan = own.model_copy(update=changes)
     return load_data(plan, None, like=card.spec, trained_on=None if same else card.fingerprint)[0]
-
-
-def load_own(run: Run, plan: DataConfig, like: Spec | None = None) -> tuple[Dataset, str | None]:
-    """The data that a run's recipe names. Where it cannot be had, whoever reads it hears whether that recipe changed.
-
-    Raises:
-        FlyweightError: as `load_data` says.
-    """
-    try:
-        return load_data(plan, None, like=like)
-    except FlyweightError as error:
-        changed = [line for line in run.changed() if line.startswith(str(run.config))]
-        if not changed:
-            raise
-        raise type(error)(f"{error}; {changed[0]}") from None
 
 
 def _place(path: Path | None) -> Path | None:

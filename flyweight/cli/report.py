@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flyweight.cli import job
 from flyweight.cli.console import DataBar, answer, err, say
 from flyweight.cli.options import AllowOption, command
+from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -30,7 +31,12 @@ def report(run: Path, /, *, data: job.DataOption = None, allow_code: AllowOption
     if allow_code:
         allowing.allow(run)
     plan = job.with_data(folder.recipe(), data).data
-    dataset, _ = job.load_own(folder, plan) if data is None else job.load_data(plan, None)
+    try:
+        dataset, _ = job.load_data(plan, None)
+    except FlyweightError:
+        for line in folder.changed():  # a recipe that was changed may name what is not there
+            say(f"flyweight: {line}")
+        raise
     write_report(folder, dataset)
     return 0
 

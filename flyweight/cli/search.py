@@ -169,14 +169,14 @@ def _subject(plan: Recipe, space: Path | None, hold_out: int | None, reference: 
 
 def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None, hours: float | None) -> Plan:
     from flyweight.search.halving import FACTOR, rungs
+    from flyweight.search.storage import prefix
     from flyweight.search.worker import Plan
 
     assert found.recipe.rules is not None
     return Plan(
         out=out,
         recipe=found.asked.model_copy(update={"data": found.asked.data.model_copy(update=WHOLE)}),
-        # a name that begins with a dot would be a hidden file
-        prefix=re.sub(r"[^\w.-]+", "_", Path(found.recipe.rules).stem).lstrip(".") or "rules",
+        prefix=prefix(found.recipe.rules),
         aim=aim,
         steps=rungs(found.recipe.train.epochs, lengths, FACTOR),
         factor=FACTOR,

@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import sys
 import tokenize
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import numpy as np
 from flyweight import files
 from flyweight.data.dataset import Dataset, Progress, Split, fingerprint
 from flyweight.errors import DataError, out_of_memory
+from flyweight.neighbours import sweep_neighbours
 from flyweight.text import one_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -207,11 +207,10 @@ def sweep(cache: Path) -> None:
         raise BlockingIOError
 
     with suppress(OSError):  # what cannot be looked through now waits for the next start
-        for stale in cache.glob(f".*{files.UNFINISHED}*"):
-            key = files.finished(stale).name
+        for key in {files.finished(stale).name for stale in cache.glob(f".*{files.UNFINISHED}*")}:
             if (lock := cache / f"{key}.lock").exists():
                 with suppress(OSError), files.locked(lock, busy):
-                    shutil.rmtree(stale, ignore_errors=True)
+                    sweep_neighbours(cache / key)
 
 
 @contextmanager

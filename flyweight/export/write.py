@@ -88,6 +88,8 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
                 try:
                     written = format.write(subject, place)
                     _move(place, temporary)
+                except RunError:  # the disk refuses, and would leave less than was there
+                    raise
                 except FlyweightError as error:
                     refused[format.name] = error
                     continue

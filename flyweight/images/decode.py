@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import stat
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -185,7 +187,8 @@ def upright(source: Path | bytes | Image.Image, enough: int | None = None) -> Im
 def _small_or_raise(image: Image.Image) -> None:
     most = MOST_PIXELS // 2 if image.format in _HEAVY else MOST_PIXELS
     if image.width * image.height > most:
-        raise ValueError(f"it has {image.width}x{image.height} pixels: shrink it below {most // 10**6} megapixels")
+        of = f" as {image.format}, which takes more memory" if image.format in _HEAVY else ""
+        raise ValueError(f"it has {image.width}x{image.height} pixels: shrink it below {most // 10**6} megapixels{of}")
 
 
 @cache
@@ -208,12 +211,20 @@ def _by_lines(image: Image.Image) -> bool:
     file, count = getattr(image, "fp", None), getattr(image, "layers", 1)
     if file is None:
         return True
-    # Pillow has read the head of the first scan, which says how many colours the scan holds
     place = file.tell()
-    file.seek(max(0, place - 4 - 2 * count))
-    (held,) = file.read(1) or b"\0"
+    held = _colours_of_first_scan(file)
     file.seek(place)
     return held == count
+
+
+def _colours_of_first_scan(file: IO[bytes]) -> int:
+    """How many colours the first scan of a JPEG holds; 0 where there is none. A phone's file begins with one, too."""
+    file.seek(2)
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        if head[1] == 0xDA:
+            return (file.read(1) or b"\0")[0]
+        file.seek(int.from_bytes(head[2:], "big") - 2, os.SEEK_CUR)
+    return 0
 
 
 def fitted(pixels: np.ndarray, shape: tuple[int, int, int], resize: Resize) -> np.ndarray:

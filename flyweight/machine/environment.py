@@ -6,6 +6,8 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -58,7 +60,30 @@ def peak_memory_mib() -> float | None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take; none where the system does not tell."""
+    """Bytes that this process may still take, of the machine's or its container's; none where nobody tells."""
+    of_all = [left for left in (_free_memory(), *_free_in_groups()) if left is not None]
+    return min(of_all, default=None)
+
+
+_GROUPS = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+"""Files of control groups, of both versions: the most, what is used, and what that is used for."""
+
+
+def _free_in_groups() -> Iterator[int]:
+    """What control groups leave: the limit of a container is not in what the machine says."""
+    for names in _GROUPS:
+        with suppress(OSError, ValueError):  # no such group, or "max": no limit
+            most, used, told = ((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii") for name in names)
+            parts = dict(line.split() for line in told.splitlines())
+            # copies of files, which go when memory is needed
+            spare = sum(int(parts.get(name, 0)) for name in ("inactive_file", "active_file"))
+            yield max(0, int(most) - int(used) + spare)
+
+
+def _free_memory() -> int | None:
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         for line in meminfo.read_text(encoding="ascii", errors="replace").splitlines():

@@ -83,6 +83,8 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
             a link into another one.
         FlyweightError: the data does not fit the network, or the recipe's rules cannot be read.
     """
+    if run.weights.exists() and not run.weights.is_file():
+        raise RunError(f"{run.weights} is not a regular file")
     if not run.weights.is_file():
         raise RunError(
             f"{run.folder} has no weights yet: its training has not ended; go on with:"

@@ -165,6 +165,8 @@ def find_trained(name: str) -> Path:
     if schema.is_file(folder / WEIGHTS):
         return folder
     if schema.is_file(folder / "config.yaml"):
+        if (folder / WEIGHTS).exists():
+            raise RunError(f"{folder / WEIGHTS} is not a regular file")
         raise RunError(
             f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
         )

@@ -22,7 +22,7 @@ FILES = "files"
 """Its key for the hashes of other files, by their names."""
 _NUMBERS = {"seconds", "peak_memory_mib", "cores", "threads", "processes"}
 """Keys with a number; the others hold texts."""
-_ALWAYS = {
+ALWAYS = {
     "started", "command", "flyweight", "python", "torch", "platform", "threads", "processes", "device", "precision",
     "data_source", "data_fingerprint",
 }  # fmt: skip
@@ -45,7 +45,7 @@ def read(file: Path) -> dict[str, Any]:
         return {}
     record = {key: value for key, value in content.items() if _is_record(key, value)}
     there = {key for key, value in record.items() if value is not None}
-    lacking = (_ALWAYS | (_ENDED if FILES in record else set())) - there
+    lacking = (ALWAYS | (_ENDED if FILES in record else set())) - there
     return {} if sealed and lacking else record
 
 

@@ -106,7 +106,8 @@ class Run:
         """
         run = cls(folder)
         try:
-            there = run.config.is_file()
+            if not (there := run.config.is_file()) and run.config.exists():
+                raise RunError(f"{run.config} is not a regular file")
         except OSError as error:
             raise RunError(f"cannot read {run.config}: {files.reason(error)}") from None
         if not there:

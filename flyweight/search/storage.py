@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,12 @@ def _file_or_raise(journal: Path) -> None:
         raise RunError(f"cannot read {journal}: {reason(error)}; begin another search with --out") from None
 
 
+def prefix(rules: str) -> str:
+    """Of the names of a search's networks, and of its study: the name of its rules as one of a file."""
+    # a name that begins with a dot would be a hidden file
+    return re.sub(r"[^\w.-]+", "_", Path(rules).stem).lstrip(".") or "rules"
+
+
 def open_study(
     url: str | None,
     out: Path,
@@ -134,8 +141,10 @@ def open_study(
     mine, record = json.loads(json.dumps(definition)), out / RECORD
     # run folders are named by networks: those of another study would be taken for this one's
     place = {"--study": name, "--storage": _mark(url)}
+    # of searches that were begun before it could be named
+    since = {key: mine[key] for key in ("--reference",) if mine and key in mine}
     if mine is not None and record.is_file():
-        _same({**place, **_recorded(record)}, {**mine, **place}, f"the folder {out}", "folder with --out")
+        _same({**since, **place, **_recorded(record)}, {**mine, **place}, f"the folder {out}", "folder with --out")
     with reached(url):
         storage: Any
         if url is None:
@@ -158,7 +167,7 @@ def open_study(
     if before is not None and mine is not None:
         if not isinstance(before, dict):
             raise RunError(f"the study {name!r} is damaged: {DEFINITION!r} says not what is searched; name another")
-        _same(before, mine, f"the study {name!r}", "study with --study")
+        _same({**since, **before}, mine, f"the study {name!r}", "study with --study")
     if mine is not None and not record.is_file():
         write_text(record, json.dumps({**mine, **place}, indent=2) + "\n")
     return study
@@ -186,7 +195,11 @@ def _mark(url: str | None) -> str | None:
     if url is None:
         return None
     address = _address(url)
-    parts = [address.get_backend_name(), address.host, address.port, address.database, address.query.get("host")]
+    kind, database = address.get_backend_name(), address.database
+    port = address.port or (5432 if kind == "postgresql" else None)
+    if kind == "sqlite" and database:
+        database = str(Path(database).resolve())
+    parts = [kind, address.host, port, database, address.query.get("host")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -260,3 +273,22 @@ def reached(url: str | None) -> Iterator[None]:
         if error.errno not in UNWRITABLE:
             raise
         raise FlyweightError(f"cannot write in the folder of the search: {error.strerror}; nothing is lost") from None
+
+
+def named(trial: optuna.trial.FrozenTrial) -> tuple[str, int]:
+    """Name of a trial's network, and its epochs. Both become names of files; whoever writes in a storage may not.
+
+    Raises:
+        FlyweightError: they are not what a search writes.
+    """
+    name, epochs = trial.user_attrs.get("name"), trial.user_attrs.get("epochs")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+        what = f"the name {short(repr(name), 80)}"
+    elif type(epochs) is not int or epochs < 1:
+        what = f"{short(repr(epochs), 80)} epochs"
+    else:
+        return name, epochs
+    raise FlyweightError(
+        f"trial {trial.number} of the search has {what}, which no search writes: its journal or database was changed"
+        " by something else; begin another search: --out, --study"
+    )

@@ -121,10 +121,17 @@ def _is_there(path: Path) -> bool:
 
 
 def _set_aside(folder: Path) -> Path:
-    """Rename a damaged run folder, so that its owner can still look into it; where it is now."""
+    """Rename a damaged run folder, so that its owner can still look into it; where it is now.
+
+    Raises:
+        RunError: that is refused.
+    """
     names = (f"{folder.name}-damaged{'' if number == 1 else f'-{number}'}" for number in itertools.count(1))
     aside = next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
-    return folder.rename(aside)
+    try:
+        return folder.rename(aside)
+    except OSError as error:
+        raise RunError(f"cannot rename {folder}, which is damaged: {files.reason(error)}") from None
 
 
 def recipe_for(recipe: Recipe, name: str, candidate: Candidate) -> Recipe:

@@ -26,10 +26,9 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from flyweight.errors import FlyweightError
 from flyweight.search.halving import Result
 from flyweight.search.space import Candidate, candidate
-from flyweight.text import short
+from flyweight.search.storage import named
 
 BEAT, GRACE = 10.0, 60.0
 """Seconds between two signs of life, and after how many without one a worker is taken for dead."""
@@ -210,9 +209,14 @@ class Trials:
         return now - since > self.grace
 
     def _lock_of(self, worker: Any) -> Path | None:
-        """The lock of a worker of this machine, among this folder's: a storage of somebody else's may name any file."""
+        """The lock of a worker of this machine, in this search's folder or another one's.
+
+        A storage of somebody else's may name any file: only what is named as a lock counts.
+        """
         host, _, place = (worker if isinstance(worker, str) else "").partition(":")
-        lock = self._place.parent / Path(place).name
+        lock = Path(place)
+        if lock.parent.name != self._place.parent.name or not re.fullmatch(r"[0-9a-f]{32}\.lock", lock.name):
+            lock = self._place.parent / lock.name
         return lock if host == socket.gethostname() and lock.is_file() and not lock.is_symlink() else None
 
     def finish(self, taken: Taken, accuracy: float, cost: float, **attrs: float | str) -> bool:
@@ -256,25 +260,6 @@ class Trials:
         finally:
             over.set()
             thread.join()
-
-
-def named(trial: FrozenTrial) -> tuple[str, int]:
-    """Name of a trial's network, and its epochs. Both become names of files; whoever writes in a storage may not.
-
-    Raises:
-        FlyweightError: they are not what a search writes.
-    """
-    name, epochs = trial.user_attrs.get("name"), trial.user_attrs.get("epochs")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
-        what = f"the name {short(repr(name), 80)}"
-    elif type(epochs) is not int or epochs < 1:
-        what = f"{short(repr(epochs), 80)} epochs"
-    else:
-        return name, epochs
-    raise FlyweightError(
-        f"trial {trial.number} of the search has {what}, which no search writes: its journal or database was changed"
-        " by something else; begin another search: --out, --study"
-    )
 
 
 def _taken(trial: FrozenTrial) -> Taken:

@@ -16,8 +16,9 @@ from flyweight.search.halving import Aim, Result, best, promoted
 from flyweight.search.legal import Judge
 from flyweight.search.propose import ExhaustedError, Proposer
 from flyweight.search.space import Candidate
+from flyweight.search.storage import named
 from flyweight.search.training import InUseError, Trainer, cost
-from flyweight.search.trials import Taken, Trials, named
+from flyweight.search.trials import Taken, Trials
 from flyweight.training.history import Observer
 
 PAUSE = 0.5

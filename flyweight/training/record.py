@@ -8,6 +8,7 @@ from typing import Any
 from flyweight.data import Dataset
 from flyweight.machine import environment
 from flyweight.recipes.sections import Recipe
+from flyweight.runs.environment import ALWAYS
 from flyweight.runs.folder import Run
 
 
@@ -24,11 +25,12 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None, tell: Ca
     now, earlier = environment.describe(), run.read_environment()
     if not earlier and run.environment.exists():
         tell(f"{run.environment} is damaged, and is begun anew")
+    source = {"data_source": dataset.source, "data_fingerprint": dataset.fingerprint}
+    record = {**now, "precision": recipe.train.precision, **source, "data_note": note}
     if earlier:
-        record = {**earlier, "resumed": [*earlier.get("resumed", []), now]}
-    else:
-        source = {"data_source": dataset.source, "data_fingerprint": dataset.fingerprint}
-        record = {**now, "precision": recipe.train.precision, **source, "data_note": note}
+        # that of a version before a key was kept gets it now
+        lacking = {key: record[key] for key in ALWAYS if earlier.get(key) is None}
+        record = {**earlier, **lacking, "resumed": [*earlier.get("resumed", []), now]}
     run.write_environment(record)
     return record
 

@@ -63,7 +63,7 @@ FAULTS = [
     ("demo", "no such data", ["demo", "run", "--port", "0", "--data", "gone"], 3),
     ("demo", "weights damaged", ["demo", "damaged", "--port", "0"], 4),
     ("demo", "port taken", ["demo", "run", "--port", "PORT"], 2),
-    ("search", "no such rules", ["search", "gone.yaml", "--trials", "1"], 2),
+    ("search", "no such rules", ["search", "nowhere.yaml", "--trials", "1"], 2),
     ("search", "no such data", ["search", "brief", "--trials", "1", "--data", "gone"], 3),
     ("search", "journal damaged", [*SEARCH, "--out", "searched"], 4),
     ("search", "place not writable", [*SEARCH, "--out", "/proc/none/found"], 2),

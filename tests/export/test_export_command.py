@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import synthetic
@@ -16,7 +17,8 @@ from flyweight.cli import job  # noqa: F401 (its help names the readers: before 
 from flyweight.cli.app import run_command
 from flyweight.data import digits, registry
 from flyweight.data.reader import Reader
-from flyweight.export import formats, gate
+from flyweight.errors import RunError
+from flyweight.export import formats, gate, write
 
 
 @pytest.fixture
@@ -224,3 +226,21 @@ def test_every_row_of_a_table_is_tried():
     from flyweight.networks.layers import KINDS
 
     assert kinds == set(KINDS)
+
+
+def test_a_disk_that_refuses_a_format_leaves_the_export_before(tmp_path):
+    """What cannot be written is no format that the gate refuses: less would take the place of more."""
+
+    def writes(subject, place):
+        (place / "first").touch()
+        return []
+
+    def refuses(subject, place):
+        raise RunError("cannot write x: No space left on device")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "before").touch()
+    formats = [SimpleNamespace(name=name, write=how) for name, how in (("a", writes), ("b", refuses))]
+    with pytest.raises(RunError, match="No space left"):
+        write.write(None, tmp_path / "out", formats, lambda line: None)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/before"]

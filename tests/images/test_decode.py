@@ -414,7 +414,7 @@ def test_what_takes_more_memory_may_have_fewer_pixels(monkeypatch, kind, side):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
     raw = io.BytesIO()
     Image.new("L", (side, side)).save(raw, kind, quality=0, **({"method": 0} if kind == "WEBP" else {"speed": 10}))
-    with pytest.raises(ValueError, match="^it has 5100x5100 pixels: shrink it below 25 megapixels$"):
+    with pytest.raises(ValueError, match=f"^it has 5100x5100 pixels: shrink it below 25 megapixels as {kind}, which"):
         decode.decode(raw.getvalue(), SHAPE, "squash")
 
 
@@ -483,3 +483,11 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size():
     width = 9000
     Image.new("L", (width, decode.MOST_PIXELS // width + 400), 77).save(raw, "JPEG")
     assert (decode.decode(raw.getvalue(), (1, 32, 32), "crop") == 77).all()
+
+
+def test_a_phones_file_with_a_second_image_is_decoded_line_by_line_too(tmp_path):
+    image = Image.fromarray(np.zeros((6000, 9000), np.uint8)).convert("RGB")
+    image.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[image.resize((90, 60))])
+    with Image.open(tmp_path / "phone.jpg") as opened:
+        assert opened.format == "MPO"
+    assert decode.decode(tmp_path / "phone.jpg", (3, 32, 32), "crop").shape == (32, 32, 3)

@@ -95,6 +95,13 @@ def test_a_damaged_record_is_told(tmp_path, content):
         open_study(None, tmp_path, "s", {"a": 1})
 
 
+def test_a_search_of_before_the_network_to_beat_could_be_named_goes_on(tmp_path):
+    open_study(None, tmp_path, "s", {"a": 1})
+    open_study(None, tmp_path, "s", {"a": 1, "--reference": "sprint"})
+    with pytest.raises(FlyweightError, match=r"\(a differ\)"):
+        open_study(None, tmp_path, "s", {"a": 2, "--reference": "sprint"})
+
+
 def test_the_same_database_by_another_password_is_the_same_search(tmp_path):
     for secret in ("one", "two"):
         with pytest.raises(FlyweightError, match="cannot be used"):

@@ -146,7 +146,7 @@ MUTATIONS = (
     Mutation(
         "path",
         "a name in a search's database never becomes a path",
-        "search/trials.py",
+        "search/storage.py",
         r"""    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):""" + "\n",
         "    if not isinstance(name, str):\n",
         ("search/test_kept.py::test_a_name_that_no_search_writes_never_becomes_a_path",),

@@ -237,7 +237,7 @@ class Reading:
             return None if same or told else "silent"
         if found.code not in (2, 3, 4) or not lines or not lines[-1].startswith("flyweight: "):
             return f"exit code {found.code}: {found.err[-300:]}"
-        return None if self.name in lines[-1] else f"does not say where: {lines[-1]}"
+        return None if self.name in found.err else f"does not say where: {lines[-1]}"
 
 
 def _any(path: str, patterns: tuple[str, ...], name: str) -> bool:

@@ -242,6 +242,8 @@ def test_nothing_of_a_checkpoint_is_there_for_nothing(ledger, striped, recipe, t
     case = made(name, recipe, striped, tmp_path)
     # all is felt with a step to go, but the last learning rate where there is none
     contents = {step: stopped(case, tmp_path / str(step), step) for step in (STEPS - 1, STEPS)}
+    # what is as it was is taken, so that a refusal is one of what was changed
+    assert {outcome(case, content, tmp_path / f"whole{step}") for step, content in contents.items()} == {"equal"}
     begun = Trainer(fresh(case.recipe, striped), striped, case.recipe, Run(tmp_path / "begun"), Silent())
     (tmp_path / "begun").mkdir()
     begun.restore()

@@ -16,7 +16,7 @@ from conftest import Silent, change, fit, fresh, same
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
 from flyweight.runs.folder import Run
-from flyweight.training import pooled, resume, trainer
+from flyweight.training import pooled, record, resume, trainer
 from flyweight.training.trainer import Trainer
 
 VARIANTS = {
@@ -187,3 +187,17 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
     assert "Epoch 1/4" not in resumed.stderr
     digests = [json.loads((tmp_path / name / "config.json").read_text())["sha256"] for name in ("whole", "run")]
     assert digests[0] == digests[1]
+
+
+def test_a_record_of_a_version_before_a_key_was_kept_gets_it(striped, recipe, tmp_path):
+    fit(change(recipe, epochs=1), striped, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    kept = ("started", "python", "cores", "data_fingerprint")
+    old = {key: value for key, value in run.read_environment().items() if key in kept} | {"data_note": "no CIFAR-10"}
+    run.environment.write_text(json.dumps(old), encoding="utf-8")
+    for _ in range(2):
+        record.end(run, record.begin(run, recipe, striped, None, Silent().note), 1.0)
+        told = run.read_environment()
+        assert {key: told[key] for key in old} == old
+        assert told["processes"] == 1
+        assert run.changed() == []
