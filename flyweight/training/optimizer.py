@@ -28,13 +28,29 @@ def build(network: nn.Module, config: TrainConfig) -> Optimizer:
     if config.optimizer == "adamw":
         return AdamW(groups, lr=rate, betas=(momentum, config.adamw_beta2), fused=True)
     if config.optimizer == "sgd":
-        return SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+        made = SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+        made.register_step_pre_hook(_with_momentum)
+        return made
     orthogonal = {"lr": config.muon_learning_rate, "momentum": config.muon_momentum, "weight_decay": config.muon_decay}
     return Muon(
         [{"params": matrices, "orthogonal": True, **orthogonal}]
         + [{**group, "orthogonal": False, "lr": rate, "momentum": momentum} for group in groups],
         config.muon_steps,
     )
+
+
+def _with_momentum(made: Optimizer, *_: object) -> None:
+    """Let parameters whose first gradient comes late, such as those of a layer that was frozen, join their group.
+
+    The fused step takes a group whose momentum is there for all or for none; torch's others begin each by itself, with
+    its first gradient, which is what comes of zeros.
+    """
+    for group in made.param_groups:
+        trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+        late = [one for one in trained if made.state.get(one, {}).get("momentum_buffer") is None]
+        if group["momentum"] and 0 < len(late) < len(trained):
+            for parameter in late:
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def hidden_matrices(network: nn.Module) -> list[Tensor]:

@@ -76,6 +76,20 @@ def test_once_mended_the_run_goes_on(striped, recipe, tmp_path):
     assert len(Run.open(tmp_path / "run").history()) == 3
 
 
+def test_a_layer_that_is_used_from_some_step_on_is_trained_and_the_run_can_be_gone_on_with(striped, recipe, tmp_path):
+    file, run = tmp_path / "mine.py", tmp_path / "run"
+    late = "if self.steps > 8 or not self.training: y = y + self.late(x).mean((2, 3))"
+    layers = "self.layer = nn.Conv2d(3, num_classes, 3)"
+    text = FALLIBLE.replace("LINE", late).replace(layers, f"{layers}\n        self.late = nn.Conv2d(3, num_classes, 3)")
+    file.write_text(text)
+    plan = recipe.model_copy(update={"model": ModelConfig(network=f"{file}:Fallible")})
+    fit(plan, striped, run)
+    assert len(Run.open(run).history()) == 3
+    (run / "checkpoints" / "epoch-0003-step-000000.pt").unlink()
+    fit(plan, striped, run)
+    assert len(Run.open(run).history()) == 3
+
+
 @pytest.mark.parametrize("error", [ValueError("ours"), FlyweightError("told"), SystemExit(3)])
 def test_what_our_own_networks_raise_is_ours(error):
     with (

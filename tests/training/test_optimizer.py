@@ -111,6 +111,35 @@ def test_steps_and_decays_of_the_means_are_those_of_the_recipe():
     assert {group["betas"] for group in made.param_groups} == {(0.8, 0.95)}
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_a_layer_may_get_its_first_gradient_late(name):
+    """One that is used from some step on, or that was frozen: each begins by itself, as in torch's own loops."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    made = optimizer.build(network, settings(optimizer=name))
+    twins = [nn.Parameter(parameter.detach().clone()) for parameter in network.parameters()]
+    of = dict(zip(network.parameters(), twins, strict=True))
+    plain = {
+        "sgd": lambda groups: torch.optim.SGD(groups, fused=False),
+        "adamw": lambda groups: torch.optim.AdamW(groups, fused=False),
+        "muon": lambda groups: optimizer.Muon(groups),
+    }[name]
+    groups = [{**group, "params": [of[parameter] for parameter in group["params"]]} for group in made.param_groups]
+    theirs = plain([{key: value for key, value in group.items() if key != "fused"} for group in groups])
+    for step in range(5):
+        for number, (parameter, twin) in enumerate(of.items()):
+            late = number in (2, 3) and step < 2
+            parameter.grad = None if late else torch.randn_like(parameter)
+            twin.grad = None if late else parameter.grad.clone()
+        made.step()
+        theirs.step()
+        for parameter, twin in of.items():
+            torch.testing.assert_close(parameter, twin)
+    again = optimizer.build(network, settings(optimizer=name))
+    again.load_state_dict(made.state_dict())
+    again.step()
+
+
 def test_a_network_of_one_layer_has_no_hidden_matrix():
     made = optimizer.build(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), settings(optimizer="muon"))
     assert [group["orthogonal"] for group in made.param_groups] == [False, False]
