@@ -18,7 +18,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from flyweight.disk import flush, flush_folder, flush_tree, make_folders
-from flyweight.errors import RunError
+from flyweight.errors import FlyweightError, RunError
 from flyweight.neighbours import ASIDE, UNFINISHED, exchanged, neighbour, sweep_neighbours
 from flyweight.text import one_line, printable
 
@@ -92,10 +92,25 @@ def write_bytes(path: Path, content: bytes) -> None:
             if temporary is not None:
                 temporary.unlink()
         raise RunError(f"cannot write {path}: {reason(error)}; the file that was there before is unchanged") from None
+    settle(path)
+
+
+def settle(path: Path, kind: type[FlyweightError] = RunError) -> None:
+    """Return when the name that a file or folder has just been given is on the disk.
+
+    Args:
+        path: of the file or folder, which is whole.
+        kind: of the error.
+
+    Raises:
+        FlyweightError: of that kind: nobody knows whether it will stay.
+    """
     try:
         flush_folder(path.parent)
     except OSError as error:
-        raise RunError(f"{path} is written, but may be gone after a power cut: {reason(error)}") from None
+        raise kind(
+            f"{path} is written, but may be gone after a power cut: {reason(error)}; see to the disk, and do it again"
+        ) from None
 
 
 def sweep(folder: Path, name: str, age: float = 0) -> None:
@@ -114,14 +129,19 @@ def sweep(folder: Path, name: str, age: float = 0) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, kind: type[FlyweightError] = RunError) -> Iterator[Path]:
     """Fill a hidden neighbour of `folder`; the two take each other's place when the block ends well.
 
     Where the block raises, nothing is left. What a killed process left is removed by the next one, which leaves alone
     what is under way: each process locks its neighbour.
 
+    Args:
+        folder: to be replaced, or new.
+        kind: of the error where nobody knows whether the new one will stay.
+
     Raises:
         OSError: it cannot be written; what was there before is untouched.
+        FlyweightError: it is written, see :func:`settle`.
     """
     sweep_neighbours(folder)
     with neighbour(folder) as temporary:
@@ -134,11 +154,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             elif not exchanged(temporary, folder):  # a process that still maps its files keeps them
                 folder.rename(old)
                 temporary.rename(folder)
-            flush_folder(folder.parent)
         except BaseException:
             if old.exists() and not folder.exists():
                 old.rename(folder)
             raise
+        else:
+            settle(folder, kind)  # before what was there goes
         finally:
             for leftover in (temporary, old):
                 with suppress(OSError):  # some errors are not ignored; the next start removes what is left

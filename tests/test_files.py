@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flyweight import disk, files, neighbours
-from flyweight.errors import RunError
+from flyweight.errors import DataError, RunError
 
 
 def names(folder):
@@ -73,6 +73,32 @@ def test_a_folder_that_cannot_be_synced_is_one_line_and_the_new_file_is_there(tm
         files.write_text(tmp_path / "a.txt", "second")
     assert (tmp_path / "a.txt").read_text() == "second"
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not sync folders")
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("kind", [RunError, DataError])
+def test_a_folder_whose_name_cannot_be_synced_is_told_as_what_it_is(tmp_path, monkeypatch, before, kind):
+    """It is there, whole; only its name may be gone after a power cut."""
+    if before:
+        with files.whole_folder(tmp_path / "set") as folder:
+            (folder / "first").touch()
+    sync, above = os.fsync, tmp_path.stat().st_ino
+
+    def refused(descriptor):
+        if os.fstat(descriptor).st_ino == above:
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(kind) as caught, files.whole_folder(tmp_path / "set", kind) as folder:
+        (folder / "second").touch()
+    assert str(caught.value) == (
+        f"{tmp_path / 'set'} is written, but may be gone after a power cut: Input/output error; see to the disk,"
+        " and do it again"
+    )
+    assert names(tmp_path) == ["set"]
+    assert names(tmp_path / "set") == ["second"]
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def read(folder: Path) -> Dataset:
 
 def _write(dataset: Dataset, folder: Path, progress: Progress) -> None:
     arrays = (dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels)
-    with files.whole_folder(folder) as temporary:
+    with files.whole_folder(folder, DataError) as temporary:
         for done, (name, array) in enumerate(zip(ARRAYS, arrays, strict=True)):
             progress("writing arrays", done, len(ARRAYS))
             _write_array(temporary / f"{name}.npy", np.ascontiguousarray(array))

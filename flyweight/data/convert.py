@@ -142,7 +142,7 @@ def _convert(
         with locked(cache / f"{key}.lock", progress):
             if _intact(folder, verify):
                 return key, target, lasting
-            with writing(cache), files.whole_folder(folder) as temporary:
+            with writing(cache), files.whole_folder(folder, DataError) as temporary:
                 decoded = list(_decode(listing, looked, target, temporary / ARRAY, mapped, progress))
                 made = catalogue.make(listing.entries, looked, decoded, target.shape[0])
                 _finish(temporary, made, target)

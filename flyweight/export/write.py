@@ -75,7 +75,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
 
     Raises:
         FlyweightError: no format could be written: there is no folder then; or it cannot be where it is to be.
-        RunError: the disk refuses; what was there before is untouched.
+        RunError: the disk refuses; what was there before is untouched, unless it says that the new one is written.
     """
     artefacts: list[Artefact] = []
     refused: dict[str, FlyweightError] = {}

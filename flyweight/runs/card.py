@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import flush_folder, read_bytes, reason, write_bytes, write_text
+from flyweight.files import read_bytes, reason, settle, write_bytes, write_text
 from flyweight.images.decode import MOST_PIXELS
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.networks import builtin
@@ -112,7 +112,7 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
     """Write ``model.safetensors`` and ``config.json`` into a folder: whoever reads finds the old ones or the new ones.
 
     Raises:
-        RunError: they cannot be written.
+        RunError: they cannot be written; or nobody knows whether they will stay.
     """
     # copies, for safetensors refuses tensors that share memory, as those of a layer that is used twice do
     content = safetensors.torch.save(
@@ -124,7 +124,6 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
     try:
         save_card(folder, card)
         (folder / NEXT).replace(folder / WEIGHTS)
-        flush_folder(folder)
     except OSError as error:
         raise RunError(f"cannot write {folder / WEIGHTS}: {reason(error)}; start again") from None
     except RunError:
@@ -132,6 +131,7 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
             if not (folder / CARD).exists() or card.sha256.encode() not in (folder / CARD).read_bytes():
                 (folder / NEXT).unlink()
         raise
+    settle(folder / WEIGHTS)
 
 
 def save_card(folder: Path, card: Card) -> None:
