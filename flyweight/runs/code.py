@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
 from flyweight.errors import FlyweightError, RunError
-from flyweight.files import read_bytes, reason, write_bytes, write_text
+from flyweight.files import read_bytes, reason, settle, whole_folder, write_text
+from flyweight.neighbours import exchanged, sweep_neighbours
 from flyweight.networks import allowed, code
 from flyweight.networks.build import table
 from flyweight.networks.custom import unheard
@@ -18,9 +21,12 @@ from flyweight.networks.sources import MOST_BYTES
 from flyweight.recipes.sections import ModelConfig
 from flyweight.text import short
 
-RECORD, COPY = "code.json", "code"
-"""What was kept, with the SHA-256 of each file; the folder of the files."""
+RECORD, COPY, NEXT = "code.json", "code", ".code.next"
+"""What was kept, with the SHA-256 of each file; the folder of the files; those of a record that has just been written,
+until they have taken its place."""
 MOST_RECORD = 1024**2
+ANEW = "; take it from a backup, or train --resume --allow-code keeps the network's file as it is now"
+"""What helps where the copy is damaged."""
 
 
 class _Record(BaseModel):
@@ -36,18 +42,50 @@ def is_own(model: ModelConfig) -> bool:
 def keep(folder: Path, found: code.Code) -> None:
     """Write a copy of the network's files into a run folder, with their hashes; its user has just run them.
 
+    The record makes it the copy at one stroke: killed before that, the old one is kept, and after it the new one.
+
     Raises:
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written; what was kept before is.
     """
+    allowed.allow(found.digest, found.reference.text)
+    record = _Record(entry=found.entry, files=found.hashes)
     try:
-        for name, content in found.files.items() if found.entry else ():
-            (folder / COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(folder / COPY / name, content)
+        if found.entry:
+            with whole_folder(folder / NEXT) as new:
+                for name, content in found.files.items():
+                    (new / name).parent.mkdir(parents=True, exist_ok=True)
+                    (new / name).write_bytes(content)
+        told = {"network": found.reference.text, **record.model_dump()}
+        write_text(folder / RECORD, json.dumps(told, indent=2) + "\n")
+        _place(folder, record)
     except OSError as error:
         raise RunError(f"cannot write the run folder {folder}: {reason(error)}") from None
-    record = {"network": found.reference.text, "entry": found.entry, "files": found.hashes}
-    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
-    allowed.allow(found.digest, found.reference.text)
+
+
+def sweep(folder: Path) -> None:
+    """Clear away what a process that was killed in :func:`keep` has left; hold the run's lock.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    sweep_neighbours(folder / NEXT)
+    if (folder / NEXT).exists():
+        with suppress(RunError):  # a damaged record is told where it is read
+            _place(folder, _record(folder))
+
+
+def _place(folder: Path, record: _Record | None) -> None:
+    """Give the files that a record is of their place, and remove those of another record."""
+    new, copy = folder / NEXT, folder / COPY
+    if record is None or not record.entry or not new.exists():
+        return
+    if not _is_of(record, copy) and _is_of(record, new):
+        if not exchanged(new, copy):
+            shutil.rmtree(copy, ignore_errors=True)
+            new.rename(copy)
+        settle(copy)
+    if _is_of(record, copy):
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def allow(folder: Path, model: ModelConfig) -> None:
@@ -120,28 +158,65 @@ def _kept(folder: Path, network: str) -> code.Code | None:
     Raises:
         RunError: it is damaged.
     """
+    held, reference = _record(folder), parse(network)
+    if held is None:
+        return None
+    if not held.entry and reference.is_file:
+        raise RunError(f"{folder / RECORD} is damaged: it names no file, and the network is one")
+    if not held.entry:
+        return code.Code(reference, "", {}, held.files, Path())
+    wrong: RunError | None = None
+    for place in (folder / COPY, folder / NEXT):
+        try:
+            return code.Code(reference, held.entry, _files(held, place), held.files, place)
+        except RunError as error:
+            wrong = wrong or error
+    assert wrong is not None
+    raise wrong
+
+
+def _record(folder: Path) -> _Record | None:
+    """What was kept in a run folder; None where it says nothing.
+
+    Raises:
+        RunError: it is damaged.
+    """
     record = folder / RECORD
     if not record.exists() and not record.is_symlink():
         return None
-    reference = parse(network)
     try:
         held = _Record.model_validate_json(read_bytes(record, MOST_RECORD))
-        names = [PurePosixPath(name) for name in held.files]
-        if any(name.is_absolute() or ".." in name.parts or not name.parts for name in names):
-            raise RunError(f"{record} is damaged: it names files outside of {COPY}/")
-        if len(names) > code.MOST_FILES or (held.entry and held.entry not in held.files):
-            raise RunError(f"{record} is damaged: entry and files do not fit")
-        if not held.entry and reference.is_file:
-            raise RunError(f"{record} is damaged: it names no file, and the network is one")
-        if not held.entry:
-            return code.Code(reference, "", {}, held.files, Path())
-        files = {name: read_bytes(folder / COPY / name, MOST_BYTES) for name in held.files}
     except ValidationError as error:
-        raise RunError(f"{record} is damaged: {short(error.errors()[0]['msg'], 200)}") from None
+        raise RunError(f"{record} is damaged: {short(error.errors()[0]['msg'], 200)}{ANEW}") from None
     except OSError as error:
-        raise RunError(f"cannot read {error.filename}: {reason(error)}") from None
-    found = code.Code(reference, held.entry, files, code.hashes(files), folder / COPY)
-    wrong = next((name for name, digest in found.hashes.items() if digest != held.files[name]), None)
+        raise RunError(f"cannot read {record}: {reason(error)}{ANEW}") from None
+    names = [PurePosixPath(name) for name in held.files]
+    if any(name.is_absolute() or ".." in name.parts or not name.parts for name in names):
+        raise RunError(f"{record} is damaged: it names files outside of {COPY}/")
+    if len(names) > code.MOST_FILES or (held.entry and held.entry not in held.files):
+        raise RunError(f"{record} is damaged: entry and files do not fit{ANEW}")
+    return held
+
+
+def _files(record: _Record, place: Path) -> dict[str, bytes]:
+    """The files of a record, read from a folder.
+
+    Raises:
+        RunError: one of them is missing there or another one.
+    """
+    try:
+        files = {name: read_bytes(place / name, MOST_BYTES) for name in record.files}
+    except OSError as error:
+        raise RunError(f"cannot read {error.filename}: {reason(error)}{ANEW}") from None
+    found = code.hashes(files)
+    wrong = next((name for name, digest in record.files.items() if digest != found[name]), None)
     if wrong is not None:
-        raise RunError(f"{folder / COPY / wrong} is damaged: its SHA-256 is not the one in {RECORD}")
-    return found
+        raise RunError(f"{place / wrong} is damaged: its SHA-256 is not the one in {RECORD}{ANEW}")
+    return files
+
+
+def _is_of(record: _Record, place: Path) -> bool:
+    try:
+        return bool(_files(record, place))
+    except RunError:
+        return False

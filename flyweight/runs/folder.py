@@ -202,6 +202,7 @@ class Run:
         ours = (self.config, self.history_csv, self.history_jsonl, self.log, self.weights, self.card, self.environment)
         files.sweep(self.folder, "|".join(map(re.escape, (NEXT, code.RECORD, *(file.name for file in ours)))))
         files.sweep(self.checkpoints, _CHECKPOINT)
+        code.sweep(self.folder)
         others = (self.evaluation, self.mistakes, self.report_html, self.report_markdown)
         files.sweep(self.folder, "|".join(re.escape(file.name) for file in others), age=600)
         if not self.images.is_symlink():

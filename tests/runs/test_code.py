@@ -1,8 +1,11 @@
 """Code that others send: a run folder is data, and what runs is the copy that its user allowed."""
 
+import itertools
 import json
 import os
 import shutil
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from flyweight.cli.app import run_command
 from flyweight.errors import RunError
 from flyweight.networks import allowed, code
 from flyweight.networks.reference import parse
+from flyweight.runs import code as kept
 from flyweight.runs.folder import Run
 from flyweight.search.training import Trainer
 
@@ -185,7 +189,6 @@ def test_a_resumed_run_goes_on_with_its_copy(trained, command, tmp_path):
 def test_a_module_is_code_as_well(command, stranger, tmp_path, monkeypatch):
     """One of the working folder is a file; an installed one is its call: what is there was installed by its user."""
     from flyweight.recipes.sections import ModelConfig
-    from flyweight.runs import code as kept
 
     (tmp_path / "evil.py").write_text("open('canary', 'w')\n")
     stranger()
@@ -254,3 +257,76 @@ def test_a_record_or_a_copy_that_is_no_file_is_one_line(trained, command, tmp_pa
         exit_code, _, err = command("predict", "run", "cat.png")
         assert (exit_code, len(err.splitlines()), trained.exists()) == (4, 1, False)
         assert "it is not a regular file" in err
+
+
+def killed(number, job):
+    """Whether a process that does the job and is killed at such an action on files has not lived to its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of torch's are of no use to the child
+        child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    count = 0
+
+    def seen(event, _):
+        nonlocal count
+        count += event == "open" or event.startswith(("os.", "ctypes.dl"))
+        if count == number:
+            os.kill(os.getpid(), 9)
+
+    try:
+        sys.addaudithook(seen)
+        job()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9")
+@pytest.mark.parametrize("exchange", [True, False], ids=["at one stroke", "where folders cannot be exchanged"])
+def test_a_kill_leaves_the_old_copy_with_its_record_or_the_new_one(tmp_path, monkeypatch, exchange):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a kill is no power cut
+    if not exchange:
+        monkeypatch.setattr(kept, "exchanged", lambda *_: False)
+    versions = []
+    for number in (1, 2):
+        (tmp_path / "mine.py").write_text(f"import helping\nclass Net: number = {number}\n")
+        (tmp_path / "helping.py").write_text(f"number = {number}\n")
+        versions.append(code.gathered(f"{tmp_path}/mine.py:Net"))
+    network, left = versions[0].reference.text, []
+    for number in itertools.count(1, 2):  # every second action on files
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        kept.keep(folder, versions[0])
+        dead = killed(number, lambda folder=folder: kept.keep(folder, versions[1]))
+        found = kept._kept(folder, network)
+        assert found.files in [version.files for version in versions]
+        left.append(found.files == versions[1].files)
+        kept.sweep(folder)
+        assert kept._kept(folder, network).files == found.files
+        # a half-written record goes with a run's other files
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(".code.json.")}
+        assert there == {"code", "code.json"}
+        kept.keep(folder, versions[1])
+        assert kept._kept(folder, network).files == versions[1].files
+        assert {path.name for path in (folder / "code").iterdir()} == {"mine.py", "helping.py"}
+        shutil.rmtree(folder)
+        if not dead:
+            break
+    # first the old one, then the new one, and both of them after a kill
+    assert left == sorted(left)
+    assert left[0] is False
+    assert left[-2] is True
+    assert number > 20
+
+
+def test_a_damaged_copy_is_told_with_what_helps(trained, command, tmp_path):
+    run, wanted = tmp_path / "run", (tmp_path / "project" / "helping.py").read_bytes()
+    (run / "code" / "helping.py").write_bytes(wanted + b"\n")
+    exit_code, _, err = command("predict", "run", "cat.png")
+    assert (exit_code, len(err.splitlines())) == (4, 1)
+    assert "code/helping.py is damaged: its SHA-256 is not the one in code.json; take it from a backup, or" in err
+    assert "train --resume --allow-code keeps the network's file as it is now" in err
+    exit_code, _, err = command("train", "--resume", "run", "--allow-code", "--no-report")
+    assert exit_code == 0, err
+    assert (run / "code" / "helping.py").read_bytes() == wanted
+    assert command("predict", "run", "cat.png")[0] == 0
