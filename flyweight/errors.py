@@ -36,6 +36,12 @@ class HungUp(Terminated):
     exit_code = 129
 
 
+class Orphaned(Terminated):
+    """torchrun has gone, which started this process and the others of its job."""
+
+    exit_code = 6
+
+
 class FlyweightError(Exception):
     """Something a user can mend. The message says in one line what is wrong, where, and what to do.
 

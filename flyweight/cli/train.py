@@ -13,7 +13,7 @@ from flyweight.cli import begun, job
 from flyweight.cli.console import TrainingBar, answer, banner, err, say
 from flyweight.cli.options import AllowOption, command
 from flyweight.cli.report import write_report
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, Orphaned
 
 if TYPE_CHECKING:
     from flyweight.data import Dataset
@@ -24,7 +24,7 @@ app = command(
     "train",
     "train sprint",
     "train my_recipe.yaml --epochs 30 --seed 1",
-    "train --data photos/    (a folder with a folder of images a class)",
+    "train --data photos/  # a folder with a folder of images a class",
     "train sprint --set augment.cutout=0.5 --set data.hold_out=5000",
     "train --resume runs/sprint-20260101-120000",
 )
@@ -75,8 +75,10 @@ def train(
         if allow_code:
             begun.allow_teacher(plan)
         return _fit(*_begin(plan, fallback, out), with_report)
-    if changes or epochs is not None or seed is not None or out is not None:
-        raise FlyweightError("--resume goes on with the run's own recipe: leave out --set, --epochs, --seed and --out")
+    if changes or any(option is not None for option in (epochs, seed, out, fallback)):
+        raise FlyweightError(
+            "--resume goes on with the run's own recipe: leave out --set, --epochs, --seed, --out and --fallback"
+        )
     assert resume is not None
     folder, plan = begun.open_run(resume, allow_code)
     if allow_code:
@@ -135,7 +137,8 @@ def _fit(folder: Run, plan: Recipe, dataset: Dataset, note: str | None, with_rep
         except KeyboardInterrupt as interrupt:
             signals.end()
             lost = "the steps since the last checkpoint will be done again" if interrupt.args else "nothing is lost"
-            say(f"stopped; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
+            why = " with torchrun" if isinstance(interrupt, Orphaned) else ""
+            say(f"stopped{why}; {lost}. Go on with: flyweight train --resume {shlex.quote(str(folder.folder))}")
             return signals.code(interrupt)
     if not main:
         return 0

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import os
 
+_PARENT = os.getppid()
+
+
+def orphaned() -> bool:
+    """Whether torchrun, which started this process and would end it with the others of its job, has gone itself."""
+    # a script that sets the same variables may end before what it has begun
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != _PARENT
+
 
 def rank() -> int:
     """The number of this process, from 0; 0 where there is one alone."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from flyweight.machine import signals
+from flyweight.errors import Orphaned
+from flyweight.machine import launched, signals
 
 AT_ONCE = "at once"
 """What a KeyboardInterrupt carries when nothing could be saved before it."""
@@ -24,6 +25,11 @@ class Stop:
     asked: bool = False
     number: int | None = None
     previous: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to stop after the step under way: also where torchrun has gone, for it would go on for nobody."""
+        return self.asked or launched.orphaned()
 
 
 @contextmanager
@@ -56,6 +62,8 @@ def stop_on_signal(patient: bool = False) -> Iterator[Stop]:
     try:
         yield stop
     except KeyboardInterrupt as interrupt:
+        if launched.orphaned():
+            raise Orphaned(*interrupt.args) from None
         if stop.number in signals.ENDING:
             raise signals.ENDING[stop.number](*interrupt.args) from None
         raise

@@ -102,7 +102,7 @@ class Trainer:
             if told is not None and not np.isfinite(told):
                 raise self._diverged(f"the loss became {told} in epoch {state.epoch + 1}, step {state.step}")
             self.observer.step(state.step, told)
-            if asked or (self.share.world == 1 and stop.asked):
+            if asked or (self.share.world == 1 and stop.wanted):
                 state.seconds = time.perf_counter() - began
                 self.save()
                 raise KeyboardInterrupt
@@ -142,7 +142,7 @@ class Trainer:
         """Sum up gradients and loss over the processes; and whether one of them was asked to stop: all do, then."""
         if self.share.world == 1:
             return loss, False
-        own = torch.stack((loss * self.share.weight, torch.full_like(loss, stop.asked)))
+        own = torch.stack((loss * self.share.weight, torch.full_like(loss, stop.wanted)))
         whole, asked = pooled.pool(self.state.network.parameters(), own)
         return whole, bool(asked)
 

@@ -115,6 +115,28 @@ def test_a_process_that_dies_ends_all_with_one_line(tmp_path, environment, rank)
 
 
 @pytest.mark.long
+def test_without_torchrun_all_save_and_end(tmp_path, environment):
+    """It was killed with -9, and could tell them nothing."""
+    run = Run(tmp_path / "run")
+    more = ("--epochs", "4", "--out", str(run.folder))
+    process = start("--standalone", "--nproc-per-node", "2", *TRAIN, *more, env=environment)
+    lines = after_epoch_two(process)
+    process.kill()
+    # they hold the pipes as long as they live
+    lines += process.communicate(timeout=240)[1].splitlines()
+    assert [line for line in ours(lines) if line.startswith(("stopped", "flyweight"))] == [
+        f"stopped with torchrun; nothing is lost. Go on with: flyweight train --resume {run.folder}"
+    ]
+    content, damaged = run.load_checkpoint()
+    assert not damaged
+    assert (content["epoch"], content["step"] > 0) == (2, True)
+    call = [sys.executable, "-m", "flyweight", "train", "--resume", str(run.folder), "--no-report"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4]
+
+
+@pytest.mark.long
 def test_a_wrong_call_is_told_once(tmp_path, environment):
     process = start("--standalone", "--nproc-per-node", "2", "-m", "flyweight", "train", "sprnt", env=environment)
     told = ours(process.communicate()[1].splitlines())
