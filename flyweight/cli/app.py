@@ -13,6 +13,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from flyweight import __version__
+from flyweight.cli.options import flowing
 from flyweight.errors import EXIT_CODES, FlyweightError, TooLargeError, out_of_memory
 from flyweight.machine import signals
 
@@ -41,7 +42,7 @@ def _help(name: str) -> str:
     module = ast.parse(Path(__file__).with_name(f"{name}.py").read_bytes())
     for part in module.body:
         if isinstance(part, ast.FunctionDef) and part.name == name:
-            return ast.get_docstring(part) or ""
+            return flowing(ast.get_docstring(part) or "")
     raise LookupError(f"cli/{name}.py has no function {name}")
 
 
@@ -113,7 +114,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 def _told(error: BaseException) -> tuple[str, int]:
     """What a person is told of an error in one line, and the exit code."""
     if isinstance(error, CycloptsError):
-        return f"{' '.join(str(error).split())} (see flyweight --help)", 2
+        called = " ".join(("flyweight", *(error.command_chain or ())))
+        return f"{' '.join(str(error).split())} (see {called} --help)", 2
     if out_of_memory(error) and not isinstance(error, TooLargeError):
         return NO_MEMORY, 7
     if isinstance(error, FlyweightError):

@@ -9,17 +9,19 @@ from cyclopts import Parameter
 
 from flyweight.bench import DATA, PARTS, Part, PeerData
 from flyweight.cli.console import answer, answer_json, say
-from flyweight.cli.options import JsonOption, command
+from flyweight.cli.options import JsonOption, command, examples
 from flyweight.errors import FlyweightError
 from flyweight.files import write_bytes
+
+EXPORT = "bench export dilated nano  # its exports beside PyTorch"
 
 app = command(
     "bench",
     "bench",
     "bench training inference --rounds 5",
     "bench target --seeds 5 --json",
-    "bench training --data digits --images 256    (where CIFAR-10 cannot be had)",
-    "bench export dilated nano    (its exports beside PyTorch: accuracy, bytes, time an image)",
+    "bench training --data digits --images 256  # where CIFAR-10 cannot be had",
+    EXPORT,
 )
 
 
@@ -62,7 +64,7 @@ def bench(
     return 0
 
 
-@app.command(name="export")
+@app.command(name="export", help_epilogue=examples(EXPORT))
 def export(
     *networks: str,
     images: Annotated[int, Parameter(help="Images that are timed, at most.")] = 300,

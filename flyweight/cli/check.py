@@ -23,8 +23,8 @@ app = command(
     "check",
     "check dilated",
     "check my_network.py:Net --input 1,64,64 --classes 5",
-    "check submissions/*.py --csv marks.csv --html marks.html --claim receptive_field=109",
-    "check my_recipe.yaml    (its network by its own rules, for its own data)",
+    "check submissions/*.py --html marks.html --claim receptive_field=109",
+    "check my_recipe.yaml  # its network by its own rules, for its own data",
     "check course --json",
 )
 
@@ -186,7 +186,10 @@ def _recipe(network: str) -> Recipe | None:
     """The recipe where a file of one was named."""
     from flyweight import recipes
     from flyweight.cli import job
+    from flyweight.schema import is_file
 
+    if is_file(Path(network) / "config.yaml"):
+        raise FlyweightError(f"{network} is a run folder: check its recipe's network, {Path(network) / 'config.yaml'}")
     if not network.endswith(YAML):
         return None
     return job.absolute(recipes.load(network), Path(network).parent, pinned=False)

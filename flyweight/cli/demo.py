@@ -16,7 +16,7 @@ from flyweight.errors import FlyweightError, Terminated
 CHECKED = 500
 """Test images that a page is checked on before it is served. All of them, as of an export, can take minutes."""
 
-app = command("demo", "demo dilated", "demo runs/mine --port 0    (any free port)")
+app = command("demo", "demo dilated", "demo runs/mine --port 0  # any free port")
 
 
 @app.default

@@ -25,9 +25,9 @@ app = command(
     "evaluate",
     "evaluate sprint",
     "evaluate sprint --damaged",
-    "evaluate sprint --against digits    (images of none of its classes: does it notice?)",
+    "evaluate sprint --against digits  # images of none of its classes",
     "evaluate runs/sprint-20260101-120000 --json",
-    "evaluate runs/tuning --data cifar10    (a run with held-out images, on the test set)",
+    "evaluate runs/tuning --data cifar10  # on the test set",
     "evaluate runs/mine --data new_photos/",
 )
 

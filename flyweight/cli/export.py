@@ -27,8 +27,8 @@ app = command(
     "export",
     "export dilated --to dilated-onnx",
     "export runs/mine --to mine --format onnx onnx-uint8 ultralytics",
-    "export runs/mine --to mine --data cifar10    (checked on the test set, of a run with held-out images)",
-    "export runs/mine --to mine --format huggingface --push me/mine    (onto the Hugging Face hub, private)",
+    "export runs/mine --to mine --data cifar10  # checked on the test set",
+    "export runs/mine --to mine --format huggingface --push me/mine  # private",
 )
 
 

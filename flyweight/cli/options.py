@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from inspect import cleandoc, isfunction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -23,9 +25,28 @@ AllowOption = Annotated[
 ]
 
 
-def command(name: str, *examples: str) -> App:
+class _Command(App):
+    """An app whose help is its function's docstring, see :func:`flowing`."""
+
+    def default(self, obj: Any = None, **options: Any) -> Any:
+        if isfunction(obj):
+            obj.__doc__ = flowing(obj.__doc__ or "")
+        return super().default(obj, **options)
+
+
+def flowing(docstring: str) -> str:
+    """A docstring with each paragraph and each argument in one line: where it is shown, it is broken to fit."""
+    return re.sub(r"(?<=[^\n])\n(?: {8,}|(?=\S))", " ", cleandoc(docstring))
+
+
+def command(name: str, *calls: str) -> App:
     """The app of one command, whose help ends with examples: what is typed after ``flyweight``."""
-    return App(name=name, help_epilogue="\n".join(["Examples:", *(f"  flyweight {line}" for line in examples)]))
+    return _Command(name=name, help_epilogue=examples(*calls))
+
+
+def examples(*calls: str) -> str:
+    """The end of a help, which can be copied into a shell: what stands behind a call is a comment."""
+    return "\n".join(["Examples:", *(f"  flyweight {line}" for line in calls)])
 
 
 def input_shape(text: str, where: str) -> tuple[int, ...]:

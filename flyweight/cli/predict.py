@@ -24,8 +24,8 @@ app = command(
     "predict",
     "predict sprint cat.png",
     "predict runs/mine photos/ --top 1 --csv photos.csv",
-    "predict dilated cat.png --explain maps/    (where it looked)",
-    "predict exported/model_int8.onnx - < cat.png    (an export needs no PyTorch)",
+    "predict dilated cat.png --explain maps/  # where it looked",
+    "predict exported/model_int8.onnx - < cat.png  # an export needs no PyTorch",
 )
 
 STDIN = Path("-")

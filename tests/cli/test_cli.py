@@ -57,6 +57,7 @@ def command(capsys, monkeypatch, tmp_path):
         (["train", "sprint", "--data", "~nosuchuser/x"], 3, "~nosuchuser is nobody's home here"),
         (["train", "--resume", "nowhere"], 4, "not a run folder"),
         (["train", "--resume", "nowhere", "--epochs", "3"], 2, "leave out"),
+        (["train", "--resume", "nowhere", "--fallback", "digits"], 2, "leave out"),
         (["evaluate", "nothing"], 4, "neither a run folder nor a shipped network"),
         (["report", "nothing"], 4, "not a run folder"),
         (["train", "sprint", "--set", "rules=nope", "--data", "/nowhere"], 2, "nope"),

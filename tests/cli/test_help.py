@@ -1,5 +1,6 @@
 """The help: examples for every command, read without importing what the commands need, and docs/help.md made of it."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,34 @@ def test_a_command_has_examples_and_a_one_line_summary(shown, name):
     summary = " ".join(text.split("\n\n")[1].split())
     assert summary.endswith(".")
     assert " ".join(summary.split()[:4]) in shown()
+
+
+@pytest.mark.parametrize("name", app.COMMANDS)
+def test_an_example_is_a_call_as_it_stands_in_one_line(shown, name):
+    for line in shown(name).partition("Examples:")[2].strip().splitlines():
+        assert line.lstrip().startswith("flyweight ")
+        assert len(line) < 90
+        words = shlex.split(line, comments=True)
+        redirected = next((place for place, word in enumerate(words) if word in ("<", ">")), len(words))
+        app.app.parse_args(words[1:redirected], exit_on_error=False, print_error=False)
+
+
+def test_a_paragraph_of_the_help_is_broken_where_it_is_shown(shown):
+    assert "2 when the call is wrong or one of several networks could not be checked" in " ".join(
+        shown("check").split()
+    )
+    lines = shown("check").partition("Exit code 0")[2].partition("\n\n")[0].splitlines()
+    assert len(lines[0]) > 90
+    assert all(len(line) > 90 for line in lines[:-1])
+
+
+def test_a_wrong_call_names_the_help_that_helps(capsys):
+    for call, named in (
+        (["check", "nano", "--jsn"], "flyweight check"),
+        (["bench", "export", "--x"], "flyweight bench export"),
+    ):
+        assert app.run_command(call) == 2
+        assert capsys.readouterr().err.strip().endswith(f"(see {named} --help)")
 
 
 def test_the_help_of_a_command_is_the_docstring_of_its_function(shown):
