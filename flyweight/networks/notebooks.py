@@ -39,7 +39,9 @@ def cells(content: str) -> list[Cell]:
     found: Any = json.loads(content)
     listed = found.get("cells") if isinstance(found, dict) else None
     if listed is None and isinstance(found, dict):  # the format before version 4
-        listed = [cell for sheet in found.get("worksheets", []) for cell in sheet.get("cells", [])]
+        sheets = found.get("worksheets")
+        held = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)] if isinstance(sheets, list) else []
+        listed = [cell for cells in held if isinstance(cells, list) for cell in cells] if held else None
     if not isinstance(listed, list) or not all(isinstance(cell, dict) for cell in listed):
         raise ValueError("it has no cells")
     code = [cell for cell in listed if cell.get("cell_type") == "code"]

@@ -115,8 +115,15 @@ class Run:
         return run
 
     def recipe(self) -> Recipe:
-        """The recipe that the run was started with."""
-        return recipes.recorded(self.config)
+        """The recipe that the run was started with.
+
+        Raises:
+            RunError: it cannot be read, or says something that a recipe may not.
+        """
+        try:
+            return recipes.recorded(self.config)
+        except FlyweightError as error:
+            raise RunError(str(error)) from None
 
     def write_history(self, rows: Sequence[Mapping[str, Any]], log: Sequence[str]) -> None:
         """Write ``history.csv``, ``history.jsonl`` and ``train.log``: a row, an object and a line for each epoch."""
