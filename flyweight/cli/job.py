@@ -75,7 +75,10 @@ def own_network(folder: Path, text: str) -> str:
         return text
     own = reference.parse(text)
     if own.is_file:
-        return own.moved(_beside(folder, own.source).resolve()).text
+        place = _beside(folder, own.source)
+        there = place.resolve()
+        # a link may lead to what is called otherwise, and the name says how it is read
+        return own.moved(there if there.suffix.lower() == place.suffix.lower() else place.absolute()).text
     # a module beside the recipe or here is a file; another is installed
     file = _beside(folder, f"{own.source.replace('.', '/')}.py").resolve()
     return own.moved(file).text if file.is_file() else text
