@@ -7,7 +7,8 @@ LONGEST = 500
 _TO_DO = (
     "add", "allow", "ask", "begin", "check", "choose", "close", "copy", "delete", "download", "end", "export", "free",
     "get", "give", "install", "leave", "lower", "make", "mend", "move", "name", "open", "put", "remove", "rename",
-    "replace", "resume", "run", "see", "send", "set", "start", "take", "train", "try", "turn", "use", "write", "writes",
+    "replace", "resume", "run", "save", "see", "send", "set", "start", "take", "train", "try", "turn", "use", "write",
+    "writes",
 )  # fmt: skip
 # what to do comes last, behind a mark that parts it from what is wrong, or as an option's name
 _ADVICE = re.compile(
@@ -15,7 +16,7 @@ _ADVICE = re.compile(
     r"|built-in ones are |makes one$"
 )
 # what Python and its libraries say to one another
-_RAW = ("Errno", "Traceback", "bug of flyweight", "0x", "None", "<class", "Exception", "object at")
+_RAW = re.compile(r"Errno|Traceback|bug of flyweight|\b0x[0-9a-f]|\bNone\b|<class|Exception")
 
 
 def wrong(error: str, *where: str) -> list[str]:
@@ -29,7 +30,7 @@ def wrong(error: str, *where: str) -> list[str]:
     if len(lines) != 1 or error.splitlines()[-1] != lines[0]:
         return [f"{len(lines)} lines in place of one at the end: {error[-600:]}"]
     line = lines[0].removeprefix("flyweight: ")
-    found = [f"it says {word!r}" for word in _RAW if word in line]
+    found = [f"it says {word!r}" for word in dict.fromkeys(_RAW.findall(line))]
     if len(line) > LONGEST:
         found.append(f"it has {len(line)} characters")
     if not line.isprintable():
