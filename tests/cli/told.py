@@ -10,9 +10,9 @@ _TO_DO = (
     "replace", "resume", "run", "save", "see", "send", "set", "start", "take", "train", "try", "turn", "use", "write",
     "writes",
 )  # fmt: skip
-# what to do comes last, behind a mark that parts it from what is wrong, or as an option's name
+# what to do comes behind a mark that parts it from what is wrong, or in the words of a list of choices
 _ADVICE = re.compile(
-    rf"(?:[:;,(] ?|\bso |\band |\bor |\bto )(?:{'|'.join(_TO_DO)})\b|--\w|did you mean|shipped: "
+    rf"(?:[:;,(] ?|\bso |\band |\bor |\bto )(?:(?:{'|'.join(_TO_DO)})\b|--\w)|did you mean|shipped: "
     r"|built-in ones are |makes one$"
 )
 # what Python and its libraries say to one another
