@@ -135,9 +135,8 @@ def content(folder):
 
 def named(call):
     """What is wrong in a call, by the names that a message may have for it."""
-    found = [part.rpartition("=")[2].partition(":")[0] for part in call if any(name in part for name in WRONG)]
-    parents = [str(Path(part).parent) for part in found if "/" in part]
-    return [*found, *parents, *(part for part in call if part.isdecimal() and int(part) > 1000)]
+    ports = [part for part in call if part.isdecimal() and int(part) > 1000]
+    return [*(name for name in WRONG if any(name in part for part in call)), *ports]
 
 
 GOOD = "flyweight: x.png cannot be read: it is no regular file; get it again"
