@@ -29,6 +29,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 def test_the_same_seed_gives_the_same_weights_and_resuming_from_any_epoch_too(striped, recipe, tmp_path, settings):
     recipe = change(recipe, **settings)
@@ -161,6 +162,7 @@ def test_a_resumed_run_keeps_its_first_record(striped, recipe, tmp_path):
     assert second | {"finished": None} == first | {"finished": None}
 
 
+@pytest.mark.early
 def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
     """A real process, a real kill -9, through the command line."""
     command = [
