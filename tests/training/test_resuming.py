@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
+from together_job import TABLE
 
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
+from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
 from flyweight.training.trainer import Trainer
@@ -29,7 +31,12 @@ VARIANTS = {
 }
 
 
-@pytest.mark.early
+@pytest.fixture
+def recipe(recipe):
+    """The same with a network that costs little and draws all that one may: masks of dropout, phases of dilated maps."""
+    return recipe.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
+
+
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 def test_the_same_seed_gives_the_same_weights_and_resuming_from_any_epoch_too(striped, recipe, tmp_path, settings):
     recipe = change(recipe, **settings)
