@@ -33,7 +33,7 @@ VARIANTS = {
 
 @pytest.fixture
 def recipe(recipe):
-    """The same with a network that costs little and draws all that one may: masks of dropout, phases of dilated maps."""
+    """The same with a network that costs little and draws all that one may: dropout's masks, phases of dilated maps."""
     return recipe.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
 
 
