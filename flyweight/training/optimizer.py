@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -65,11 +64,6 @@ class Muon(Optimizer):
         groups: with ``params``, ``orthogonal``, ``lr``, ``momentum`` and ``weight_decay``.
         steps: of the iteration, see :func:`orthogonalized`.
     """
-
-    # as torch has them, but for a wrapper that imports torch's compiler (1.2 s) when the first of them is called
-    zero_grad = inspect.unwrap(Optimizer.zero_grad)
-    state_dict = inspect.unwrap(Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
     def __init__(self, groups: list[dict[str, Any]], steps: int = 3) -> None:
         super().__init__([group for group in groups if group["params"]], {})

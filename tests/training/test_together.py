@@ -120,12 +120,6 @@ def test_a_training_goes_on_with_another_number_of_processes(jobs):
             assert rows[1][name] == pytest.approx(whole["history"][1][name], rel=1e-6)
 
 
-def test_no_training_with_muon_waits_for_torchs_compiler(jobs):
-    """Its import takes longer than a second, and nothing here is compiled."""
-    _, _, two = jobs
-    assert [each["compiler"] for each in two] == [False, False]
-
-
 def test_a_network_is_calibrated_by_all_processes_together(jobs):
     """What one did alone would have the others wait, and what each did for itself would take as long as one alone."""
     _, one, two = jobs

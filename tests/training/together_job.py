@@ -136,7 +136,6 @@ def main(folder):
     if (folder / "half").exists():
         results["resumed"] = fit(folder / "half")
     rank = processes().process_index
-    results["compiler"] = "torch._dynamo" in sys.modules
     (folder / f"job{rank}.json").write_text(json.dumps(results | {"drawn": own.drawn}))
 
 
