@@ -32,6 +32,7 @@ from flyweight import recipes
 from flyweight.cli import app
 from flyweight.cli.console import MOST
 from flyweight.errors import EXIT_CODES
+from flyweight.marking.fence import address_space
 from flyweight.runs.card import ZOO
 from flyweight.runs.folder import Run
 from flyweight.text import lines
@@ -44,7 +45,8 @@ pytestmark = [
 SEED = 16
 CHUNKS = 20 if WHERE in os.environ else 1
 MEMORY = 8 * 2**30
-"""Bytes of addresses: what a recipe asks for beyond that is told as too little memory, on any machine."""
+"""Bytes of addresses beyond those that the process has: what a recipe asks for beyond that is told as too little memory,
+on any machine. A process that has no address left at all is none to try calls in: Python 3.11 itself crashes there."""
 MAY_END = set(EXIT_CODES) - {70, 129, 130, 141, 143}
 """Of the documented codes those that nobody's signal is needed for, and no fault of ours."""
 DRAWN = "drawn.yaml"
@@ -180,7 +182,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     made = Place(outside)
     monkeypatch.chdir(made.inside)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, hard))
     yield made
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
