@@ -6,6 +6,7 @@ says is read and looked at before that, the network of a recipe built and judged
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import resource
@@ -46,7 +47,7 @@ SEED = 16
 CHUNKS = 20 if WHERE in os.environ else 1
 MEMORY = 8 * 2**30
 """Bytes of addresses beyond those that the process has: what a recipe asks for beyond that is told as too little memory,
-on any machine. A process that has no address left at all is none to try calls in: Python 3.11 itself crashes there."""
+on any machine. Where not one is left Python 3.11 itself crashes, and commands keep the memory that they free."""
 MAY_END = set(EXIT_CODES) - {70, 129, 130, 141, 143}
 """Of the documented codes those that nobody's signal is needed for, and no fault of ours."""
 DRAWN = "drawn.yaml"
@@ -182,6 +183,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     made = Place(outside)
     monkeypatch.chdir(made.inside)
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # what the calls of other tests took and freed
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, hard))
     yield made
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
