@@ -46,8 +46,8 @@ pytestmark = [
 SEED = 16
 CHUNKS = 20 if WHERE in os.environ else 1
 MEMORY = 8 * 2**30
-"""Bytes of addresses beyond those that the process has: what a recipe asks for beyond that is told as too little memory,
-on any machine. Where not one is left Python 3.11 itself crashes, and commands keep the memory that they free."""
+"""Bytes of addresses beyond those that the process has: what a recipe asks for beyond is told as too little memory, on
+any machine. Where not one is left Python 3.11 itself crashes, and commands keep the memory that they free."""
 MAY_END = set(EXIT_CODES) - {70, 129, 130, 141, 143}
 """Of the documented codes those that nobody's signal is needed for, and no fault of ours."""
 DRAWN = "drawn.yaml"
