@@ -213,9 +213,10 @@ def test_what_cannot_be_folded_is_asked_as_it_is(kind):
     network.eval()
     images = pictures(4)
     expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
-    torch.testing.assert_close(
-        classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3), expected.detach(), atol=1e-5, rtol=1e-5
-    )
+    about = (0.0,) * 3, (1.0,) * 3
+    alone = classifier.Classifier(network, (3, 8, 8), *about)
+    for said in (classifier.logits(network, images, *about), alone(images)):
+        torch.testing.assert_close(said, expected.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_is_for_large_batches_and_on_request():
