@@ -6,6 +6,7 @@ says is read and looked at before that, the network of a recipe built and judged
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import resource
@@ -33,6 +34,7 @@ from flyweight import recipes
 from flyweight.cli import app
 from flyweight.cli.console import MOST
 from flyweight.errors import EXIT_CODES
+from flyweight.marking.fence import address_space
 from flyweight.runs.card import ZOO
 from flyweight.runs.folder import Run
 from flyweight.text import lines
@@ -45,7 +47,8 @@ pytestmark = [
 SEED = 16
 CHUNKS = 20 if WHERE in os.environ else 1
 MEMORY = 8 * 2**30
-"""Bytes of addresses: what a recipe asks for beyond that is told as too little memory, on any machine."""
+"""Bytes of addresses beyond those that the process has: what a recipe asks for beyond is told as too little memory, on
+any machine. Where not one is left Python 3.11 itself crashes, and commands keep the memory that they free."""
 MAY_END = set(EXIT_CODES) - {70, 129, 130, 141, 143}
 """Of the documented codes those that nobody's signal is needed for, and no fault of ours."""
 DRAWN = "drawn.yaml"
@@ -196,7 +199,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     made = Place(outside)
     monkeypatch.chdir(made.inside)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # what the calls of other tests took and freed
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, hard))
     yield made
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
