@@ -26,12 +26,12 @@ def kept(tmp_path_factory):
 def carded(folder, **changes):
     """Change a card as in a version that had no checksum."""
     content = json.loads((folder / "run" / "config.json").read_text()) | changes
-    del content["checksum"]
+    content.pop("checksum")
     (folder / "run" / "config.json").write_text(json.dumps(content))
 
 
 def network(folder, words):
-    carded(folder, network=words)
+    carded(folder, network=f"{words}.py:Net")
     return PREDICT
 
 
@@ -76,5 +76,5 @@ def test_it_is_one_short_line_that_no_terminal_obeys(command, kept, tmp_path, pl
     (line,) = err.splitlines()
     assert line.startswith("flyweight: ")
     assert [letter for letter in line if unicodedata.category(letter) == "Cc"] == []
-    assert "\ufffd]0;title" in line
+    assert "]0;title" in line
     assert len(line) <= 500
