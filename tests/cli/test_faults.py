@@ -293,7 +293,7 @@ SIGNALLED = {
 
 
 @pytest.mark.parametrize("call", some_long(SIGNALLED, "search", "demo", "evaluate", "check"))
-def test_a_signal_at_a_random_moment_ends_with_its_code(here, call):
+def test_a_signal_at_a_random_moment_ends_with_its_code(here, without_nohup, call):
     drawn = random.Random(str(call))
     number = drawn.choice(list(ENDING))
     process = subprocess.Popen(
