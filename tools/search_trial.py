@@ -6,9 +6,10 @@
 Of the front of each search two networks are chosen: those that beat the reference or, in errors and MACs, lack least to
 do so. These and the reference are then trained anew with other seeds, on the images that were not held out, for equal
 time: an epoch of each is timed beside one of the reference, and a network whose epoch is shorter gets more of them, one
-whose epoch is longer fewer. The reference is trained once for all searches. What stands there already is not done
-again. The held-out images have chosen the networks, so that a small part of a lead is luck; other seeds take the luck
-of the training away, and not that of the images.
+whose epoch is longer fewer. A network with fewer MACs than the reference is trained for as many epochs, too. The
+reference is trained once for all searches. What stands there already is not done again. The held-out images have chosen
+the networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of
+the images.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from flyweight import recipes
-from flyweight.analysis import analyze
+from flyweight.analysis import Facts, analyze
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
@@ -50,7 +51,8 @@ def main() -> None:
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
         for name in chosen(out, options.rules, options.reference):
-            lines.append(f"| {number} | `{name}` | {row(out, name, options)} |")
+            for epochs in lengths(out, name, options):
+                lines.append(f"| {number} | `{name}` | {row(out, name, epochs, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -72,20 +74,28 @@ def chosen(out: Path, rules: str, reference: str) -> list[str]:
     return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][:AGAINST]]
 
 
-def row(out: Path, name: str, options: argparse.Namespace) -> str:
-    """Train a network with each seed for as long as the reference takes; the cells of its row."""
-    epochs, place = recipes.load(source(out, name, options.reference)).train.epochs, out
+def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
+    """Epochs to train a network for: as long as the reference takes, and with fewer MACs than it as many as it."""
+    of_reference = recipes.load(source(out, options.reference, options.reference)).train.epochs
     if name == options.reference:
-        place = options.out
-    else:
-        theirs = seconds(once(out, out, options.reference, 100, 1, options))
-        epochs = max(1, round(epochs * theirs / seconds(once(out, out, name, 100, 1, options))))
+        return [of_reference]
+    reference, timed = (once(out, out, one, 100, 1, options) for one in (options.reference, name))
+    equal_time = max(1, round(of_reference * seconds(reference) / seconds(timed)))
+    fewer = (facts(timed).macs or 0) < (facts(reference).macs or 0)
+    return sorted({equal_time, of_reference}) if fewer else [equal_time]
+
+
+def row(out: Path, name: str, epochs: int, options: argparse.Namespace) -> str:
+    """Train a network with each seed; the cells of its row."""
+    place = options.out if name == options.reference else out
     runs = [once(out, place, name, 101 + seed, epochs, options) for seed in range(options.seeds)]
     reached = [run.history()[-1]["test_accuracy"] for run in runs]
     spread = f"{stdev(reached):.2f}" if len(reached) > 1 else "-"
     took = mean(seconds(run) for run in runs)
     each = ", ".join(f"{accuracy:.2f}" for accuracy in reached)
-    return f"{figures(runs[0])} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
+    cost = facts(runs[0])
+    figures = f"{(cost.macs or 0) / 1e6:.1f} M | {cost.parameters:,}"
+    return f"{figures} | {epochs} | {took:.0f} | {each} | {mean(reached):.2f} | {spread}"
 
 
 def once(out: Path, place: Path, name: str, seed: int, epochs: int, options: argparse.Namespace) -> Run:
@@ -116,11 +126,10 @@ def seconds(run: Run) -> float:
     return sum(row["seconds"] for row in run.history())
 
 
-def figures(run: Run) -> str:
-    """MACs and parameters of a run's network."""
+def facts(run: Run) -> Facts:
+    """Of a run's network."""
     trained = load_trained(run.folder)
-    facts = analyze(trained.model, trained.card.input_shape)
-    return f"{(facts.macs or 0) / 1e6:.1f} M | {facts.parameters:,}"
+    return analyze(trained.model, trained.card.input_shape)
 
 
 if __name__ == "__main__":
