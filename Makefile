@@ -14,7 +14,7 @@ PROBE      = import os, threading, urllib.request; \
 PROGRAMS = chromium gcc npm clang lld strace
 
 # of what the locks name, only ready wheels whose SHA-256 is in them, and nothing besides
-LOCKED   = install -q --require-hashes --no-deps --only-binary :all: -r
+LOCKED   = install -q --no-compile --require-hashes --no-deps --only-binary :all: -r
 COMPILE  = $(VENV)/tools/bin/uv pip compile -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
              --custom-compile-command 'make lock' --no-emit-package torch
 # pip-audit's own choice is PyPI's copy of the advisories
@@ -86,11 +86,13 @@ $(VENV)/.ready: pyproject.toml locks/dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip $(LOCKED) locks/dev.txt
 	@if ! command -v nvidia-smi >/dev/null && $(PYTHON) -c '$(PROBE)' >/dev/null 2>&1; then \
-	  set -x; $(BIN)/python -m pip install -q --index-url $(CPU_INDEX) $(TORCH); \
+	  set -x; $(BIN)/python -m pip install -q --no-compile --index-url $(CPU_INDEX) $(TORCH); \
 	else \
-	  set -x; $(BIN)/python -m pip install -q $(TORCH); \
+	  set -x; $(BIN)/python -m pip install -q --no-compile $(TORCH); \
 	fi
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@# on all cores at once, where pip would take one; some packages hold files that are no Python
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/tools/.ready: locks/tools.txt

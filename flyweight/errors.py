@@ -89,6 +89,7 @@ _NO_MEMORY = (
     "out of memory",  # CUDA's
     "ALLOC_FAILED",  # its libraries'
     "bad_alloc",
+    "error return without exception set",  # Python 3.11's own, where a call's frame finds no room
     "killed by signal: Killed",  # a process that loads batches; the system ends what takes the last memory
 )
 

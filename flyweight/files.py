@@ -22,6 +22,14 @@ from flyweight.errors import RunError
 from flyweight.neighbours import ASIDE, UNFINISHED, exchanged, neighbour, sweep_neighbours
 from flyweight.text import one_line, printable
 
+
+class UnfitFileError(OSError):
+    """Ours about a file, in the form of the system's; told as text, it is the reason and no number that it lacks."""
+
+    def __str__(self) -> str:
+        return f"{self.strerror}: {self.filename}"
+
+
 _LONG = 600
 """Seconds that no file takes to be written."""
 
@@ -38,7 +46,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     size = regular(path).st_size
     if size > most:
-        raise OSError(None, f"it has more than {most:,} bytes", str(path))
+        raise UnfitFileError(None, f"it has more than {most:,} bytes", str(path))
     with path.open("rb") as file:
         return file.read(size)
 
@@ -52,9 +60,9 @@ def regular(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except ValueError as error:  # a NUL in its name
-        raise OSError(None, one_line(error), str(path)) from None
+        raise UnfitFileError(None, one_line(error), str(path)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(None, "it is not a regular file", str(path))
+        raise UnfitFileError(None, "it is not a regular file", str(path))
     return status
 
 
@@ -237,7 +245,7 @@ def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     if path.is_symlink():
-        raise OSError(None, "its lock is a link: remove it", str(path))
+        raise UnfitFileError(None, "its lock is a link: remove it", str(path))
 
     lock = FileLock(path)
     try:

@@ -58,11 +58,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = _parse_yaml(read_bytes(path, MOST_YAML).decode("utf-8"))
     except OSError as error:
-        raise FlyweightError(f"cannot read {path}: {reason(error)}") from None
+        raise FlyweightError(f"cannot read {path}: {reason(error)}; name another file, or mend that") from None
     except UnicodeDecodeError as error:
-        raise FlyweightError(f"{path} is not valid YAML: {one_line(error)}") from None
+        raise FlyweightError(f"{path} is not valid YAML: {error.reason}; save it in UTF-8") from None
     except ValueError as error:
-        raise FlyweightError(f"{path} is not valid YAML{error}") from None
+        raise FlyweightError(f"{path} is not valid YAML{error}; mend it, or name another file") from None
     if not isinstance(content, dict):
         raise FlyweightError(f"{path} holds no keys: it needs 'key: value' lines")
     return content

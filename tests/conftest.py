@@ -37,6 +37,12 @@ def without_nohup():
     signal.signal(signal.SIGHUP, before)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Where several processes run the tests, the longest come first: at the end none is left to one process alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
 class Silent:
     """An observer that keeps what it is told."""
 

@@ -12,9 +12,9 @@ from flyweight.recipes.sections import ModelConfig
 from flyweight.rules import summary
 
 
-def judged(network, shape=(3, 32, 32)):
+def judged(network, shape=(3, 32, 32), cures=False):
     facts = analysis.analyze(network, shape)
-    return facts, rules.check(facts, rules.load_ruleset("brief"))
+    return facts, rules.check(facts, rules.load_ruleset("brief"), cures=cures)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_columns_are_aligned(course):
 
 
 def test_failure_says_where_and_how():
-    text = summary.render(*judged(faulty.TooManyParameters()))
+    text = summary.render(*judged(faulty.TooManyParameters(), cures=True))
     assert "FAIL  R7 fewer than 200,000 parameters" in text
     assert "layer: c4.1.0" in text
     assert "cure: narrow c4.1.0 from 60 to 58 channels" in text

@@ -21,7 +21,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 def tool(name):
     spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -148,3 +148,45 @@ def test_a_run_of_before_temperatures_is_calibrated_as_its_training_would_have(t
     assert json.loads(run.card.read_text()) == fields
     assert run.weights.read_bytes() == weights
     assert f"temperature {fields['temperature']:g}" in capsys.readouterr().out
+
+
+PROOF = """
+import os, signal
+from pathlib import Path
+import pytest
+from ledger import WHERE, Ledger
+
+ledger = Ledger(Path(os.environ[WHERE]))
+
+@pytest.mark.parametrize("number", range(6))
+def test_one(number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number == 3:
+        pytest.skip("there is no strace")
+    ledger.record("kills", "of one process", 1, [], seconds_most=number)
+
+def test_two():
+    ledger.record("kills", "of another kind", 2, ["it ran"])
+
+def test_three():
+    raise OSError("no room")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends nothing by a signal")
+def test_a_proof_whose_process_dies_is_told_by_its_name_and_the_rest_is_done(tmp_path, capsys):
+    (tmp_path / "test_proof.py").write_text(PROOF)
+    assert tool("torture").prove({"kills": tmp_path / "test_proof.py"}, tmp_path / "out", 1) == 1
+    said = capsys.readouterr().out
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "kills, 5 to go: test_one[4] passed" in said
+    assert "kills, 0 to go: test_three failed" in said
+    assert "| kills | of one process | 4 | 0 | seconds at most 5 |" in table
+    assert "| kills | of another kind | 2 | 1 |  |" in table
+    assert "| kills | processes that died | 1 | 1 |  |" in table
+    assert "BROKEN: kills: test_one[2]: the process ended with SIGSEGV" in table
+    assert "BROKEN: kills: it ran" in table
+    assert "NOT TRIED: kills: test_one[3]: Skipped: there is no strace" in table
+    assert "FAILED: kills: test_three: E OSError: no room" in table
+    assert (tmp_path / "out" / "reliability.png").is_file()

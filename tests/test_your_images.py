@@ -102,6 +102,7 @@ SETS = {
 }
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("kind", SETS)
 def test_a_path_alone_is_enough_from_training_to_prediction(kind, tmp_path, monkeypatch, capsys):
     make, classes, shape = SETS[kind]

@@ -1,4 +1,4 @@
-"""How fast a network answers, in a process of its own: ``python -m flyweight.bench.asking WAY NETWORK``.
+"""How fast a network answers, in a process of its own: ``python -m flyweight.bench.asking WAY NETWORK SIZE:COUNT ...``.
 
 Prints a JSON object with images a second, from uint8 images to logits, by batch size.
 """
@@ -22,17 +22,19 @@ from flyweight.networks.build import build
 from flyweight.recipes import sections
 
 WAYS = ("eager", "float32", "auto")
-# batch size, and how many such batches are timed
-BATCHES = ((256, 20), (1, 300))
+Batches = Sequence[tuple[int, int]]
+BATCHES: Batches = ((256, 20), (1, 300))
+"""Batch size, and how many such batches are timed."""
 
 
-def rates(way: str, name: str) -> dict[int, float]:
+def rates(way: str, name: str, batches: Batches) -> dict[int, float]:
     """Images a second (median over the batches) by batch size.
 
     Args:
         way: ``eager``: plain PyTorch in float32 and NCHW. ``float32``, ``auto``: ours, in that precision, with the
             allocator's settings that `flyweight evaluate` and `flyweight predict` make.
         name: of a built-in network; its weights are fresh.
+        batches: (batch size, how many such batches are timed).
     """
     dataset = data.load("cifar10")
     torch.manual_seed(0)
@@ -44,7 +46,7 @@ def rates(way: str, name: str) -> dict[int, float]:
         ask = Classifier(
             network, dataset.spec.shape, dataset.mean, dataset.std, precision="auto" if way == "auto" else "float32"
         )
-    return {size: _rate(ask, np.array(dataset.test.images[:size]), count) for size, count in BATCHES}
+    return {size: _rate(ask, np.array(dataset.test.images[:size]), count) for size, count in batches}
 
 
 def eager(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Callable[[np.ndarray], Tensor]:
@@ -70,4 +72,6 @@ def _rate(ask: Callable[[np.ndarray], Tensor], pixels: np.ndarray, count: int) -
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(rates(*sys.argv[1:])) + "\n")
+    way, name, *texts = sys.argv[1:]
+    pairs = (text.split(":") for text in texts)
+    sys.stdout.write(json.dumps(rates(way, name, [(int(size), int(count)) for size, count in pairs])) + "\n")

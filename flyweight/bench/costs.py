@@ -13,7 +13,7 @@ import numpy as np
 from flyweight import data, recipes
 from flyweight.analysis import analyze
 from flyweight.bench import sides
-from flyweight.bench.asking import BATCHES, WAYS
+from flyweight.bench.asking import BATCHES, WAYS, Batches
 from flyweight.bench.comparisons import Comparison, Tell
 from flyweight.data.cifar10 import SPEC
 from flyweight.images.augment import Augmenter
@@ -79,7 +79,9 @@ def augmentation(rounds: int, tell: Tell) -> Augmentation:
     return Augmentation(tuple(ours), tuple(library), tuple(step))
 
 
-def inference(rounds: int, tell: Tell, networks: Sequence[str] = ("sprint", "dilated")) -> list[Comparison]:
+def inference(
+    rounds: int, tell: Tell, networks: Sequence[str] = ("sprint", "dilated"), batches: Batches = BATCHES
+) -> list[Comparison]:
     """Images a second from uint8 images to logits: eager PyTorch beside ours, by batch size and precision."""
     comparisons = []
     for name in networks:
@@ -87,8 +89,8 @@ def inference(rounds: int, tell: Tell, networks: Sequence[str] = ("sprint", "dil
         for number in range(1, rounds + 1):
             tell(f"inference {number}/{rounds}, {name}")
             for way in WAYS:
-                measured[way].append(sides.asking(way, name))
-        for size, _ in BATCHES:
+                measured[way].append(sides.asking(way, name, batches))
+        for size, _ in batches:
             eager, *ours = (tuple(rates[size] for rates in measured[way]) for way in WAYS)
             for way, rates in zip(WAYS[1:], ours, strict=True):
                 comparisons.append(Comparison(f"inference, {name}, batch {size}, {way}", eager, rates))

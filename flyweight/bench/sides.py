@@ -54,13 +54,18 @@ def ours(recipe: str, **settings: object) -> tuple[Rows, dict[str, Any]]:
         return [json.loads(line) for line in lines], run.read_environment()
 
 
-def asking(way: str, network: str) -> dict[int, float]:
+def asking(way: str, network: str, batches: Sequence[tuple[int, int]]) -> dict[int, float]:
     """Images a second by batch size: how fast a network answers, in one of the ways of :mod:`flyweight.bench.asking`.
+
+    Args:
+        way: which.
+        network: its name.
+        batches: (batch size, how many such batches are timed).
 
     Raises:
         FlyweightError: it failed.
     """
-    answer = json.loads(module("asking", way, network))
+    answer = json.loads(module("asking", way, network, *(f"{size}:{count}" for size, count in batches)))
     return {int(size): rate for size, rate in answer.items()}
 
 

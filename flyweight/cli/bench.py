@@ -48,7 +48,7 @@ def bench(
     if data != DATA and set(parts) != {"training"}:
         raise FlyweightError(f"--data {data} goes with the part training alone: flyweight bench training --data {data}")
     if figure is not None and not figure.parent.is_dir():
-        raise FlyweightError(f"--figure {figure}: there is no folder {figure.parent}")
+        raise FlyweightError(f"--figure {figure}: there is no folder {figure.parent}: make it, or name another place")
     result = benchmark.run(parts or PARTS, rounds, images, batch_size, seeds, say, data)
     if figure is not None:
         from flyweight.bench.figure import draw

@@ -97,6 +97,8 @@ def _check(page: Path, data: Path | None) -> None:
     if data is not None and page.resolve().is_relative_to(data.expanduser().resolve()):
         raise FlyweightError(f"--page {page} lies in the data set, where nothing is written: name another place")
     if page.exists() and not (page.is_file() and MARK in page.read_bytes()[:1000]):
-        raise FlyweightError(f"--page {page}: there is such a file already, and it is no page of flyweight's")
+        raise FlyweightError(
+            f"--page {page}: there is such a file already, and it is no page of flyweight's: name another place"
+        )
     if not page.resolve().parent.is_dir():
-        raise FlyweightError(f"--page {page}: there is no folder {page.parent}")
+        raise FlyweightError(f"--page {page}: there is no folder {page.parent}: make it, or name another place")

@@ -90,9 +90,11 @@ def _writable(path: Path, option: str, suffixes: tuple[str, ...], mark: bytes) -
     if path.suffix.lower() not in suffixes:
         raise FlyweightError(f"{option} {path}: its name must end in {suffixes[0]}")
     if path.exists() and not (path.is_file() and mark in path.read_bytes()[:1000]):
-        raise FlyweightError(f"{option} {path}: there is such a file already, and it is none of flyweight's")
+        raise FlyweightError(
+            f"{option} {path}: there is such a file already, and it is none of flyweight's: name another place"
+        )
     if not path.resolve().parent.is_dir():
-        raise FlyweightError(f"{option} {path}: there is no folder {path.parent}")
+        raise FlyweightError(f"{option} {path}: there is no folder {path.parent}: make it, or name another place")
 
 
 def run(tasks: Sequence[Task], broken: dict[str, str], claims: Sequence[Claim], to: Where) -> int:

@@ -134,8 +134,10 @@ def table_or_raise(to: str | None, as_json: bool) -> None:
     if path.suffix.lower() != ".csv":
         raise FlyweightError(f"--csv {to}: its name must end in .csv, or be - for standard output")
     if not path.resolve().parent.is_dir():
-        raise FlyweightError(f"--csv {to}: there is no folder {path.parent}")
+        raise FlyweightError(f"--csv {to}: there is no folder {path.parent}: make it, or name another place")
     if path.exists():
         ours = path.is_file() and path.read_bytes()[: len(_HEAD)] == _HEAD.encode()
         if not ours:
-            raise FlyweightError(f"--csv {to}: there is such a file already, and it is no table of predictions")
+            raise FlyweightError(
+                f"--csv {to}: there is such a file already, and it is no table of predictions: name another place"
+            )

@@ -123,7 +123,9 @@ def read(path: Path) -> Catalogue:
     """
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, page_checksum_verification=False)
+    # all in this thread: one of pyarrow's would close the file some time after its rows are here
+    with pq.ParquetFile(path, page_checksum_verification=False, pre_buffer=False) as file:
+        table = file.read(use_threads=False)
 
     def texts(name: str) -> list[str]:
         return table.column(name).to_pylist()

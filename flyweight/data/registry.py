@@ -92,7 +92,9 @@ def choose(name: str | None = None, path: Path | None = None) -> Reader:
     for candidate in READERS:
         if candidate.layouts is not None and candidate.recognises(path):
             return candidate
-    raise DataError(f"--data {printable(str(path))} holds no data set: name {_layouts(None)}")
+    # a pipe, a socket, a device
+    what = "holds no data set" if path.is_dir() or path.is_file() else "is not a regular file"
+    raise DataError(f"--data {printable(str(path))} {what}: name {_layouts(None)}")
 
 
 def is_name(text: str) -> bool:

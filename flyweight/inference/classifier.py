@@ -60,10 +60,16 @@ class Classifier:
         with torch.no_grad():
             return _proven(_compiled, self.network, self._sample) if self.device.type == "cpu" else self.network
 
-    def __call__(self, images: np.ndarray) -> Tensor:
-        """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU."""
+    def __call__(self, images: np.ndarray, often: bool = True) -> Tensor:
+        """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU.
+
+        Args:
+            images: a batch.
+            often: whether more are to come; else nothing is compiled for a small batch, which would take longer than it
+                saves, and torch never gives back the memory of what it has compiled.
+        """
         small = len(images) < 16
-        network = self.compiled if small else self.network
+        network = self.compiled if small and often else self.network
         # of a small batch bfloat16 gains less than the conversions cost
         low = self.bfloat16 and not small
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
@@ -109,7 +115,7 @@ def logits(
     starts = range(0, len(images), batch_size)
     with evaluating(network):
         classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
-        own = [classify(images[at : at + batch_size]) for at in starts[rank::world]]
+        own = [classify(images[at : at + batch_size], often=False) for at in starts[rank::world]]
     if world == 1:
         return torch.cat(own)
     everyones = of_all(own)

@@ -114,7 +114,9 @@ def _listed(record: Path) -> dict[str, str]:
         if not all(isinstance(part, str) for entry in listed.items() for part in entry):
             raise TypeError("a name or a hash is no text")
     except OSError as error:
-        raise RunError(f"{shown}: {reason(error)}") from None
+        raise RunError(
+            f"cannot read {shown}: {reason(error)}; export the network again, or name an .onnx file"
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RunError(f"{shown} is damaged: export the network again, or name an .onnx file") from None
     return listed
@@ -141,7 +143,7 @@ class Exported(Predictor):
         try:
             content = files.read_bytes(graph.path, graph_file.MOST_BYTES)
         except OSError as error:
-            raise RunError(f"{shown}: {reason(error)}") from None
+            raise RunError(f"cannot read {shown}: {reason(error)}; export the network again") from None
         if graph.sha256 not in (None, hashlib.sha256(content).hexdigest()):
             raise RunError(f"{shown} is damaged or of another export: its SHA-256 is not the one in {RECORD}")
         looked = graph_file.read(content, shown)

@@ -139,7 +139,7 @@ def limits(seconds: int, memory: int) -> None:
         ("RLIMIT_CORE", 0),
         ("RLIMIT_FSIZE", _FILE_BYTES),
         ("RLIMIT_CPU", int(used) + 1 + seconds),
-        ("RLIMIT_AS", _address_space() + memory),
+        ("RLIMIT_AS", address_space() + memory),
     ):
         kind = getattr(resource, name, None)
         with contextlib.suppress(OSError, ValueError):
@@ -147,7 +147,7 @@ def limits(seconds: int, memory: int) -> None:
                 resource.setrlimit(kind, (limit, limit))
 
 
-def _address_space() -> int:
+def address_space() -> int:
     """Bytes of addresses that this process has now; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")

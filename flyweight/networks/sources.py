@@ -120,7 +120,8 @@ def read(reference: Reference) -> Source:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and answers(path, Path.exists):
             raise FlyweightError(
-                f"{short(reference.text, 200)}: cannot read {short(reference.source, 200)}: {reason(error)}"
+                f"{short(reference.text, 200)}: cannot read {short(reference.source, 200)}: {reason(error)};"
+                " name another file, or mend that"
             ) from None
         raise FlyweightError(
             f"{short(reference.text, 200)}: there is no file {short(reference.source, 200)!r}; write"

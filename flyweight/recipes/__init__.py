@@ -13,9 +13,10 @@ from pathlib import Path
 import yaml
 
 from flyweight.errors import FlyweightError
+from flyweight.files import answers
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
-from flyweight.schema import is_file, override_key, parse, read_yaml, suggestion
+from flyweight.schema import override_key, parse, read_yaml, suggestion
 from flyweight.text import short
 
 RECIPES = Path(__file__).parent
@@ -41,7 +42,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source)
     if str(source) in names():
         path = RECIPES / f"{source}.yaml"
-    elif path.suffix not in {".yaml", ".yml"} or not is_file(path):
+    elif path.suffix not in {".yaml", ".yml"} or not answers(path, Path.exists):
         name, known = short(str(source), 200), names()
         raise FlyweightError(
             f"no recipe {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"

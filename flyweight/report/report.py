@@ -84,7 +84,7 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
         FlyweightError: the data does not fit the network, or the recipe's rules cannot be read.
     """
     if run.weights.exists() and not run.weights.is_file():
-        raise RunError(f"{run.weights} is not a regular file")
+        raise RunError(f"{run.weights} is not a regular file: take it from a backup")
     if not run.weights.is_file():
         raise RunError(
             f"{run.folder} has no weights yet: its training has not ended; go on with:"

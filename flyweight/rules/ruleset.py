@@ -20,6 +20,7 @@ from pydantic import Discriminator, Field, Tag, create_model, field_validator
 
 from flyweight.analysis import Facts
 from flyweight.errors import FlyweightError
+from flyweight.files import answers
 from flyweight.recipes.sections import AugmentConfig, TrainConfig
 from flyweight.rules.blocks import BlockRule, BlocksEndStrided, BlocksEndStridedOrDilated, ConvolutionsPerBlock
 from flyweight.rules.counts import Depth, LayerCount
@@ -40,7 +41,7 @@ from flyweight.rules.limits import FlashBytes, MacsBelow, ParametersBelow, PeakA
 from flyweight.rules.operators import OperatorsAmong
 from flyweight.rules.rule import Blocks, Evidence, Judgement, Rule, Score, Verdict
 from flyweight.rules.training import AccuracyAtLeast, Augmentations, NoPretrainedWeights
-from flyweight.schema import Section, is_file, parse, read_yaml, suggestion
+from flyweight.schema import Section, parse, read_yaml, suggestion
 from flyweight.text import short
 
 RULESETS = Path(__file__).parent / "rulesets"
@@ -182,7 +183,7 @@ def load_ruleset(source: str | Path) -> RuleSet:
         FlyweightError: there is no such rule set, or an entry is wrong; one line, with the nearest known word.
     """
     path = RULESETS / f"{source}.yaml" if str(source) in known_rulesets() else Path(source)
-    if not is_file(path):
+    if not answers(path, Path.exists):
         name, known = short(str(source), 200), known_rulesets()
         raise FlyweightError(
             f"no rule set {name!r}{suggestion(name, known)}: the built-in ones are {', '.join(known)};"

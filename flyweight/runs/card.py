@@ -166,7 +166,7 @@ def find_trained(name: str) -> Path:
         return folder
     if schema.is_file(folder / "config.yaml"):
         if (folder / WEIGHTS).exists():
-            raise RunError(f"{folder / WEIGHTS} is not a regular file")
+            raise RunError(f"{folder / WEIGHTS} is not a regular file: take it from a backup")
         raise RunError(
             f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
         )
@@ -188,18 +188,19 @@ def read_card(folder: Path) -> Card:
         raw = read_bytes(folder / CARD, MOST_CARD)
         card = TypeAdapter(Card).validate_json(raw)
     except OSError as error:
-        raise RunError(f"{folder}: cannot read {CARD}: {reason(error)}") from None
+        raise RunError(f"{folder}: cannot read {CARD}: {reason(error)}; take it from a backup") from None
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise RunError(f"{folder / CARD} is damaged: {where or 'the file'}: {problem['msg']}") from None
+        said = f"{where or 'the file'}: {problem['msg']}"
+        raise RunError(f"{folder / CARD} is damaged: {said}; take it from a backup") from None
     content = json.loads(raw)
     # cards of earlier versions have none
     if "checksum" in content and content["checksum"] != _checksum(content):
         raise RunError(f"{folder / CARD} is damaged: its SHA-256 is not the one in checksum; take it from a backup")
     channels = card.input_shape[0]
     if not card.classes:
-        raise RunError(f"{folder / CARD} is damaged: classes: there are none")
+        raise RunError(f"{folder / CARD} is damaged: classes: there are none; take it from a backup")
     numbers = all(len(values) == channels and all(map(math.isfinite, values)) for values in (card.mean, card.std))
     if min(card.input_shape) < 1 or math.prod(card.input_shape) > MOST_PIXELS or not numbers or min(card.std) <= 0:
         raise RunError(
@@ -223,13 +224,16 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         if not _is_of(content, card) and (folder / NEXT).exists():
             content = read_bytes(folder / NEXT, MOST_WEIGHTS)
     except OSError as error:
-        raise RunError(f"{folder}: cannot read {WEIGHTS}: {reason(error)}") from None
+        raise RunError(f"{folder}: cannot read {WEIGHTS}: {reason(error)}; take it from a backup") from None
     if not _is_of(content, card):
-        raise RunError(f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}")
+        raise RunError(
+            f"{folder / WEIGHTS} is damaged or of another run: its SHA-256 is not the one in {CARD}; take both from a"
+            " backup"
+        )
     try:
         return card, safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
-        raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}") from None
+        raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}; take it from a backup") from None
 
 
 def _is_of(content: bytes, card: Card) -> bool:

@@ -107,9 +107,9 @@ class Run:
         run = cls(folder)
         try:
             if not (there := run.config.is_file()) and run.config.exists():
-                raise RunError(f"{run.config} is not a regular file")
+                raise RunError(f"{run.config} is not a regular file: take it from a backup")
         except OSError as error:
-            raise RunError(f"cannot read {run.config}: {files.reason(error)}") from None
+            raise RunError(f"cannot read {run.config}: {files.reason(error)}; make it readable") from None
         if not there:
             raise RunError(f"{folder} is not a run folder: it has no {run.config.name}; `flyweight train` makes one")
         return run
@@ -144,7 +144,9 @@ class Run:
         try:
             lines = read_bytes(self.history_jsonl, MOST_RECORD).splitlines()
         except OSError as error:
-            raise RunError(f"cannot read {self.history_jsonl}: {files.reason(error)}") from None
+            raise RunError(
+                f"cannot read {self.history_jsonl}: {files.reason(error)}; --resume writes it anew"
+            ) from None
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
@@ -191,7 +193,7 @@ class Run:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise RunError(f"cannot read {self.checkpoints}: {files.reason(error)}") from None
+            raise RunError(f"cannot read {self.checkpoints}: {files.reason(error)}; make it readable") from None
         return sorted(
             (file for file in there if re.fullmatch(_CHECKPOINT, file.name)),
             key=lambda file: [int(number) for number in re.findall(r"\d+", file.stem)],
@@ -243,8 +245,10 @@ class Run:
         if unread is not None:
             raise RunError(unread)
         if newest_first:
+            newest = damaged[0].partition("; ")[0]
             raise DamagedError(
-                f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged; start a new run"
+                f"all {len(newest_first)} checkpoints in {self.checkpoints} are damaged (the newest one: {newest});"
+                " start a new run"
             )
         return None, []
 

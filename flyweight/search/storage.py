@@ -182,7 +182,7 @@ def _recorded(record: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_bytes(record, MOST_RECORD))
     except OSError as error:
-        raise RunError(f"cannot read {record}: {reason(error)}") from None
+        raise RunError(f"cannot read {record}: {reason(error)}; begin another search with --out") from None
     except (ValueError, RecursionError) as error:
         raise _damaged(record, error) from None
     if not isinstance(content, dict):

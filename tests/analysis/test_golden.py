@@ -94,6 +94,7 @@ def found():
     return gathered()
 
 
+@pytest.mark.early
 def test_facts_are_those_of_the_golden_file(found):
     golden = json.loads(GOLDEN.read_text())
     assert list(found) == list(golden)

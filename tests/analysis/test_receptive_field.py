@@ -30,6 +30,7 @@ def check_random(seeds):
         assert third == (found.height, found.width), (seed, third, found)
 
 
+@pytest.mark.early
 def test_random_networks():
     check_random(range(60))
 

@@ -100,10 +100,11 @@ def test_a_side_that_fails_is_one_line():
         sides.peer("course_loop", 1, 128, "--no-such-option")
 
 
+@pytest.mark.early
 def test_both_sides_train_on_the_digits_where_cifar10_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path))
     monkeypatch.setenv("FLYWEIGHT_DATA", str(tmp_path / "nowhere"))
-    compared = comparisons.throughput(1, 256, 128, True, lambda line: None, "digits")
+    compared = comparisons.throughput(1, 64, 32, True, lambda line: None, "digits")
     assert min(*compared.peer, *compared.ours) > 0
 
 
@@ -121,11 +122,13 @@ def test_the_second_peer_is_mlperf_tinys_network():
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+@pytest.mark.early
 @pytest.mark.cifar10
 def test_inference_of_both_sides_is_measured():
-    pairs = costs.inference(1, lambda line: None, networks=("sprint",))
+    # as many images at once as are not yet few, and one
+    pairs = costs.inference(1, lambda line: None, networks=("sprint",), batches=((16, 2), (1, 5)))
     assert [pair.name for pair in pairs] == [
-        f"inference, sprint, batch {size}, {way}" for size in (256, 1) for way in ("float32", "auto")
+        f"inference, sprint, batch {size}, {way}" for size in (16, 1) for way in ("float32", "auto")
     ]
     assert all(min(*pair.peer, *pair.ours) > 1 for pair in pairs)
 

@@ -29,6 +29,7 @@ def folder(dataset, tmp_path_factory):
     return found
 
 
+@pytest.mark.early
 @needs_gcc
 def test_one_table_says_what_every_export_comes_to(dataset, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda name: dataset)

@@ -81,6 +81,7 @@ def test_200_images_get_pythons_class_and_probabilities(visit, made):
     assert visited.errors == []
 
 
+@pytest.mark.early
 @pytest.mark.cifar10
 @pytest.mark.parametrize("name", [pytest.param("nano"), pytest.param("dilated", marks=pytest.mark.long)])
 def test_200_real_images_get_pythons_class_and_probabilities(visit, tmp_path, name):

@@ -70,6 +70,7 @@ def held(visit, subject, folder, count):
     assert np.abs(quantised - same).max() < 0.05
 
 
+@pytest.mark.early
 def test_it_says_what_pytorch_says(visit, tmp_path):
     dataset = synthetic(3, 3, 16, 16, train=96, test=60)
     subject = Subject(learnt(DILATED, dataset), dataset)

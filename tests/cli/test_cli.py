@@ -261,6 +261,7 @@ def test_train_stops_before_a_network_that_breaks_a_rule(command, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.early
 def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     code, out, err = command("train", "sprint", "--data", "digits", "--epochs", "2", "--out", "run", *TINY)
     assert code == 0, err
@@ -303,6 +304,7 @@ def test_train_evaluate_and_report_on_the_digits(command, tmp_path):
     assert (run / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.early
 def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_path, monkeypatch):
     from flyweight import data
 
@@ -325,6 +327,7 @@ def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_pat
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "digits"
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_during_a_training_tells_how_to_go_on(tmp_path, number, code):
     arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--out", "run", "--no-report"]

@@ -89,6 +89,7 @@ ENDS = [
     ('RuntimeError("[enforce fail] DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes")', 7),
     ("RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')", 7),
     ("OSError(12, 'Cannot allocate memory', 'x.npy')", 7),
+    ("SystemError('error return without exception set')", 7),
     ("ValueError('embedded null byte')", 2),
     ("errors.Terminated()", 143),
     ("errors.HungUp()", 129),

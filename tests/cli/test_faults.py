@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from test_exit_codes import CALLS
 from test_unfit_weights import DIGITS, saved
+from told import wrong
 
 from flyweight import errors
 from flyweight.cli import app
@@ -24,50 +25,51 @@ resource = pytest.importorskip("resource", reason="Windows limits and mounts not
 
 FEW = [*DIGITS, "--set", "train.workers=0", "--epochs", "1"]
 SEARCH = ["search", "brief", "--trials", "1", "--recipe", "sprint", *DIGITS]
-# command, what is wrong, call, code
+# command, what is wrong, call, code; no message holds the names of what is wrong by chance
+WRONG = ("zilch", "spoilt", "halted", "hunted", "/proc/none")
 FAULTS = [
-    ("data", "no such data", ["data", "gone"], 3),
-    ("data", "data damaged", ["data", "damaged.npz"], 3),
+    ("data", "no such data", ["data", "zilch"], 3),
+    ("data", "data damaged", ["data", "spoilt.npz"], 3),
     ("data", "place not writable", ["data", "photos", "--page", "/proc/none/page.html"], 2),
-    ("check", "no such network", ["check", "gone.py:Net"], 2),
-    ("check", "no such data", ["check", "gone.yaml"], 3),
-    ("check", "recipe damaged", ["check", "damaged.yaml"], 2),
+    ("check", "no such network", ["check", "zilch.py:Net"], 2),
+    ("check", "no such data", ["check", "zilch-data.yaml"], 3),
+    ("check", "recipe damaged", ["check", "spoilt.yaml"], 2),
     ("check", "a rule fails", ["check", "course", "--rules", "mcu-64k"], 1),
     ("check", "place not writable", ["check", "nano", "--csv", "/proc/none/marks.csv"], 2),
-    ("train", "no such recipe", ["train", "nothing.yaml"], 2),
-    ("train", "no such data", ["train", "--data", "gone"], 3),
-    ("train", "no such run", ["train", "--resume", "gone"], 4),
-    ("train", "run damaged", ["train", "--resume", "stopped"], 4),
-    ("train", "weights damaged", ["train", "sprint", *FEW, "--set", "train.start=damaged"], 4),
+    ("train", "no such recipe", ["train", "zilch.yaml"], 2),
+    ("train", "no such data", ["train", "--data", "zilch"], 3),
+    ("train", "no such run", ["train", "--resume", "zilch"], 4),
+    ("train", "run damaged", ["train", "--resume", "halted"], 4),
+    ("train", "weights damaged", ["train", "sprint", *FEW, "--set", "train.start=spoilt"], 4),
     ("train", "place not writable", ["train", "sprint", *FEW, "--out", "/proc/none/run"], 2),
     ("train", "a rule fails", ["train", "course", *FEW, "--set", "rules=mcu-64k"], 1),
     ("train", "diverges", ["train", "sprint", *FEW, "--set", "train.learning_rate=1e30", "--no-report"], 5),
-    ("evaluate", "no such run", ["evaluate", "gone"], 4),
-    ("evaluate", "no such data", ["evaluate", "run", "--data", "gone"], 3),
-    ("evaluate", "weights damaged", ["evaluate", "damaged"], 4),
+    ("evaluate", "no such run", ["evaluate", "zilch"], 4),
+    ("evaluate", "no such data", ["evaluate", "run", "--data", "zilch"], 3),
+    ("evaluate", "weights damaged", ["evaluate", "spoilt"], 4),
     ("evaluate", "place not writable", ["evaluate", "run", "--out", "/proc/none/scores"], 2),
-    ("report", "no such run", ["report", "gone"], 4),
-    ("report", "no such data", ["report", "run", "--data", "gone"], 3),
-    ("report", "weights damaged", ["report", "damaged"], 4),
-    ("predict", "no such run", ["predict", "gone", "cat.png"], 4),
-    ("predict", "no such data", ["predict", "run", "gone.png"], 3),
-    ("predict", "data damaged", ["predict", "run", "cat.png", "damaged.png"], 3),
-    ("predict", "weights damaged", ["predict", "damaged", "cat.png"], 4),
+    ("report", "no such run", ["report", "zilch"], 4),
+    ("report", "no such data", ["report", "run", "--data", "zilch"], 3),
+    ("report", "weights damaged", ["report", "spoilt"], 4),
+    ("predict", "no such run", ["predict", "zilch", "cat.png"], 4),
+    ("predict", "no such data", ["predict", "run", "zilch.png"], 3),
+    ("predict", "data damaged", ["predict", "run", "cat.png", "spoilt.png"], 3),
+    ("predict", "weights damaged", ["predict", "spoilt", "cat.png"], 4),
     ("predict", "place not writable", ["predict", "run", "cat.png", "--explain", "/proc/none/maps"], 2),
     ("predict", "place not writable", ["predict", "run", "cat.png", "--csv", "/proc/none/out.csv"], 2),
-    ("export", "no such run", ["export", "gone", "--to", "out"], 4),
-    ("export", "no such data", ["export", "run", "--to", "out", "--data", "gone"], 3),
-    ("export", "weights damaged", ["export", "damaged", "--to", "out"], 4),
+    ("export", "no such run", ["export", "zilch", "--to", "out"], 4),
+    ("export", "no such data", ["export", "run", "--to", "out", "--data", "zilch"], 3),
+    ("export", "weights damaged", ["export", "spoilt", "--to", "out"], 4),
     ("export", "place not writable", ["export", "run", "--to", "/proc/none/out"], 2),
-    ("demo", "no such run", ["demo", "gone"], 4),
-    ("demo", "no such data", ["demo", "run", "--port", "0", "--data", "gone"], 3),
-    ("demo", "weights damaged", ["demo", "damaged", "--port", "0"], 4),
+    ("demo", "no such run", ["demo", "zilch"], 4),
+    ("demo", "no such data", ["demo", "run", "--port", "0", "--data", "zilch"], 3),
+    ("demo", "weights damaged", ["demo", "spoilt", "--port", "0"], 4),
     ("demo", "port taken", ["demo", "run", "--port", "PORT"], 2),
-    ("search", "no such rules", ["search", "nowhere.yaml", "--trials", "1"], 2),
-    ("search", "no such data", ["search", "brief", "--trials", "1", "--data", "gone"], 3),
-    ("search", "journal damaged", [*SEARCH, "--out", "searched"], 4),
+    ("search", "no such rules", ["search", "zilch.yaml", "--trials", "1"], 2),
+    ("search", "no such data", ["search", "brief", "--trials", "1", "--data", "zilch"], 3),
+    ("search", "journal damaged", [*SEARCH, "--out", "hunted"], 4),
     ("search", "place not writable", [*SEARCH, "--out", "/proc/none/found"], 2),
-    ("bench", "no such run", ["bench", "export", "gone"], 4),
+    ("bench", "no such run", ["bench", "export", "zilch"], 4),
     ("bench", "place not writable", ["bench", "--figure", "/proc/none/figure.png"], 2),
 ]
 # what ends with an answer in a second or so
@@ -99,21 +101,21 @@ def kept(tmp_path_factory):
     """A run, whole and damaged; images, one of which is none; a search whose journal is damaged."""
     folder = tmp_path_factory.mktemp("kept")
     saved(folder / "run", lambda network: None)
-    shutil.copytree(folder / "run", folder / "damaged")
-    flipped(folder / "damaged" / "model.safetensors")
-    shutil.copytree(folder / "run", folder / "stopped")
-    (folder / "stopped" / "model.safetensors").unlink()
-    (folder / "stopped" / "checkpoints").mkdir()
-    (folder / "stopped" / "checkpoints" / "epoch-0001-step-000000.pt").write_bytes(bytes(5000))
+    shutil.copytree(folder / "run", folder / "spoilt")
+    flipped(folder / "spoilt" / "model.safetensors")
+    shutil.copytree(folder / "run", folder / "halted")
+    (folder / "halted" / "model.safetensors").unlink()
+    (folder / "halted" / "checkpoints").mkdir()
+    (folder / "halted" / "checkpoints" / "epoch-0001-step-000000.pt").write_bytes(bytes(5000))
     for number, place in enumerate(["cat.png", "photos/a/1.png", "photos/a/2.png", "photos/b/1.png", "photos/b/2.png"]):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / place)
-    for name in ("damaged.png", "damaged.npz", "damaged.yaml"):
+    for name in ("spoilt.png", "spoilt.npz", "spoilt.yaml"):
         (folder / name).write_bytes(b"\x00\xff: [no, {")
-    (folder / "gone.yaml").write_text("{name: mine, data: {path: gone}, model: {network: nano}, rules: brief}")
-    (folder / "searched").mkdir()
-    (folder / "searched" / "trials.journal").write_bytes(b"no line of a journal\nnor this\n")
+    (folder / "zilch-data.yaml").write_text("{name: mine, data: {path: zilch}, model: {network: nano}, rules: brief}")
+    (folder / "hunted").mkdir()
+    (folder / "hunted" / "trials.journal").write_bytes(b"no line of a journal\nnor this\n")
     return folder
 
 
@@ -129,6 +131,33 @@ def content(folder):
     """All that lies in a folder, with its bytes."""
     found = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
     return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+def named(call):
+    """What is wrong in a call, by the names that a message may have for it."""
+    ports = [part for part in call if part.isdecimal() and int(part) > 1000]
+    return [*(name for name in WRONG if any(name in part for part in call)), *ports]
+
+
+GOOD = "flyweight: x.png cannot be read: it is no regular file; get it again"
+
+
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [
+        (GOOD, []),
+        (f"a note\n{GOOD}\n", []),
+        (GOOD.replace("it is", "[Errno None] it is"), ["it says 'Errno'", "it says 'None'"]),
+        (GOOD.replace("x.png", "my-x.png"), ["it does not say where"]),
+        (GOOD.partition(";")[0], ["it does not say what to do"]),
+        (GOOD.replace("no regular", 100 * "very, "), ["it has 647 characters"]),
+        (GOOD.replace("x.png", "x.png\x1b[2J"), ["it holds what a terminal obeys"]),
+        (f"{GOOD}\nand more", ["1 lines in place of one at the end"]),
+        (f"{GOOD}\n{GOOD}", ["2 lines in place of one at the end"]),
+    ],
+)
+def test_what_a_message_lacks_is_seen(said, seen):
+    assert [line.partition(":")[0] for line in wrong(said, "x.png")] == seen
 
 
 def test_every_command_has_its_faults():
@@ -155,13 +184,13 @@ def test_a_fault_ends_a_command_with_its_code(here, capsys, call, code):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         before = content(here)
-        assert app.run_command([str(taken.getsockname()[1]) if part == "PORT" else part for part in call]) == code
+        call = [str(taken.getsockname()[1]) if part == "PORT" else part for part in call]
+        assert app.run_command(call) == code
     _, err = capsys.readouterr()
     assert "Traceback" not in err
-    if code != 1:
-        told = [line for line in err.splitlines() if line.startswith("flyweight: ")]
-        assert len(told) == 1, err
-        assert len(told[0]) <= 500
+    found = [] if code == 1 else wrong(err, *named(call))  # of a rule that fails the answer tells
+    # of images, which may be thousands, each is told with its reason alone
+    assert not [line for line in found if not (call[0] == "predict" and code == 3 and "what to do" in line)]
     after = content(here)
     assert {name: after.get(name) for name in before} == before
     if code != 5:  # what was saved before a training diverged stays
@@ -292,20 +321,66 @@ SIGNALLED = {
 }
 
 
+# a byte when the command itself begins: until then it is the system, Python and what reads the call that is interrupted
+BEGINNING = """
+import importlib, inspect, os, signal, sys
+from flyweight.machine import signals
+# as in a terminal, whatever the tests themselves ignore
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in signals.ENDING:
+    signal.signal(number, signal.SIG_DFL)
+signals.begin()
+module = importlib.import_module(f"flyweight.cli.{sys.argv[1]}")
+function = module.app.default_command
+def begun(*arguments, **options):
+    os.write(int(os.environ["BEGUN"]), b"!")
+    return function(*arguments, **options)
+begun.__signature__ = inspect.signature(function, eval_str=True)
+module.app.default_command = begun
+from flyweight.__main__ import main
+main()
+"""
+
+
+def interrupted(call, number, seconds):
+    """Send a signal so many seconds after a command has begun: (exit code, standard error, seconds that it took)."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGINNING, *call], env={**os.environ, "BEGUN": str(writing)}, pass_fds=[writing],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.close(writing)
+        assert told.read(1) == b"!", process.communicate()
+        began = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        took = time.monotonic() - began
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    return process.returncode, err, took
+
+
 @pytest.mark.parametrize("call", some_long(SIGNALLED, "search", "demo", "evaluate", "check"))
-def test_a_signal_at_a_random_moment_ends_with_its_code(here, without_nohup, call):
-    drawn = random.Random(str(call))
-    number = drawn.choice(list(ENDING))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flyweight", *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(drawn.uniform(0.3, 4))
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    # done before it came, or not yet so far that Python had given anybody a say
-    assert process.returncode in (ENDING[number], 0, -number), err
-    assert "Traceback" not in err
-    assert "Exception ignored" not in err
+def test_a_signal_at_a_random_moment_ends_with_its_code(here, call):
+    drawn = random.Random()  # another moment each time
+    number, most = drawn.choice(list(ENDING)), 8.0
+    for _ in range(5):
+        moment = drawn.uniform(0, most)
+        code, err, took = interrupted(call, number, moment)
+        if code != 0:
+            break
+        most = 0.8 * took  # it was done before the signal came
+    what = f"{signal.Signals(number).name} after {moment:.3f} s: exit code {code}: {err}"
+    assert code == ENDING[number], what
+    assert "Traceback" not in err, what
+    assert "Exception ignored" not in err, what
+    last = err.splitlines()[-1] if err else ""
+    if (here / "new" / "checkpoints").is_dir() and any((here / "new" / "checkpoints").glob("epoch-*")):
+        assert last.startswith("stopped; "), what
+        assert last.endswith("Go on with: flyweight train --resume new"), what
+    elif number != signal.SIGINT and call[0] != "search":  # which sums up what it has found
+        assert last == "flyweight: terminated" or last.startswith("stopped; "), what
 
 
 PEER = """

@@ -2,11 +2,12 @@
 
 import pytest
 
-from flyweight import schema
+from flyweight import analysis, rules, schema
 from flyweight.cli import job
 from flyweight.errors import DataError, FlyweightError, RuleError
 from flyweight.images.spec import Spec
 from flyweight.recipes.sections import DataConfig, Recipe
+from flyweight.rules import ruleset
 
 
 @pytest.fixture
@@ -112,6 +113,17 @@ def test_rules_are_judged_for_the_data_at_its_own_size(tmp_path):
     assert sum(parameter.numel() for parameter in network.parameters()) == 30
     with pytest.raises(RuleError, match="fails 'small': 50, must be fewer than 40"):
         job.check_rules(plan, Spec.unnamed(5, (1, 28, 28)))
+
+
+def test_a_training_that_may_begin_does_not_wait_for_the_cure_of_a_bonus(monkeypatch):
+    def looked_for(*found):
+        raise AssertionError("nobody is told it")
+
+    monkeypatch.setattr(ruleset, "find_cure", looked_for)
+    plan = schema.parse(Recipe, {"name": "a", "model": {"network": "sprint"}, "rules": "brief"}, "test")
+    network = job.check_rules(plan, Spec.unnamed(10, (3, 32, 32)))
+    facts = analysis.analyze(network, (3, 32, 32))
+    assert not rules.check(facts, rules.load_ruleset("brief"), cures=False).bonuses[0].passed
 
 
 def test_what_is_always_the_same_of_a_data_set_is_known_before_it_is_read():

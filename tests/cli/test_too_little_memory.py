@@ -42,6 +42,25 @@ except DataError as error:
 print(json.dumps([told, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
 """
 
+# no room for the frame of a call: where the frames' memory ends, which is every hundred calls or so
+DEEP = """
+import os, resource
+from pathlib import Path
+from flyweight.errors import out_of_memory
+def deep(left):
+    return deep(left - 1) if left else left
+for _ in range(99):
+    deep(99)  # calls are made fast
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken, resource.getrlimit(resource.RLIMIT_AS)[1]))
+for depth in range(500):
+    try:
+        deep(depth)
+    except (MemoryError, SystemError) as error:
+        os.write(1, b"memory" if out_of_memory(error) else b"a bug")
+        os._exit(0)  # Python 3.11 does not live long after it
+"""
+
 
 def refused(capsys, *call):
     """Call a command that has too little memory: its one line."""
@@ -90,6 +109,12 @@ def test_sizes_of_thousands_of_digits_are_a_wrong_call(capsys):
         _, err = capsys.readouterr()
         assert len(err.splitlines()) == 1
         assert len(err) < 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing limits the memory of a process")
+def test_no_room_for_a_call_is_too_little_memory():
+    done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("memory", "")
 
 
 def test_a_name_that_speaks_of_memory_is_a_name(capsys):

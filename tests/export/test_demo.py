@@ -399,6 +399,7 @@ def interruptible():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.early
 def test_the_command_serves_the_page_until_it_is_interrupted(tmp_path):
     run_folder(tmp_path / "net", DILATED, synthetic(4, 3, 16, 16))
     process = subprocess.Popen(

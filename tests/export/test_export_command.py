@@ -160,6 +160,7 @@ run_command(["export", "net", "--to", "out", "--format", "onnx", "onnx-uint8", "
 """
 
 
+@pytest.mark.early
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_an_export_that_is_killed_leaves_the_old_one_and_the_next_one_tidies_up(tmp_path, monkeypatch):
     monkeypatch.setenv("FLYWEIGHT_CACHE", str(tmp_path / "cache"))

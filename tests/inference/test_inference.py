@@ -98,6 +98,15 @@ def test_small_batches_are_compiled_and_say_the_same():
         torch.testing.assert_close(classify(images[:size]), classify(images)[:size], atol=1e-5, rtol=1e-4)
 
 
+def test_for_a_test_pass_nothing_is_compiled(monkeypatch):
+    made = []
+    monkeypatch.setattr(classifier, "_compiled", lambda network, sample: made.append(network) or network)
+    classifier.logits(Channels(), pictures(131), (0.0,) * 3, (1.0,) * 3)  # three are left for a batch of their own
+    assert made == []
+    classifier.Classifier(Channels().eval(), (3, 8, 8), (0.0,) * 3, (1.0,) * 3)(pictures(3))
+    assert len(made) == 1
+
+
 @with_fuser
 def test_a_single_picture_runs_fused_and_the_switch_is_put_back():
     torch.manual_seed(0)
@@ -204,9 +213,10 @@ def test_what_cannot_be_folded_is_asked_as_it_is(kind):
     network.eval()
     images = pictures(4)
     expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
-    torch.testing.assert_close(
-        classifier.logits(network, images, (0.0,) * 3, (1.0,) * 3), expected.detach(), atol=1e-5, rtol=1e-5
-    )
+    about = (0.0,) * 3, (1.0,) * 3
+    alone = classifier.Classifier(network, (3, 8, 8), *about)
+    for said in (classifier.logits(network, images, *about), alone(images)):
+        torch.testing.assert_close(said, expected.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_is_for_large_batches_and_on_request():

@@ -96,6 +96,7 @@ def until(process, there):
         time.sleep(0.05)
 
 
+@pytest.mark.early
 def test_a_training_whose_terminal_goes_saves_and_ends_with_its_code(tmp_path):
     process, ours = trained(tmp_path, terminal=True)
     until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))
@@ -105,6 +106,7 @@ def test_a_training_whose_terminal_goes_saves_and_ends_with_its_code(tmp_path):
     assert not max(tmp_path.glob("run/checkpoints/epoch-*")).stem.endswith("step-000000")
 
 
+@pytest.mark.early
 def test_sigterm_to_all_processes_of_a_training_saves(tmp_path):
     process, ours = trained(tmp_path, False, "--set", "train.workers=2")
     until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))
@@ -116,6 +118,7 @@ def test_sigterm_to_all_processes_of_a_training_saves(tmp_path):
     assert said.endswith("stopped; nothing is lost. Go on with: flyweight train --resume run\n")
 
 
+@pytest.mark.early
 def test_two_ctrl_c_with_workers_leave_no_word_of_python(tmp_path):
     process, ours = trained(tmp_path, False, "--set", "train.workers=2")
     until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))

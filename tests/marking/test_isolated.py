@@ -82,6 +82,7 @@ RUDE = (
 CURIOUS = submissions.HEAD + "class Net(nn.Module):\n    token = os.environ['GITHUB_TOKEN']\n"
 
 
+@pytest.mark.early
 def test_a_few_of_them_rude(tmp_path, left_behind, monkeypatch):
     monkeypatch.setenv("GITHUB_TOKEN", "secret")
     few = [*sample(*RUDE, "prints past"), Submission("curious.py", CURIOUS, None, "KeyError: 'GITHUB_TOKEN'")]

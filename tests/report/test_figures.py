@@ -117,6 +117,15 @@ def test_the_same_figure_twice_has_the_same_bytes(striped):
     assert first == second
 
 
+def test_a_file_shows_what_matplotlibs_own_way_to_save_shows():
+    theirs = io.BytesIO()
+    figures.metrics(history(3)).savefig(theirs, dpi=110)
+    mine = drawn(figures.metrics(history(3)))
+    with Image.open(theirs) as one, Image.open(io.BytesIO(mine)) as other:
+        assert one.convert("RGB").tobytes() == other.tobytes()
+        assert one.info["dpi"] == other.info["dpi"]
+
+
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 48, 3), (16, 96, 3), (200, 300, 3), (96, 16, 1)])
 def test_images_of_any_size_and_proportion(shape):
     generator = np.random.default_rng(0)

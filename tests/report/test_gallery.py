@@ -34,6 +34,7 @@ def test_of_each_confusion_one_image_comes_before_any_second_one():
     assert len(gallery.chosen(given, 99)) == 8
 
 
+@pytest.mark.early
 def test_many_classes_of_large_images_stay_below_five_megabytes_and_what_is_left_out_is_told(tmp_path):
     # noise is what no compression makes small
     dataset = synthetic(100, 3, 224, 224, train=100, test=120)

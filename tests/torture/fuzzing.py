@@ -6,6 +6,7 @@ import copy
 import types
 import typing
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -58,7 +59,11 @@ OUTPUTS = ("--out", "--to", "--csv", "--html", "--junit", "--page", "--figure", 
 """Options that name what is written: what is drawn for them lies in the working folder."""
 
 odd = st.sampled_from(ODD)
-letters = st.text(max_size=20) | st.text(st.characters(codec=None, categories=("Cc", "Cs", "Lu", "Zs")), max_size=8)
+# all but surrogates, as of a text of its own accord, which it would first encode one by one to find out
+plain = st.characters(codec=None, exclude_categories=("Cs",))
+letters = st.text(plain, max_size=20) | st.text(
+    st.characters(codec=None, categories=("Cc", "Cs", "Lu", "Zs")), max_size=8
+)
 # whoever names the root wants all of the machine's files, and waits
 words = odd | letters.filter(lambda word: word == "" or Path(word.replace("\0", "")) != Path("/"))
 
@@ -93,7 +98,11 @@ scalars = (
     | words.filter(lambda word: len(word) < 400)
 )
 pieces = scalars | scalars | st.sampled_from(SNIPPETS)
-parts = pieces | st.lists(pieces, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), pieces, max_size=2)
+parts = (
+    pieces
+    | st.lists(pieces, max_size=3)
+    | st.dictionaries(st.text(plain, max_size=5) | st.integers(), pieces, max_size=2)
+)
 values = parts | st.lists(parts, max_size=2) | st.dictionaries(st.sampled_from("ab"), parts, max_size=2)
 
 
@@ -135,6 +144,7 @@ def _number(kind: type, limits: Sequence[Any]) -> st.SearchStrategy[Any]:
     return numbers | st.sampled_from((1e-300, 1e300)) if most is None else numbers
 
 
+@cache
 def sections(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """A section of a file: the keys that it needs and some of the others, with values of their kinds."""
     fields = model.model_fields
@@ -278,6 +288,7 @@ changes = st.builds(
 )
 
 
+@cache
 def value_of(name: str, hint: Any, wrong: bool) -> st.SearchStrategy[str]:
     """What somebody may type for an argument: something of its kind, or anything else."""
     origin, inner = get_origin(hint), get_args(hint)
@@ -311,10 +322,11 @@ def value_of(name: str, hint: Any, wrong: bool) -> st.SearchStrategy[str]:
     return st.sampled_from(NAMES)
 
 
-def arguments(command: str) -> list[tuple[tuple[str, ...], Any, bool]]:
+@cache
+def arguments(command: str) -> tuple[tuple[tuple[str, ...], Any, bool], ...]:
     """Names, kind, and whether it stands without its name, of each argument of a command."""
     found = app[command].assemble_argument_collection()
-    return [(one.names, one.hint, not one.names[0].startswith("-")) for one in found if one.names != ("*",)]
+    return tuple((one.names, one.hint, not one.names[0].startswith("-")) for one in found if one.names != ("*",))
 
 
 @st.composite

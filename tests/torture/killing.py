@@ -200,7 +200,7 @@ def shared_memory() -> set[str]:
 
 
 def torn(folder: Path) -> list[Path]:
-    """Files that were being written when a process was killed."""
+    """Files and folders that were being written when a process was killed, this or one before it."""
     return [path for path in folder.rglob("*") if path.name.endswith(UNFINISHED)]
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 WHERE = "FLYWEIGHT_TORTURE"
 """Name of the environment variable with the folder that the figures go to; without it samples are run."""
+
+FOUND = "found.jsonl"
+"""The file there: a row a part of a proof."""
 
 PROOFS = {
     "kills": "killed at any moment, a job goes on from its last checkpoint and ends as if nothing had happened",
@@ -28,6 +31,16 @@ PROOFS = {
 def chosen(full: Sequence[Any], sample: Sequence[Any]) -> Sequence[Any]:
     """Parameters of a proof's tests: all, or those of the sample. They are asked for before there is a ledger."""
     return full if WHERE in os.environ else sample
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part of a proof has found; `Ledger.record` says what each is."""
+
+    name: str
+    tried: int
+    broken: Sequence[str]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,10 +67,31 @@ class Ledger:
             broken: a line about each that went against the promise.
             figures: other numbers of interest; a name that ends in `_most` is the largest of all, others are added up.
         """
+        self.record_all(proof, [Part(part, tried, broken, figures)])
+
+    def record_all(self, proof: str, parts: Sequence[Part]) -> None:
+        """The same of several parts: all are kept before one of them fails.
+
+        Args:
+            proof: one of `PROOFS`.
+            parts: of it, in any number.
+        """
         assert proof in PROOFS
-        assert tried, "a proof that tried nothing proves nothing"
         if self.out is not None:
-            row = {"proof": proof, "part": part, "tried": tried, "broken": list(broken), "figures": figures}
-            with (self.out / "found.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        assert not broken, f"{len(broken)} of {tried}: " + "\n".join(broken[:20])
+            rows = [
+                {
+                    "proof": proof,
+                    "part": part.name,
+                    "tried": part.tried,
+                    "broken": [*part.broken],
+                    "figures": {**part.figures},
+                }
+                for part in parts
+            ]
+            with (self.out / FOUND).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        tried = [part.tried for part in parts]
+        assert parts, "a proof that tried nothing proves nothing"
+        assert all(tried), f"a proof that tried nothing proves nothing: {parts[tried.index(0)].name}"
+        broken = [f"{part.name}: {line}" for part in parts for line in part.broken]
+        assert not broken, f"{len(broken)} of {sum(tried)}: " + "\n".join(broken[:20])

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from canaries import VARIABLE, Case, Place, everything, pickles
 from hub_server import Hub
-from ledger import WHERE
+from ledger import WHERE, Part
 from PIL import Image
 
 from flyweight.cli.app import run_command
@@ -99,9 +99,11 @@ def test_a_file_from_somebody_else_does_nothing(chunk, tried, ledger):
     kinds: dict[str, list[tuple[str, str | None]]] = {}
     for case in CHUNKS[chunk]:
         kinds.setdefault(case.kind, []).append((case.name, tried(case)))
-    for kind, found in kinds.items():
-        wrong = [f"{kind}, {name}: {what}" for name, what in found if what is not None]
-        ledger.record("hostile-files", kind, len(found), wrong)
+    parts = [
+        Part(kind, len(found), [f"{name}: {what}" for name, what in found if what is not None])
+        for kind, found in kinds.items()
+    ]
+    ledger.record_all("hostile-files", parts)
 
 
 def test_whoever_runs_them_finds_a_canary(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import right_images
 from conftest import a_socket
-from ledger import WHERE, Ledger
+from ledger import WHERE, Ledger, Part
 
 from flyweight.cli.console import MOST
 from flyweight.images.decode import SUFFIXES
@@ -59,14 +59,16 @@ def test_hostile_images(ledger: Ledger, tmp_path: Path, chunk: int) -> None:
         # Python cannot take away what lies deeper than a path can say, and pytest would try
         subprocess.run(["rm", "-rf", "--", tmp_path / "folders"], check=True)
     refused = [one.get("error") is not None for one in found]
-    for part in dict.fromkeys(case["part"] for case in cases):
-        mine = [place for place, case in enumerate(cases) if case["part"] == part]
-        ledger.record(
-            "hostile-images", part, len(mine), [f"{case['name']}: {what}" for case,
-            what in broken if case["part"] == part],
-            refused=sum(refused[place] for place in mine), MiB_most=max(found[place]["peak"] for place in mine),
-            seconds_most=max(found[place]["seconds"] for place in mine),
-        )  # fmt: skip
+    parts = []
+    for name in dict.fromkeys(case["part"] for case in cases):
+        mine = [place for place, case in enumerate(cases) if case["part"] == name]
+        figures = {
+            "refused": sum(refused[place] for place in mine), "MiB_most": max(found[place]["peak"] for place in mine),
+            "seconds_most": max(found[place]["seconds"] for place in mine),
+        }  # fmt: skip
+        against = [f"{case['name']}: {what}" for case, what in broken if case["part"] == name]
+        parts.append(Part(name, len(mine), against, figures))
+    ledger.record_all("hostile-images", parts)
 
 
 # what is asked about

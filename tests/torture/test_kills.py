@@ -10,11 +10,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from image_sets import image_folder, npz_file, parquet_set, picture
-from killing import Job, Place, Server, content, names, newest, told, torn, trained
+from killing import Job, Place, Server, content, newest, told, torn, trained
 from ledger import WHERE, chosen
 from test_together import free_port
 from test_torchrun import ranks
@@ -175,44 +176,76 @@ def by_rank(jobs: list[Job], run: Run, moments: random.Random, seconds: float) -
     return code != 0
 
 
+@dataclass
+class Kills:
+    """What came of kills.
+
+    Attributes:
+        all: how many there were.
+        writing: how many of them left a file or a folder half written.
+        runs: trainings that were begun.
+        broken: a line about each that went against the promise.
+    """
+
+    all: int = 0
+    writing: int = 0
+    runs: int = 0
+    broken: list[str] = field(default_factory=list)
+
+
+TRIES = 6
+"""Kills that are tried at most for each that is to meet a write."""
+
+
 def kill_trainings(
     place: Place, call: Callable[[str], list[str]], kills: int, seed: str, start: Start, kill: Kill
-) -> tuple[list[str], dict[str, float]]:
-    """Kill trainings so often, each time and again until one has ended; what was wrong, and figures."""
-    moments, broken, figures = random.Random(seed), [], {"midway": 0.0, "runs": 0.0}
+) -> Kills:
+    """Kill trainings so often, each time and again until one has ended.
+
+    Of kills in a write those alone count that have met one.
+    """
+    moments, found = random.Random(seed), Kills()
     began = time.monotonic()
     assert ended(start(place, call("whole"))), place.jobs[0].said()
     seconds, expected = time.monotonic() - began, trained(Run(place.folder / "whole"))
     done = 0
-    while done < kills:
-        run = Run(place.folder / f"run{int(figures['runs'])}")
-        figures["runs"] += 1
+    while done < kills and found.all + found.runs < TRIES * kills:
+        run = Run(place.folder / f"run{found.runs}")
+        found.runs += 1
         going = True
         while going:
             known = newest(run)[0]
             resume = ["train", "--resume", str(run.folder), "--no-report"]
             jobs = start(place, resume if run.config.is_file() else call(run.folder.name))
-            # after the last kill it may end
-            going = kill(jobs, run, moments, seconds) if done < kills else not ended(jobs)
-            done += going
-            figures["midway"] += bool(torn(run.folder))
+            last = done >= kills or found.all + found.runs >= TRIES * kills  # after the last kill it may end
+            before = set(torn(run.folder))
+            going = not ended(jobs) if last else kill(jobs, run, moments, seconds)
+            found.all += going
+            found.writing += going and not before.issuperset(torn(run.folder))
+            done = found.writing if kill is in_a_write else found.all
             epochs = told(jobs[0])
             if epochs != list(range(known + 1, known + 1 + len(epochs))):
-                broken.append(f"{run.folder}: the checkpoint has {known} epochs, and these followed: {epochs}")
-            if going and done > kills:
-                return [*broken, f"{run.folder}: it does not go on: {jobs[0].said()}"], figures
-        found = trained(run)
-        broken += [f"{run.folder}: {name} differs" for name, value in expected.items() if found[name] != value]
-    return broken + place.broken(), figures
+                found.broken.append(f"{run.folder}: the checkpoint has {known} epochs, and these followed: {epochs}")
+            if going and last:
+                found.broken.append(f"{run.folder}: it does not go on: {jobs[0].said()}")
+                return found
+        left = trained(run)
+        found.broken += [f"{run.folder}: {name} differs" for name, value in expected.items() if left[name] != value]
+    if done < kills:
+        found.broken.append(
+            f"{found.all} kills of {found.runs} trainings, {found.writing} in a write: {kills} were to be"
+        )
+    found.broken += place.broken()
+    return found
 
 
 @pytest.mark.parametrize(
     ("plan", "chunk"), chosen([(plan, chunk) for plan in PLANS for chunk in range(3)], [("digits, two workers", 0)])
 )
 def test_a_training_goes_on(ledger, place, plan, chunk):
-    kills, call = ledger.count(10, 1), training(plan, ledger.count(12, 3))
-    broken, figures = kill_trainings(place, call, kills, f"{plan} {chunk}", one, at_any_moment)
-    ledger.record("kills", "training, one process", kills, broken, runs=figures["runs"])
+    kills, call = ledger.count(11, 1), training(plan, ledger.count(12, 3))
+    found = kill_trainings(place, call, kills, f"{plan} {chunk}", one, at_any_moment)
+    ledger.record("kills", "training, one process", found.all, found.broken, in_a_write=found.writing, runs=found.runs)
 
 
 IN_A_WRITE = [*((plan, 0) for plan in PLANS), ("digits, no worker", 1), ("CIFAR-10, no worker", 1)]
@@ -220,9 +253,11 @@ IN_A_WRITE = [*((plan, 0) for plan in PLANS), ("digits, no worker", 1), ("CIFAR-
 
 @pytest.mark.parametrize(("plan", "chunk"), chosen(IN_A_WRITE, [("digits, no worker", 0)]))
 def test_a_training_killed_in_a_write_goes_on(ledger, place, plan, chunk):
-    kills, call = ledger.count(10, 1), training(plan, ledger.count(12, 3))
-    broken, figures = kill_trainings(place, call, kills, f"written {plan} {chunk}", one, in_a_write)
-    ledger.record("kills", "training, in the middle of a write", kills, broken, files_half_written=figures["midway"])
+    kills, call = ledger.count(8, 1), training(plan, ledger.count(12, 3))
+    found = kill_trainings(place, call, kills, f"written {plan} {chunk}", one, in_a_write)
+    ledger.record(
+        "kills", "training, to meet a write", found.all, found.broken, in_a_write=found.writing, runs=found.runs
+    )
 
 
 TWO = [*((chunk, two, at_any_moment, 10) for chunk in range(3)), (3, torchrun, by_rank, 5), (4, torchrun, by_rank, 5)]
@@ -233,8 +268,8 @@ TWO = [*((chunk, two, at_any_moment, 10) for chunk in range(3)), (3, torchrun, b
 )
 def test_two_processes_go_on(ledger, place, chunk, start, kill, kills):
     call = training("digits, two workers" if chunk % 2 else "digits, no worker", 12)
-    broken, _ = kill_trainings(place, call, kills, f"two {chunk}", start, kill)
-    ledger.record("kills", "training, two processes", kills, broken)
+    found = kill_trainings(place, call, kills, f"two {chunk}", start, kill)
+    ledger.record("kills", "training, two processes", found.all, found.broken, in_a_write=found.writing)
 
 
 def images(kind: str, folder: Path) -> list[str]:
@@ -282,20 +317,21 @@ def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     seconds = time.monotonic() - began
     assert ended([job]), job.said()
     expected, moments, broken, done, midway = converted(cache), random.Random(kind), [], 0, 0
-    while done < kills:
-        for _ in range(min(4, kills - done)):
+    while done < kills or (not midway and done < TRIES * kills):
+        for _ in range(min(4, max(1, kills - done))):
             if list(cache.glob("[!.]*/manifest.json")):  # it was through
                 shutil.rmtree(cache)
             shutil.rmtree(place.folder / "run", ignore_errors=True)
-            job = place.begin(*call)
+            before, job = set(torn(cache)), place.begin(*call)
             job.sleep(moments.uniform(0, 1.1 * seconds))
             done += job.kill() != 0
-            midway += bool(cache.exists() and [name for name in names(cache) if UNFINISHED in name])
+            midway += not before.issuperset(torn(cache))
         shutil.rmtree(place.folder / "run", ignore_errors=True)
         place.done(*call)
         if converted(cache) != expected:
             broken.append(f"{kind}: the arrays differ")
-    ledger.record("kills", "conversion of a data set", done, broken + place.broken(), files_half_written=midway)
+    broken += [f"{kind}: of {done} kills none has met a write"] * (not midway)
+    ledger.record("kills", "conversion of a data set", done, broken + place.broken(), in_a_write=midway)
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +340,13 @@ def finished(server, tmp_path_factory) -> Path:
     place = Place(tmp_path_factory.mktemp("finished") / "place", server)
     place.done(*training("digits, no worker", 1)("run"))
     return place.folder
+
+
+def wait_for_a_write(job: Job, folder: Path) -> None:
+    """Until something is seen to be written there, or the job has ended."""
+    before = set(torn(folder))
+    while not job.ended and before.issuperset(torn(folder)):
+        time.sleep(0.0002)
 
 
 AFTER = {
@@ -327,12 +370,16 @@ def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_pat
     seconds = place.done(*AFTER[what], within="whole")
     moments, broken, done, midway = random.Random(f"{what} {chunk}"), [], 0, 0
     killed = place.folder / "killed"
-    while done < kills:
-        for _ in range(min(5, kills - done)):
-            job = place.begin(*AFTER[what], within="killed")
-            job.sleep(moments.uniform(0, seconds))
+    while done < kills or (not midway and done < TRIES * kills):
+        for turn in range(min(5, max(1, kills - done))):
+            before, job = set(torn(killed)), place.begin(*AFTER[what], within="killed")
+            if turn % 2:
+                job.sleep(moments.uniform(0, seconds))
+            else:
+                wait_for_a_write(job, killed)
+                job.sleep(moments.uniform(0, moments.choice((0.002, seconds / 4))))
             done += job.kill() != 0
-            midway += bool(torn(killed))
+            midway += not before.issuperset(torn(killed))
             for file in torn(killed):
                 os.utime(file, (time.time() - AGED,) * 2)
             if (killed / "out").exists():  # an export is there as a whole, or not at all
@@ -344,4 +391,5 @@ def test_what_follows_a_training_is_done_again(ledger, server, finished, tmp_pat
         differing = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
         broken += [f"{what}: {name} differs" for name in sorted(differing)]
         shutil.rmtree(killed / "out", ignore_errors=True)
-    ledger.record("kills", "evaluation, report, export", done, broken + place.broken(), files_half_written=midway)
+    broken += [f"{what}: of {done} kills none has met a write"] * (not midway)
+    ledger.record("kills", "evaluation, report, export", done, broken + place.broken(), in_a_write=midway)

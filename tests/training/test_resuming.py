@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
+from together_job import TABLE
 
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
+from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
 from flyweight.training.trainer import Trainer
@@ -27,6 +29,12 @@ VARIANTS = {
     "bfloat16": {"precision": "bfloat16"},
     "a worker": {"workers": 1},
 }
+
+
+@pytest.fixture
+def recipe(recipe):
+    """The same with a network that costs little and draws all that one may: dropout's masks, phases of dilated maps."""
+    return recipe.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
@@ -161,6 +169,7 @@ def test_a_resumed_run_keeps_its_first_record(striped, recipe, tmp_path):
     assert second | {"finished": None} == first | {"finished": None}
 
 
+@pytest.mark.early
 def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
     """A real process, a real kill -9, through the command line."""
     command = [

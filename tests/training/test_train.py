@@ -60,6 +60,7 @@ def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
     assert trainer.progress == pytest.approx(15 / 18)
 
 
+@pytest.mark.early
 def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
     fit(recipe, striped, tmp_path / "teacher")
     taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)

@@ -42,6 +42,7 @@ def recipe_for(network, augment, **settings):
     return schema.parse(sections.Recipe, content, "the tests")
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(
     ("network", "classes", "shape", "train", "batch_size"),
     [

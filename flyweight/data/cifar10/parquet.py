@@ -50,7 +50,7 @@ def _read_shard(file: Path, progress: Progress) -> Iterator[Split]:
                 done += len(batch)
                 progress(f"decoding {file.name}", done, total)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file.name} is damaged ({one_line(error)})") from error
+        raise _damaged(file, error) from error
 
 
 def _check_shards(files: tuple[Path, ...]) -> None:
@@ -90,9 +90,15 @@ def _schema(file: Path) -> tuple[set[str], tuple[str, ...]]:
         regular(file)
         schema = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file.name} is damaged ({one_line(error)})") from error
+        raise _damaged(file, error) from error
     names = features(schema).get("label", {}).get("names")
     return set(schema.names), tuple(names) if isinstance(names, list) else ()
+
+
+def _damaged(file: Path, error: Exception) -> ValueError:
+    if isinstance(error, OSError) and error.strerror:
+        return ValueError(f"{file.name} cannot be read ({error.strerror})")
+    return ValueError(f"{file.name} is damaged ({one_line(error)})")
 
 
 def _decode_rows(rows: list[dict[str, Any]], where: str) -> Split:

@@ -59,6 +59,6 @@ def _judged(subject: Subject) -> rules.Judgement | None:
         if known is None or recipe.rules is None:
             return None
         score = rules.Score(subject.scores.accuracy, subject.dataset.name)
-        return rules.check(known, rules.load_ruleset(recipe.rules), recipe.augment, score)
+        return rules.check(known, rules.load_ruleset(recipe.rules), recipe.augment, score, cures=False)
     except (OSError, FlyweightError):
         return None

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 T = TypeVar("T")
 DPI = 110
@@ -44,12 +45,15 @@ styled = matplotlib.rc_context(STYLE)
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same figure and library."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
     with warnings.catch_warnings():
         # a name in a script that the font lacks is drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, dpi=DPI, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+        canvas.draw()  # once: Matplotlib's own way to save lays a figure out in a drawing before
+    buffer = io.BytesIO()
+    # nothing shines through
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", dpi=(DPI, DPI))
     return buffer.getvalue()
 
 
