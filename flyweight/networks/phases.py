@@ -32,7 +32,8 @@ def check_phases(network: Network, height: int, width: int) -> None:
 
     Args:
         network: the rows.
-        height, width: of an image.
+        height: of an image.
+        width: of an image.
 
     Raises:
         FlyweightError: a map has fewer places in a row than it has phases.
