@@ -1,6 +1,7 @@
 """What several test modules need."""
 
 import contextlib
+import signal
 import socket
 from dataclasses import replace
 
@@ -26,6 +27,14 @@ def own_settings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
         yield
+
+
+@pytest.fixture
+def without_nohup():
+    """Whoever runs the tests with nohup has all that they begin ignore SIGHUP, as nohup is to do."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def pytest_collection_modifyitems(config, items):

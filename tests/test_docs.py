@@ -85,6 +85,17 @@ def test_every_promise_of_security_names_a_test_that_there_is():
             assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
 
 
+def test_every_finding_of_reliability_names_a_test_that_there_is():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.*?) ?\|$", page.partition("## What an independent test found")[2], re.MULTILINE)
+    found = [(what, test) for what, test in rows[2:] if not what.startswith("**")]
+    assert len(found) > 40
+    for what, test in found:
+        named = re.fullmatch(r"`(tests/[\w/]+\.py)::(\w+)`", test)
+        assert named, what
+        assert f"def {named[2]}(" in (ROOT / named[1]).read_text(encoding="utf-8"), test
+
+
 def test_every_proof_of_reliability_is_told():
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", page, re.MULTILINE))

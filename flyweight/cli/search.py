@@ -209,6 +209,8 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     trials = Trials(kept, folder)
     # of several workers that were started alike each draws its own
     drawn = seed if storage is None and trials.alone else seed + os.getpid()
+    if plan.known:
+        found.judge.compare(plan.aim, plan.known[0][1])
     pace = Pace(plan.known[0][1] if plan.known else None, settled, found.judge)
     proposer = Proposer(found.judge, drawn, pace.allows)
     trainer = Trainer(recipe, found.dataset, folder, found.note)

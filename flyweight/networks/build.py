@@ -13,7 +13,7 @@ from flyweight.images.spec import Spec
 from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.custom import instance, unheard
 from flyweight.networks.layers import KINDS, Geometry, GlobalAvgPool2d, Phase, Residual, convolution_layer
-from flyweight.networks.phases import phases
+from flyweight.networks.phases import check_phases, phases
 from flyweight.networks.reference import FORMS, is_reference
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
@@ -98,6 +98,8 @@ def build(config: ModelConfig, spec: Spec, tell: Callable[[str], None] = unheard
     rows = table(config)
     if rows is not None:
         one_phase = config.phases == "one"
+        if one_phase:
+            check_phases(rows, *spec.shape[1:])
         return TableNetwork(rows, len(spec.classes), spec.channels, dropout=config.dropout, one_phase=one_phase)
     if is_reference(config.network):
         if config.dropout is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from flyweight.networks.layers import Phase
 from flyweight.networks.phases import phases
 from flyweight.recipes.network import Network, Row
 
@@ -135,7 +136,7 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
         one_phase: of a dilated map a training step computes one phase.
 
     Returns:
-        None where a row leaves nothing of the map, or adds an input of another shape.
+        None where a row leaves nothing of the map, or of a phase of it, or adds an input of another shape.
     """
     channels, high, wide = shape[0], _Axis(shape[1]), _Axis(shape[2])
     # both axes of a square image fare alike
@@ -157,8 +158,10 @@ def facts(network: Network, shape: tuple[int, int, int], classes: int, one_phase
             weights += cost.weights
             outputs += cost.channels
             macs += cost.macs
-            phase = next(parts) if parts else None
-            step_macs += cost.macs // (phase.spacing * phase.stride) ** 2 if phase else cost.macs
+            phase = next(parts) if parts else Phase()
+            if min(high.size, wide.size) < phase.spacing * phase.stride:
+                return None
+            step_macs += cost.macs // (phase.spacing * phase.stride) ** 2
             summed = 3 * row.width * after if row.residual else 0
             peak = max(peak, cost.values, summed)
             layers += _layers(row, channels, max(live))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from flyweight.search.space import Candidate
 
 Aim = Literal["macs", "memory", "latency"]
+ENOUGH = 3
+"""Networks trained for two lengths, from which on it is believed what the longer one changes."""
 FACTOR = 3
 """One network in so many goes on to a training that is so many times as long."""
 UNITS: dict[Aim, str] = {"macs": "MACs", "memory": "bytes of activations", "latency": "ms for one image"}
@@ -68,18 +71,23 @@ def front(results: Iterable[Result]) -> list[Result]:
     return kept
 
 
-def ranked(results: Iterable[Result], reference: str = "") -> list[Result]:
+def ranked(results: Iterable[Result], reference: str = "", drift: float = 1.0) -> list[Result]:
     """What is most worth going on with comes first.
 
     With a network that all are compared with: what beats it, then what needs the smallest change to do so. A network
     with a twentieth more errors and one with a twentieth more cost lack equally much; of equals the one with the least
     errors times cost is first. Without one: the front, then the front of the others and so on; within a front the most
     accurate first.
+
+    Args:
+        results: of trainings of one length.
+        reference: name of the network that all are compared with; empty: there is none.
+        drift: what longer trainings make of errors as a multiple of the reference's: see :func:`drift_of`.
     """
     left, order = list(results), list[Result]()
     compared_with = next((result for result in left if result.name == reference), None)
     if compared_with is not None:
-        return sorted(left, key=lambda result: _lack(result, compared_with))
+        return sorted(left, key=lambda result: _lack(result, compared_with, drift))
     while left:
         best = front(left)
         order += best
@@ -87,11 +95,39 @@ def ranked(results: Iterable[Result], reference: str = "") -> list[Result]:
     return order
 
 
-def _lack(result: Result, reference: Result) -> tuple[float, float, int]:
+def _lack(result: Result, reference: Result, drift: float) -> tuple[float, float, int]:
     """How far a network is from beating another, as factors of errors and cost; 1: it does no worse in either."""
-    errors = (100 - result.accuracy) / max(100 - reference.accuracy, 1e-9)
+    errors = _errors(result, reference) * (1.0 if result is reference else drift)
     cost = result.cost / max(reference.cost, 1e-9)
     return max(errors, 1) * max(cost, 1), errors * cost, result.number
+
+
+def _errors(result: Result, reference: Result) -> float:
+    return (100 - result.accuracy) / max(100 - reference.accuracy, 1e-9)
+
+
+def drift_of(results: Sequence[Result], epochs: int, reference: str) -> float:
+    """How much more the others fall behind the reference in the longest trainings than in those of a length.
+
+    Cheap networks learn early, and of many the luckiest go on: what leads after two epochs may lose after six.
+
+    Args:
+        results: finished trials.
+        epochs: the length.
+        reference: name of the network that all are compared with.
+
+    Returns:
+        The median of the errors after the longest trainings as multiples of the reference's, each divided by the same
+        after those of the length; 1 where fewer than three networks have been trained for both.
+    """
+    long = {one.name: one for one in compared(results) if one.epochs > epochs}
+    short = {one.name: one for one in results if one.epochs == epochs}
+    both = [name for name in long if name in short and name != reference]
+    if len(both) < ENOUGH or reference not in long or reference not in short:
+        return 1.0
+    return median(
+        _errors(long[name], long[reference]) / max(_errors(short[name], short[reference]), 1e-9) for name in both
+    )
 
 
 def longest(results: Iterable[Result]) -> list[Result]:
@@ -135,7 +171,7 @@ def promoted(
     for place in reversed(range(len(steps) - 1)):
         here = [result for result in results if result.epochs == steps[place]]
         quota = len(here) // factor
-        chosen = ranked(here, reference)[:quota]
+        chosen = ranked(here, reference, drift_of(results, steps[place], reference))[:quota]
         chosen += [result for result in here if result.name == reference and quota]
         for result in chosen:
             if (result.name, steps[place + 1]) not in taken:

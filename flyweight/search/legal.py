@@ -16,6 +16,7 @@ from flyweight.rules.rule import Judgement
 from flyweight.rules.ruleset import RuleSet
 from flyweight.rules.training import Augmentations
 from flyweight.search.arithmetic import Layer, TableFacts, facts
+from flyweight.search.halving import Aim
 from flyweight.search.space import Candidate, Space, known
 from flyweight.text import short
 
@@ -102,7 +103,13 @@ EXCESS: dict[str, Excess] = {
 What is not among them either holds for every table (no max pooling, global average pooling) or is left to the proof."""
 
 EMPTY, LONG = "a map of at least 2x2 is left", "a training step is short enough"
+DEAR = "costs not much more than the network to beat"
 """What a search asks for beside the rules."""
+
+
+def known_cost(aim: Aim, found: TableFacts) -> float | None:
+    """What is minimised, where arithmetic knows it; none: it is measured."""
+    return {"macs": float(found.macs), "memory": float(found.peak_bytes)}.get(aim)
 
 
 @dataclass
@@ -129,7 +136,15 @@ class Judge:
         self.drawn = self.proved = 0
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self._most: tuple[Aim, float] | None = None
         self._known = [(rule, EXCESS[rule.kind]) for rule in self.ruleset.rules if rule.kind in EXCESS]
+
+    def compare(self, aim: Aim, reference: Candidate) -> None:
+        """Hold what is drawn from now on to the space's multiple of what the network to beat costs."""
+        found = self.facts(reference)
+        spent = None if found is None else known_cost(aim, found)
+        if spent is not None and self.space.cost is not None:
+            self._most = aim, self.space.cost * spent
 
     def facts(self, candidate: Candidate) -> TableFacts | None:
         """By arithmetic; none: it cannot be built for such images."""
@@ -146,6 +161,9 @@ class Judge:
         if self.space.step_macs is not None:
             _, height, width = self.spec.shape
             broken[LONG] = max(0.0, found.step_macs / (self.space.step_macs * height * width) - 1)
+        if self._most is not None:
+            aim, most = self._most
+            broken[DEAR] = max(0.0, (known_cost(aim, found) or 0) / most - 1)
         total = sum(broken.values())
         if total:
             self.rejected[max(broken, key=lambda name: broken[name])] += 1

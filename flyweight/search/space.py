@@ -49,8 +49,14 @@ class Space(Section):
         description="most multiply-accumulates forwards of a training step, for each pixel of an image: what costs"
         " more would use up the time of many others; none: any",
     )
+    cost: float | None = Field(
+        1.25,
+        gt=0,
+        description="most of the MACs or the memory that are minimised, as a multiple of those of the network that all"
+        " are compared with; none: any",
+    )
     step_time: float | None = Field(
-        2.0,
+        1.5,
         gt=0,
         description="most time of a training step, as a multiple of that of the network that all are compared with,"
         " measured here: layers of equal arithmetic differ widely; none: any",

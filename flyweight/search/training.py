@@ -27,6 +27,7 @@ from flyweight.runs import code
 from flyweight.runs.folder import DamagedError, Run
 from flyweight.search.arithmetic import TableFacts
 from flyweight.search.halving import Aim
+from flyweight.search.legal import known_cost
 from flyweight.search.space import Candidate
 from flyweight.search.trials import Taken
 from flyweight.training import loop
@@ -157,11 +158,8 @@ def _only(lock: Path) -> Iterator[None]:
 
 def cost(aim: Aim, candidate: Candidate, facts: TableFacts, spec: Spec) -> float:
     """What is minimised, of a network: known before its training, for it does not hang on the weights."""
-    if aim == "macs":
-        return float(facts.macs)
-    if aim == "memory":
-        return float(facts.peak_bytes)
-    return latency(candidate, spec)
+    known = known_cost(aim, facts)
+    return latency(candidate, spec) if known is None else known
 
 
 def latency(candidate: Candidate, spec: Spec) -> float:

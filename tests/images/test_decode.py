@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -405,6 +406,17 @@ def test_a_huge_image_is_refused_before_it_is_decoded(side):
     assert peak < 5 * 2**20
     if side < 10_000:  # above, Pillow refuses to look at it
         assert decode.header(raw).width == side
+
+
+def test_nothing_that_pillow_warns_of_is_told_past_us():
+    """Above 89 million pixels it warns, above 179 million it refuses."""
+    raw = png_head(9_900, 9_900)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="^it has 9900x9900 pixels: shrink it below 50 megapixels$"):
+            decode.decode(raw, SHAPE, "squash")
+        assert decode.header(raw).width == 9_900
+    assert [str(warning.message) for warning in told] == []
 
 
 @pytest.mark.parametrize(("kind", "side"), [("WEBP", 5100), ("AVIF", 5100)])

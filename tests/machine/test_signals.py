@@ -36,6 +36,7 @@ sys.argv[1:] = ["rules"]
 runpy.run_module("flyweight", run_name="__main__")
 """
 ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+pytestmark = pytest.mark.usefixtures("without_nohup")
 
 
 @pytest.mark.parametrize(("number", "code"), ENDS)

@@ -125,6 +125,21 @@ def test_phases_begin_after_the_last_stride_and_not_at_a_residual_layer():
     torch.testing.assert_close(phases.mean(0), whole, atol=2e-5, rtol=1e-4)
 
 
+def test_a_map_with_fewer_places_than_phases_is_told_before_a_step_draws_an_empty_one():
+    start = (Row(width=8, stride=2), Row(width=8), Row(width=8, dilation=4, padding=0))
+    end = (Row(width=8, dilation=4), Row(width=8, dilation=4))
+    table = Network(blocks=((*start, Row(width=8, dilation=4, padding=0)), end))
+    fits, small = (Spec.unnamed(10, (3, size, size)) for size in (40, 38))
+    assert any(isinstance(module, PhaseConv2d) for module in builder.build(_own(table), fits).modules())
+    with pytest.raises(FlyweightError, match="row 4 of c1 leaves a map of 3x3, .* 4x4 phases: set model.phases"):
+        builder.build(_own(table), small)
+    builder.build(_own(table, phases="all"), small)
+
+
+def _own(table, **options):
+    return ModelConfig(network="own", table=table, **options)
+
+
 def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_them():
     def phased(name, **options):
         network = builder.build(ModelConfig(network=name, **options), SPEC)

@@ -95,11 +95,19 @@ CALLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("copied", [True, False])
-def test_a_received_run_runs_nothing_until_its_user_allows_it(trained, command, stranger, tmp_path, copied):
-    if not copied:  # of an earlier version, or with a record that somebody left out
-        shutil.rmtree(tmp_path / "run" / "code")
-        (tmp_path / "run" / "code.json").unlink()
+@pytest.mark.parametrize("named", ["its copy", "a whole path", "a relative path"])
+def test_a_received_run_runs_nothing_until_its_user_allows_it(trained, command, stranger, tmp_path, named):
+    run = tmp_path / "run"
+    if named != "its copy":  # of an earlier version, or with a record that somebody left out
+        shutil.rmtree(run / "code")
+        (run / "code.json").unlink()
+    if named == "a relative path":
+        whole = str(tmp_path / "project" / "mine.py")
+        content = json.loads((run / "config.json").read_text().replace(whole, "project/mine.py"))
+        content.pop("checksum", None)
+        (run / "config.json").write_text(json.dumps(content))
+        (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(whole, "project/mine.py"))
+        assert whole not in (run / "config.json").read_text() + (run / "config.yaml").read_text()
     stranger()
     for call in CALLS:
         exit_code, out, err = command(*call)

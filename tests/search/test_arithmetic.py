@@ -113,3 +113,12 @@ def test_what_cannot_be_built_has_no_facts():
     row = Row(width=8)
     assert facts(Network(blocks=((row, row.model_copy(update={"width": 9, "residual": True})),)), (3, 8, 8), 2) is None
     assert facts(Network(blocks=((Row(width=8, kernel=7, dilation=4, padding=0),),)), (3, 16, 16), 2) is None
+
+
+def test_what_leaves_a_phase_of_a_map_empty_has_no_facts():
+    rows = (Row(width=8), Row(width=8, dilation=2, padding=0), Row(width=8, dilation=2, padding=0))
+    network = Network(blocks=(rows,))
+    assert facts(network, (1, 10, 10), 2) is not None
+    # 1x1 is left, which has no place for the second of the two phases of a row
+    assert facts(network, (1, 9, 9), 2) is None
+    assert facts(network, (1, 9, 9), 2, one_phase=False) is not None

@@ -3,7 +3,7 @@
 import pytest
 
 from flyweight.recipes.network import Network, Row
-from flyweight.search.halving import Result, best, compared, front, promoted, ranked, rungs
+from flyweight.search.halving import Result, best, compared, drift_of, front, promoted, ranked, rungs
 from flyweight.search.space import Candidate
 
 ANY = Candidate(Network(blocks=((Row(width=4),),)))
@@ -79,3 +79,18 @@ def test_networks_are_bred_from_those_that_were_trained_longest():
 def test_what_is_worse_in_one_and_better_in_none_is_beaten(worse):
     assert result("a", 80, 10).beats(result("b", *worse))
     assert not result("b", *worse).beats(result("a", 80, 10))
+
+
+def test_who_goes_on_is_chosen_by_what_longer_trainings_have_made_of_the_others():
+    reference = [result("reference", 80, 10), result("reference", 90, 10, 3)]
+    # each has 1.0 times the reference's errors after one epoch, and 1.2 times after three
+    fallen = [result(name, accuracy, 11, epochs) for name in "abc" for accuracy, epochs in ((80, 1), (88, 3))]
+    cheap, dear = result("cheap", 80.2, 9), result("dear", 84, 11)
+    assert drift_of([*reference, *fallen[:4]], 1, "reference") == 1.0
+    results = [*reference, *fallen, cheap, dear]
+    assert drift_of(results, 1, "reference") == pytest.approx(1.2)
+    assert drift_of(results, 3, "reference") == 1.0
+    begun = [(one.name, one.epochs) for one in results]
+    assert [one.name for one in ranked([reference[0], cheap, dear], "reference")] == ["cheap", "reference", "dear"]
+    # the cheap one is expected to have 1.19 times the errors, the dear one has 1.1 times the cost
+    assert promoted(results, begun, (1, 3), 3, "reference") == (dear, 3)

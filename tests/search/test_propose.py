@@ -7,7 +7,7 @@ from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.recipes.network import Network, Row
 from flyweight.search import propose as proposing
-from flyweight.search.legal import Judge, known_legal
+from flyweight.search.legal import Judge, known_cost, known_legal
 from flyweight.search.propose import Proposer
 from flyweight.search.space import Candidate, Space, candidate, known
 
@@ -31,6 +31,19 @@ def test_what_is_proposed_is_legal_new_and_in_the_space():
     assert (one.judge.proved, one.judge.refused.total()) == (6, 0)
     assert one.judge.drawn > 6
     assert one.judge.rejected.total() < one.judge.drawn
+
+
+@pytest.mark.parametrize("aim", ["macs", "memory"])
+def test_nothing_is_drawn_that_costs_much_more_than_the_network_to_beat(aim):
+    def costs(**space):
+        one = proposer(**space)
+        reference = dict(known(one.space))["nano"]
+        one.judge.compare(aim, reference)
+        most = known_cost(aim, one.judge.facts(reference))
+        drawn = [one.propose((dict(known(one.space))["strided"],), ()) for _ in range(6)]
+        return [known_cost(aim, one.judge.facts(each)) / most for each in drawn]
+
+    assert max(costs(cost=1.1)) <= 1.1 < max(costs(cost=None))
 
 
 @pytest.mark.parametrize("space", [{"blocks": [True]}, {"strides": [True, 2]}, {"residuals": [1]}])

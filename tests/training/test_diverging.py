@@ -105,6 +105,13 @@ def test_what_breaks_in_the_very_last_step_does_not_ship(striped, recipe, tmp_pa
     assert all(value.isfinite().all() for value in content["network"].values())
 
 
+def test_what_breaks_in_an_epoch_before_does_not_cost_the_one_checkpoint_that_is_kept(striped, recipe, tmp_path):
+    run = breaking(striped, change(recipe, batch_size=96, keep=1), tmp_path, steps=4)
+    content, _ = run.load_checkpoint()
+    assert content["epoch"] == 1
+    assert all(value.isfinite().all() for value in content["network"].values())
+
+
 def test_an_interrupt_after_it_does_not_cost_the_last_checkpoint_that_is_finite(striped, recipe, tmp_path):
     observer = Silent()
     observer.on_step = lambda *now: os.kill(os.getpid(), signal.SIGINT) if now == (1, 4) else None
