@@ -31,10 +31,12 @@ def own_settings(tmp_path_factory):
 
 @pytest.fixture
 def without_nohup():
-    """Whoever runs the tests with nohup has all that they begin ignore SIGHUP, as nohup is to do."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Of tests run with nohup, or in the background of a shell, all that they begin would ignore these signals."""
+    ours = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in ours.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(config, items):

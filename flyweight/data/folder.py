@@ -56,9 +56,7 @@ def listing(path: Path, config: DataConfig, progress: Progress) -> Listing:
     for folder in folders if not by_split else []:
         walk.add(folder, "")
     if not walk.found:
-        raise DataError(
-            f"--data {printable(str(path))}: {_instead(folders, by_split, beside, walk)}; expected {LAYOUTS}"
-        )
+        raise DataError(f"--data {printable(str(path))}: {_instead(folders, by_split, beside, walk)}; name {LAYOUTS}")
     entries, paths = walk.sorted()
     notes = []
     if beside:

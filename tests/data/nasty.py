@@ -137,13 +137,13 @@ def hidden_folders_only(folder):
     plain(folder, ".cat", ".dog")
 
 
-@case(Line(r"its folders hold no files \(cat, dog\); expected a folder with"))
+@case(Line(r"its folders hold no files \(cat, dog\); name a folder with"))
 def empty_classes_only(folder):
     (folder / "cat").mkdir()
     (folder / "dog" / "inner").mkdir(parents=True)
 
 
-@case(Line(r"it has test, train, which count as splits and hold no folders with files; expected"))
+@case(Line(r"it has test, train, which count as splits and hold no folders with files; name a folder"))
 def empty_splits(folder):
     (folder / "train" / "cat").mkdir(parents=True)
     (folder / "test").mkdir()
@@ -353,7 +353,7 @@ def splits_and_classes_side_by_side(folder):
     put(folder / "train.zip", b"PK")
 
 
-@case(Line("it has train, which count as splits and hold no folders with files, and bus, car beside; expected"))
+@case(Line("it has train, which count as splits and hold no folders with files, and bus, car beside; name a folder"))
 def a_class_that_is_called_train(folder):
     plain(folder, "bus", "car", "train")
 
