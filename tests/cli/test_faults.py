@@ -368,6 +368,7 @@ def test_a_signal_at_a_random_moment_ends_with_its_code(here, call):
     number, most = drawn.choice(list(ENDING)), 8.0
     for _ in range(5):
         moment = drawn.uniform(0, most)
+        shutil.rmtree(here / "new", ignore_errors=True)  # of the time before
         code, err, took = interrupted(call, number, moment)
         if code != 0:
             break

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flyweight.cli import app
 from flyweight.data import registry
@@ -17,7 +18,8 @@ HEAVY = {"torch", "numpy", "pydantic", "yaml", "matplotlib", "PIL", "sklearn", "
 @pytest.fixture
 def shown(capsys, monkeypatch):
     """The help of a call."""
-    monkeypatch.setenv("COLUMNS", "120")
+    # that of another test may be narrower, and is kept
+    monkeypatch.setattr(app.app, "_console", Console(width=120, color_system=None))
 
     def show(*arguments):
         assert app.run_command([*arguments, "--help"]) == 0
@@ -30,7 +32,6 @@ def shown(capsys, monkeypatch):
 def test_a_command_has_examples_and_a_one_line_summary(shown, name):
     text = shown(name)
     assert f"flyweight {name}" in text.partition("Examples:")[2]
-    # the first paragraph, for another test's console may be narrower and wrap it
     summary = " ".join(text.split("\n\n")[1].split())
     assert summary.endswith(".")
     assert " ".join(summary.split()[:4]) in shown()

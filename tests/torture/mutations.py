@@ -40,8 +40,8 @@ MUTATIONS = (
         "flush-name",
         "a file's name is on the disk before the next one is written",
         "files.py",
-        '        flush_folder(path.parent)\n    except OSError as error:\n        raise RunError(f"{path} is written',
-        '        pass\n    except OSError as error:\n        raise RunError(f"{path} is written',
+        "        flush_folder(path.parent)\n    except OSError as error:\n        raise kind(\n",
+        "        pass\n    except OSError as error:\n        raise kind(\n",
         ("test_files.py::test_a_name_is_given_to_what_is_on_the_disk",),
     ),
     Mutation(
