@@ -76,6 +76,17 @@ def test_two_processes_train_and_evaluate_with_one_voice(tmp_path, environment):
     assert together == alone.stdout
 
 
+def goes_on_alone(run, environment):
+    """What was stopped in the third epoch is saved in its midst, and one process goes on from that step to the end."""
+    content, damaged = run.load_checkpoint()
+    assert not damaged
+    assert (content["epoch"], content["step"] > 0) == (2, True)
+    call = [sys.executable, "-m", "flyweight", "train", "--resume", str(run.folder), "--no-report"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGTERM, 1)], ids=str)
 def test_a_signal_to_torchrun_saves_once_and_loses_nothing(tmp_path, environment, number, workers):
@@ -88,14 +99,7 @@ def test_a_signal_to_torchrun_saves_once_and_loses_nothing(tmp_path, environment
     assert [line for line in ours(lines) if line.startswith(("stopped", "flyweight"))] == [
         f"stopped; nothing is lost. Go on with: flyweight train --resume {run.folder}"
     ]
-    content, damaged = run.load_checkpoint()
-    assert not damaged
-    assert (content["epoch"], content["step"] > 0) == (2, True)
-    # one process goes on, from that step
-    call = [sys.executable, "-m", "flyweight", "train", "--resume", str(run.folder), "--no-report"]
-    done = subprocess.run(call, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4]
+    goes_on_alone(run, environment)
 
 
 @pytest.mark.long
@@ -127,13 +131,7 @@ def test_without_torchrun_all_save_and_end(tmp_path, environment):
     assert [line for line in ours(lines) if line.startswith(("stopped", "flyweight"))] == [
         f"stopped with torchrun; nothing is lost. Go on with: flyweight train --resume {run.folder}"
     ]
-    content, damaged = run.load_checkpoint()
-    assert not damaged
-    assert (content["epoch"], content["step"] > 0) == (2, True)
-    call = [sys.executable, "-m", "flyweight", "train", "--resume", str(run.folder), "--no-report"]
-    done = subprocess.run(call, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4]
+    goes_on_alone(run, environment)
 
 
 @pytest.mark.long
