@@ -61,6 +61,7 @@ def search(
     ] = (),
     epochs: Annotated[int | None, Parameter(help="Of the longest training; by default the recipe's.")] = None,
     lengths: Annotated[int, Parameter(help="Lengths of training, each a third of the next; 1: all are long.")] = 3,
+    seeds: Annotated[int, Parameter(help="Longest trainings of the best networks, each with another seed.")] = 3,
     hold_out: Annotated[
         int | None, Parameter(help="Training images to choose by; by default a tenth, or the set's validation images.")
     ] = None,
@@ -85,15 +86,15 @@ def search(
     """
     from flyweight.search.storage import reached
 
-    counts = {"--trials": trials, "--hours": hours, "--epochs": epochs, "--lengths": lengths, "--hold-out": hold_out}
-    _check_call(counts, storage)
+    training = {"--epochs": epochs, "--lengths": lengths, "--seeds": seeds, "--hold-out": hold_out}
+    _check_call({"--trials": trials, "--hours": hours, **training}, storage)
     plan = _recipe(recipe, changes if epochs is None else (*changes, f"train.epochs={epochs}"), data, rules)
     if allow_code:
         begun.allow_teacher(plan)
     found = _subject(plan, space, hold_out, reference)
     place = out or Path("searches") / re.sub(r"[^\w.-]+", "_", Path(rules).stem)
     with reached(storage):
-        return _search(found, _plan(found, place, minimise, lengths, trials, hours), seed, storage, study)
+        return _search(found, _plan(found, place, minimise, (lengths, seeds), trials, hours), seed, storage, study)
 
 
 def _check_call(counts: dict[str, int | float | None], storage: str | None) -> None:
@@ -167,20 +168,28 @@ def _subject(plan: Recipe, space: Path | None, hold_out: int | None, reference: 
     return _Subject(judge, plan, plan.model_copy(update={"data": held}), dataset, note, known_legal(judge, reference))
 
 
-def _plan(found: _Subject, out: Path, aim: Aim, lengths: int, trials: int | None, hours: float | None) -> Plan:
-    from flyweight.search.halving import FACTOR, rungs
+def _plan(
+    found: _Subject, out: Path, aim: Aim, trained: tuple[int, int], trials: int | None, hours: float | None
+) -> Plan:
+    """What is searched for; `trained`: numbers of lengths and of seeds."""
+    from flyweight.search.halving import FACTOR, ladder
     from flyweight.search.storage import prefix
     from flyweight.search.worker import Plan
 
     assert found.recipe.rules is not None
+    (lengths, seeds), judge, known = trained, found.judge, found.known
+    if known:
+        judge.compare(aim, known[0][1])
+        # what costs too much to be drawn is not worth the first minutes either
+        known = (known[0], *(one for one in known[1:] if not judge.excess(one[1])))
     return Plan(
         out=out,
         recipe=found.asked.model_copy(update={"data": found.asked.data.model_copy(update=WHOLE)}),
         prefix=prefix(found.recipe.rules),
         aim=aim,
-        steps=rungs(found.recipe.train.epochs, lengths, FACTOR),
+        rungs=ladder(found.recipe.train.epochs, lengths, FACTOR, seeds),
         factor=FACTOR,
-        known=found.known,
+        known=known,
         most=trials,
         seconds=None if hours is None else 3600 * hours,
     )
@@ -209,8 +218,6 @@ def _search(found: _Subject, plan: Plan, seed: int, storage: str | None, study: 
     trials = Trials(kept, folder)
     # of several workers that were started alike each draws its own
     drawn = seed if storage is None and trials.alone else seed + os.getpid()
-    if plan.known:
-        found.judge.compare(plan.aim, plan.known[0][1])
     pace = Pace(plan.known[0][1] if plan.known else None, settled, found.judge)
     proposer = Proposer(found.judge, drawn, pace.allows)
     trainer = Trainer(recipe, found.dataset, folder, found.note)
@@ -245,7 +252,8 @@ def _definition(found: _Subject, plan: Plan) -> dict[str, Any]:
         "rules": [rule.model_dump(mode="json") for rule in ruleset.rules],
         "--space": found.judge.space.model_dump(mode="json"),
         "data": found.dataset.fingerprint,
-        "lengths": list(plan.steps),
+        "lengths": [rung.epochs for rung in plan.rungs if not rung.seed],
+        "--seeds": 1 + plan.rungs[-1].seed,
         "recipe": recipe.model_dump(mode="json", include={"augment", "train"}),
     }
 
@@ -253,9 +261,11 @@ def _definition(found: _Subject, plan: Plan) -> dict[str, Any]:
 def _beginning(found: _Subject, plan: Plan, trials: Trials) -> str:
     begun = len(trials.results())
     names = ", ".join(name for name, _ in plan.known)
-    lengths = ", ".join(map(str, plan.steps))
+    lengths = ", ".join(str(rung.epochs) for rung in plan.rungs if not rung.seed)
+    seeds = 1 + plan.rungs[-1].seed
     return (
-        f"search in {plan.out}: {begun} trainings are finished; lengths {lengths} epochs, chosen by"
+        f"search in {plan.out}: {begun} trainings are finished; lengths {lengths} epochs,"
+        f" {seeds} seed{'s' if seeds > 1 else ''}, chosen by"
         f" {len(found.dataset.watched[1]):,} {found.dataset.watched[0]} images;"
         f" begins with {names or 'networks drawn at random'}"
     )

@@ -1,21 +1,35 @@
-"""What the trials have found: which networks nobody beats, and which are trained longer."""
+"""What the trials have found: which networks nobody beats, and which are trained longer or with another seed."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import median
-from typing import Literal
+from dataclasses import dataclass, replace
+from statistics import mean, median
+from typing import Literal, NamedTuple
 
 from flyweight.search.space import Candidate
 
 Aim = Literal["macs", "memory", "latency"]
 ENOUGH = 3
-"""Networks trained for two lengths, from which on it is believed what the longer one changes."""
+"""Networks trained on two rungs, from which on it is believed what the higher one changes."""
 FACTOR = 3
-"""One network in so many goes on to a training that is so many times as long."""
+"""One network in so many goes on to a training that is so many times as long, or to another seed."""
 UNITS: dict[Aim, str] = {"macs": "MACs", "memory": "bytes of activations", "latency": "ms for one image"}
 """What may be minimised beside the errors, in which unit."""
+
+
+class Rung(NamedTuple):
+    """One training of a network; a higher one is longer, or as long with another seed.
+
+    Attributes:
+        epochs: of the training.
+        seed: added to that of the recipe.
+    """
+
+    epochs: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,13 @@ class Result:
         name: of its network.
         candidate: the network.
         epochs: that it was trained for.
-        accuracy: on the held-out images, in percent.
+        accuracy: on the held-out images, in percent; see :func:`averaged`.
         cost: what is minimised, in its unit.
         parameters: of the network.
         seconds: that its epochs took.
         folder: name of its run folder.
+        seed: of the training, added to that of the recipe.
+        luck: percentage points of accuracy that may be luck; see :func:`averaged`.
     """
 
     number: int
@@ -43,27 +59,61 @@ class Result:
     parameters: int
     seconds: float
     folder: str
+    seed: int = 0
+    luck: float = 0.0
+
+    @property
+    def rung(self) -> Rung:
+        """What it was trained for."""
+        return Rung(self.epochs, self.seed)
+
+    @property
+    def counted(self) -> float:
+        """The accuracy by which it is compared, in percent."""
+        return self.accuracy - self.luck
 
     def beats(self, other: Result) -> bool:
         """No worse in either, and better in one."""
-        no_worse = self.accuracy >= other.accuracy and self.cost <= other.cost
-        return no_worse and (self.accuracy > other.accuracy or self.cost < other.cost)
+        no_worse = self.counted >= other.counted and self.cost <= other.cost
+        return no_worse and (self.counted > other.counted or self.cost < other.cost)
 
 
-def rungs(epochs: int, count: int, factor: int) -> tuple[int, ...]:
-    """Epochs of each training of a network, the shortest first: each a `factor`-th of the next, at least one.
+def ladder(epochs: int, count: int, factor: int, seeds: int = 1) -> tuple[Rung, ...]:
+    """The trainings of a network, the shortest first: each a `factor`-th of the next, at least one epoch.
 
     Args:
         epochs: of the longest.
-        count: how many at most.
+        count: how many lengths at most.
         factor: one network in so many goes on to the next.
+        seeds: trainings of the longest length, each with another seed.
     """
-    return tuple(sorted({max(1, round(epochs / factor**place)) for place in range(count)}))
+    lengths = sorted({max(1, round(epochs / factor**place)) for place in range(count)})
+    return (*map(Rung, lengths[:-1]), *(Rung(epochs, seed) for seed in range(seeds)))
+
+
+def averaged(results: Sequence[Result]) -> list[Result]:
+    """The same trials, each with the mean over its network's seeds, from the first to its own.
+
+    Of many networks the luckiest leads. The standard deviation between seeds, pooled over all networks that were
+    trained with several, divided by the root of their number is `luck`: what was trained with one seed counts that
+    much less than what was trained with three.
+    """
+    reached: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    for one in results:
+        reached[one.name, one.epochs][one.seed] = one.accuracy
+    groups = [list(group.values()) for group in reached.values() if len(group) > 1]
+    squares = sum((accuracy - mean(group)) ** 2 for group in groups for accuracy in group)
+    deviation = math.sqrt(squares / sum(len(group) - 1 for group in groups)) if groups else 0.0
+    found = []
+    for one in results:
+        own = [accuracy for seed, accuracy in reached[one.name, one.epochs].items() if seed <= one.seed]
+        found.append(replace(one, accuracy=round(mean(own), 4), luck=deviation / math.sqrt(len(own))))
+    return found
 
 
 def front(results: Iterable[Result]) -> list[Result]:
     """Those that no other one beats, the most accurate first; of equals the first trial."""
-    found = sorted(results, key=lambda result: (-result.accuracy, result.cost, result.number))
+    found = sorted(results, key=lambda result: (-result.counted, result.cost, result.number))
     kept: list[Result] = []
     for result in found:
         if not kept or result.cost < kept[-1].cost:
@@ -80,9 +130,9 @@ def ranked(results: Iterable[Result], reference: str = "", drift: float = 1.0) -
     accurate first.
 
     Args:
-        results: of trainings of one length.
+        results: of trainings on one rung.
         reference: name of the network that all are compared with; empty: there is none.
-        drift: what longer trainings make of errors as a multiple of the reference's: see :func:`drift_of`.
+        drift: what higher rungs make of errors as a multiple of the reference's: see :func:`drift_of`.
     """
     left, order = list(results), list[Result]()
     compared_with = next((result for result in left if result.name == reference), None)
@@ -103,25 +153,25 @@ def _lack(result: Result, reference: Result, drift: float) -> tuple[float, float
 
 
 def _errors(result: Result, reference: Result) -> float:
-    return (100 - result.accuracy) / max(100 - reference.accuracy, 1e-9)
+    return (100 - result.counted) / max(100 - reference.counted, 1e-9)
 
 
-def drift_of(results: Sequence[Result], epochs: int, reference: str) -> float:
-    """How much more the others fall behind the reference in the longest trainings than in those of a length.
+def drift_of(results: Sequence[Result], rung: Rung, reference: str) -> float:
+    """How much more the others fall behind the reference in the longest trainings than on a rung.
 
     Cheap networks learn early, and of many the luckiest go on: what leads after two epochs may lose after six.
 
     Args:
         results: finished trials.
-        epochs: the length.
+        rung: that they are on.
         reference: name of the network that all are compared with.
 
     Returns:
         The median of the errors after the longest trainings as multiples of the reference's, each divided by the same
-        after those of the length; 1 where fewer than three networks have been trained for both.
+        on the rung; 1 where fewer than three networks have been trained on both.
     """
-    long = {one.name: one for one in compared(results) if one.epochs > epochs}
-    short = {one.name: one for one in results if one.epochs == epochs}
+    long = {one.name: one for one in compared(results) if one.rung > rung}
+    short = {one.name: one for one in results if one.rung == rung}
     both = [name for name in long if name in short and name != reference]
     if len(both) < ENOUGH or reference not in long or reference not in short:
         return 1.0
@@ -131,10 +181,10 @@ def drift_of(results: Sequence[Result], epochs: int, reference: str) -> float:
 
 
 def longest(results: Iterable[Result]) -> list[Result]:
-    """Of each network its longest training."""
+    """Of each network its longest training, with the last of its seeds."""
     found: dict[str, Result] = {}
     for result in results:
-        if result.name not in found or result.epochs > found[result.name].epochs:
+        if result.name not in found or result.rung > found[result.name].rung:
             found[result.name] = result
     return list(found.values())
 
@@ -142,38 +192,42 @@ def longest(results: Iterable[Result]) -> list[Result]:
 def best(results: Sequence[Result], reference: str = "") -> list[Result]:
     """One result a network, those trained longest first, and within them the ranks: what new ones are bred from."""
     of_each = longest(results)
-    steps = sorted({result.epochs for result in of_each}, reverse=True)
-    return [one for epochs in steps for one in ranked((one for one in of_each if one.epochs == epochs), reference)]
+    lengths = sorted({result.epochs for result in of_each}, reverse=True)
+    return [one for epochs in lengths for one in ranked((one for one in of_each if one.epochs == epochs), reference)]
 
 
 def compared(results: Sequence[Result]) -> list[Result]:
-    """The longest trainings: those that may be compared with one another and with nothing shorter."""
+    """The longest trainings, one a network: those that may be compared with one another and with nothing shorter."""
     most = max((result.epochs for result in results), default=0)
-    return [result for result in results if result.epochs == most]
+    return [result for result in longest(results) if result.epochs == most]
 
 
 def promoted(
-    results: Sequence[Result], begun: Iterable[tuple[str, int]], steps: Sequence[int], factor: int, reference: str
-) -> tuple[Result, int] | None:
-    """The network that is to be trained longer now, and for how many epochs; none: no one has earned it.
+    results: Sequence[Result],
+    begun: Iterable[tuple[str, Rung]],
+    rungs: Sequence[Rung],
+    factor: int,
+    reference: str,
+) -> tuple[Result, Rung] | None:
+    """The network that is to be trained longer or with another seed now, and its next rung; none: no one has earned it.
 
-    Of the trainings of a length the best in each `factor` go on, as soon as there are so many. So does the network
+    Of the trainings on a rung the best in each `factor` go on, as soon as there are so many. So does the network
     that all others are compared with.
 
     Args:
         results: finished trials.
-        begun: name and epochs of all trials, finished or not.
-        steps: epochs, the shortest training first.
+        begun: name and rung of all trials, finished or not.
+        rungs: the trainings of a network, the shortest first.
         factor: one in so many.
         reference: name of the network that the others are compared with; empty: there is none.
     """
     taken = set(begun)
-    for place in reversed(range(len(steps) - 1)):
-        here = [result for result in results if result.epochs == steps[place]]
+    for place in reversed(range(len(rungs) - 1)):
+        here = [result for result in results if result.rung == rungs[place]]
         quota = len(here) // factor
-        chosen = ranked(here, reference, drift_of(results, steps[place], reference))[:quota]
+        chosen = ranked(here, reference, drift_of(results, rungs[place], reference))[:quota]
         chosen += [result for result in here if result.name == reference and quota]
         for result in chosen:
-            if (result.name, steps[place + 1]) not in taken:
-                return result, steps[place + 1]
+            if (result.name, rungs[place + 1]) not in taken:
+                return result, rungs[place + 1]
     return None

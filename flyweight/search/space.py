@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,8 +97,12 @@ class Space(Section):
                 changes["rows"] = tuple(n for n in self.rows if n == getattr(rule, "count", n)) or self.rows
         return self.model_copy(update=changes)
 
-    def choices(self, epochs: tuple[int, ...]) -> dict[str, tuple[Any, ...]]:
-        """What each number of a trial could have been, by its name without the row that it stands in."""
+    def choices(self, rungs: Sequence[tuple[int, int]]) -> dict[str, tuple[Any, ...]]:
+        """What each number of a trial could have been, by its name without the row that it stands in.
+
+        Args:
+            rungs: epochs and seed of each training of a network.
+        """
         return {
             "width": self.widths,
             "kind": self.kinds,
@@ -109,7 +113,8 @@ class Space(Section):
             # where a way around a layer does not fit there is none, whatever the choices are
             "residual": (True, False),
             "phases": self.phases,
-            "epochs": epochs,
+            "epochs": tuple(sorted({epochs for epochs, _ in rungs})),
+            "seed": tuple(sorted({seed for _, seed in rungs})),
         }
 
     def holds(self, network: Network) -> bool:

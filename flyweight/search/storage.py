@@ -14,6 +14,7 @@ from typing import Any
 
 from flyweight.errors import FlyweightError, RunError
 from flyweight.files import read_bytes, reason, regular, whose_or_raise, write_text
+from flyweight.search.halving import Rung
 from flyweight.text import one_line, short
 
 try:
@@ -141,8 +142,9 @@ def open_study(
     mine, record = json.loads(json.dumps(definition)), out / RECORD
     # run folders are named by networks: those of another study would be taken for this one's
     place = {"--study": name, "--storage": _mark(url)}
-    # of searches that were begun before it could be named
-    since = {key: mine[key] for key in ("--reference",) if mine and key in mine}
+    # of searches that were begun before these could be said
+    first = {"--reference": (mine or {}).get("--reference"), "--seeds": 1}
+    since = {key: value for key, value in first.items() if mine and key in mine}
     if mine is not None and record.is_file():
         _same({**since, **place, **_recorded(record)}, {**mine, **place}, f"the folder {out}", "folder with --out")
     with reached(url):
@@ -275,19 +277,22 @@ def reached(url: str | None) -> Iterator[None]:
         raise FlyweightError(f"cannot write in the folder of the search: {error.strerror}; nothing is lost") from None
 
 
-def named(trial: optuna.trial.FrozenTrial) -> tuple[str, int]:
-    """Name of a trial's network, and its epochs. Both become names of files; whoever writes in a storage may not.
+def named(trial: optuna.trial.FrozenTrial) -> tuple[str, Rung]:
+    """Name of a trial's network, and its rung. Both become names of files; whoever writes in a storage may not.
 
     Raises:
         FlyweightError: they are not what a search writes.
     """
     name, epochs = trial.user_attrs.get("name"), trial.user_attrs.get("epochs")
+    seed = trial.user_attrs.get("seed", 0)  # earlier versions had one
     if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
         what = f"the name {short(repr(name), 80)}"
     elif type(epochs) is not int or epochs < 1:
         what = f"{short(repr(epochs), 80)} epochs"
+    elif type(seed) is not int or seed < 0:
+        what = f"the seed {short(repr(seed), 80)}"
     else:
-        return name, epochs
+        return name, Rung(epochs, seed)
     raise FlyweightError(
         f"trial {trial.number} of the search has {what}, which no search writes: its journal or database was changed"
         " by something else; begin another search: --out, --study"

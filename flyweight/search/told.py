@@ -30,11 +30,14 @@ def cost_text(aim: Aim, cost: float) -> str:
 
 
 def table(results: Sequence[Result], aim: Aim, reference: str) -> list[str]:
-    """Lines of a table: the front of the longest trainings, and the network that they are compared with."""
+    """Lines of a table: the front of the longest trainings, and the network that they are compared with.
+
+    Accuracies are means over the seeds that a network was trained with.
+    """
     same = compared(results)
     best = front(same)
     shown = [*best, *(result for result in same if result.name == reference and result not in best)]
-    head = ["network", "held-out accuracy", aim, "parameters", "epochs", "s an epoch", "trial"]
+    head = ["network", "held-out accuracy", aim, "parameters", "epochs", "seeds", "s an epoch", "trial"]
     rows = [
         [
             result.name if result in best else f"({result.name})",
@@ -42,6 +45,7 @@ def table(results: Sequence[Result], aim: Aim, reference: str) -> list[str]:
             cost_text(aim, result.cost),
             f"{result.parameters:,}",
             str(result.epochs),
+            str(result.seed + 1),
             f"{result.seconds / result.epochs:.1f}",
             str(result.number),
         ]
@@ -59,7 +63,7 @@ def draw(results: Sequence[Result], aim: Aim, known: Sequence[str]) -> Figure:
     colours = {epochs: BLUE if epochs == lengths[-1] else GREY for epochs in lengths}
     scale = {"macs": 1e6, "memory": 1024.0, "latency": 1.0}[aim]
     for epochs in lengths:
-        here = [result for result in results if result.epochs == epochs]
+        here = compared([result for result in results if result.epochs == epochs])
         alpha = 1.0 if epochs == lengths[-1] else 0.25 + 0.5 * lengths.index(epochs) / len(lengths)
         axes.scatter(
             [result.cost / scale for result in here],
@@ -110,9 +114,10 @@ def write(out: Path, results: Sequence[Result], aim: Aim, known: Sequence[str], 
     written = []
     for result in front(compared(results)):
         plan = recipe_for(recipe, result.name, result.candidate)
+        of_seeds = f" (mean of {result.seed + 1} seeds)" if result.seed else ""
         about = (
-            f"found by flyweight search: {result.accuracy:.2f} % of the held-out images after {result.epochs} epochs,"
-            f" {cost_text(aim, result.cost)} {UNITS[aim] if aim != 'macs' else 'MACs'}"
+            f"found by flyweight search: {result.accuracy:.2f} % of the held-out images after {result.epochs} epochs"
+            f"{of_seeds}, {cost_text(aim, result.cost)} {UNITS[aim] if aim != 'macs' else 'MACs'}"
         )
         path = folder / f"{result.name}.yaml"
         content = plan.model_copy(update={"description": about}).model_dump(mode="json", exclude_defaults=True)

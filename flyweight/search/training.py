@@ -22,11 +22,11 @@ from flyweight.inference.classifier import Classifier
 from flyweight.networks.build import build
 from flyweight.networks.builtin import NETWORKS
 from flyweight.networks.modes import evaluating
-from flyweight.recipes.sections import ModelConfig, Recipe
+from flyweight.recipes.sections import ModelConfig, Recipe, TrainConfig
 from flyweight.runs import code
 from flyweight.runs.folder import DamagedError, Run
 from flyweight.search.arithmetic import TableFacts
-from flyweight.search.halving import Aim
+from flyweight.search.halving import Aim, Rung
 from flyweight.search.legal import known_cost
 from flyweight.search.space import Candidate
 from flyweight.search.trials import Taken
@@ -96,7 +96,7 @@ class Trainer:
         elif folder.exists():  # whoever began it was killed before it had a recipe
             shutil.rmtree(folder)
         plan = recipe_for(self.recipe, taken.name, taken.candidate)
-        return Run.create(folder, plan.model_copy(update={"train": _trained_for(plan, taken.epochs)}))
+        return Run.create(folder, plan.model_copy(update={"train": _trained_for(plan, taken.rung)}))
 
     def _fit(self, run: Run, observer: Observer) -> list[Epoch]:
         # that of the folder: another machine may have chosen another precision
@@ -143,8 +143,9 @@ def recipe_for(recipe: Recipe, name: str, candidate: Candidate) -> Recipe:
     return recipe.model_copy(update={"name": name, "model": model})
 
 
-def _trained_for(plan: Recipe, epochs: int) -> object:
-    return plan.train.model_copy(update={"epochs": epochs, "keep": 1})
+def _trained_for(plan: Recipe, rung: Rung) -> TrainConfig:
+    seed = (plan.train.seed + rung.seed) % 2**32
+    return plan.train.model_copy(update={"epochs": rung.epochs, "seed": seed, "keep": 1})
 
 
 @contextmanager

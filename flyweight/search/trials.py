@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from flyweight.search.halving import Result
+from flyweight.search.halving import Result, Rung, averaged
 from flyweight.search.space import Candidate, candidate
 from flyweight.search.storage import named
 
@@ -46,7 +46,7 @@ class Taken:
         number: of the trial in the study.
         name: of its network.
         candidate: the network.
-        epochs: to train it for.
+        rung: what to train it for.
         measured: what is known of the network from a shorter training.
     """
 
@@ -54,13 +54,14 @@ class Taken:
     number: int
     name: str
     candidate: Candidate
-    epochs: int
+    rung: Rung
     measured: Mapping[str, float]
 
     @property
     def folder(self) -> str:
-        """Name of its run folder: of one network there is one for each length of training."""
-        return f"{self.name}-{self.epochs}-epoch{'s' if self.epochs > 1 else ''}"
+        """Name of its run folder: of one network there is one for each rung."""
+        epochs, seed = self.rung
+        return f"{self.name}-{epochs}-epoch{'s' if epochs > 1 else ''}{f'-seed-{seed}' if seed else ''}"
 
 
 class Trials:
@@ -98,24 +99,24 @@ class Trials:
         return self.study.get_trials(deepcopy=False)
 
     def results(self) -> list[Result]:
-        """Of all that are finished."""
-        return [_result(trial) for trial in self.all() if trial.state is TrialState.COMPLETE]
+        """Of all that are finished, each with the mean over the seeds of its network."""
+        return averaged([_result(trial) for trial in self.all() if trial.state is TrialState.COMPLETE])
 
-    def add(self, name: str, one: Candidate, epochs: int, choices: Mapping[str, tuple[Any, ...]], **attrs: Any) -> None:
+    def add(self, name: str, one: Candidate, rung: Rung, choices: Mapping[str, tuple[Any, ...]], **attrs: Any) -> None:
         """Put a trial among those that wait, whole at once.
 
         Args:
             name: of the network.
             one: the network.
-            epochs: to train it for.
+            rung: what to train it for.
             choices: what each of its numbers could have been, by the name of the number without its place.
             attrs: more to keep with it.
         """
-        values = {**one.choices(), "epochs": epochs}
+        values = {**one.choices(), **rung._asdict()}
         possible: dict[str, BaseDistribution] = {
             key: CategoricalDistribution(choices[key.rpartition(".")[2]]) for key in values
         }
-        kept = {"name": name, "epochs": epochs, "network": one.as_json(), **attrs}
+        kept = {"name": name, **rung._asdict(), "network": one.as_json(), **attrs}
         waiting = TrialState.WAITING
         self.study.add_trial(optuna.create_trial(state=waiting, params=values, distributions=possible, user_attrs=kept))
 
@@ -263,14 +264,14 @@ class Trials:
 
 
 def _taken(trial: FrozenTrial) -> Taken:
-    name, epochs = named(trial)
+    name, rung = named(trial)
     network = candidate(trial.user_attrs["network"])
-    return Taken(trial._trial_id, trial.number, name, network, epochs, trial.user_attrs.get("measured", {}))
+    return Taken(trial._trial_id, trial.number, name, network, rung, trial.user_attrs.get("measured", {}))
 
 
 def _result(trial: FrozenTrial) -> Result:
     attrs, (accuracy, cost) = trial.user_attrs, trial.values
-    name, epochs = named(trial)
+    name, (epochs, seed) = named(trial)
     return Result(
         number=trial.number,
         name=name,
@@ -281,4 +282,5 @@ def _result(trial: FrozenTrial) -> Result:
         parameters=attrs["parameters"],
         seconds=attrs["seconds"],
         folder=attrs["folder"],
+        seed=seed,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from flyweight.errors import DivergedError
 from flyweight.recipes.sections import Recipe
 from flyweight.search import told
-from flyweight.search.halving import Aim, Result, best, promoted
+from flyweight.search.halving import Aim, Result, Rung, best, promoted
 from flyweight.search.legal import Judge
 from flyweight.search.propose import ExhaustedError, Proposer
 from flyweight.search.space import Candidate
@@ -36,8 +36,8 @@ class Plan:
         recipe: how to train the winners: as it was asked for, on all images.
         prefix: of the names of new networks.
         aim: what is minimised beside the errors.
-        steps: epochs of each training of a network, the shortest first.
-        factor: one network in so many is trained longer.
+        rungs: the trainings of a network, the shortest first.
+        factor: one network in so many is trained longer, or with another seed.
         known: names and networks that the search begins with; the first is what the others are compared with.
         most: trials in all; none: until the time is up.
         seconds: that this worker takes at most; none: any.
@@ -47,7 +47,7 @@ class Plan:
     recipe: Recipe
     prefix: str
     aim: Aim
-    steps: tuple[int, ...]
+    rungs: tuple[Rung, ...]
     factor: int
     known: Sequence[tuple[str, Candidate]]
     most: int | None
@@ -166,22 +166,22 @@ class Worker:
         plan, results = self.plan, self.trials.results()
         begun = [named(trial) for trial in self.trials.all()]
         names = {name for name, _ in begun}
-        longer = promoted(results, begun, plan.steps, plan.factor, plan.reference)
+        longer = promoted(results, begun, plan.rungs, plan.factor, plan.reference)
         first = next(((name, one) for name, one in plan.known if name not in names), None)
         if longer is not None:
-            result, epochs = longer
-            self._add(result.name, result.candidate, epochs, measured={"cost": result.cost})
+            result, rung = longer
+            self._add(result.name, result.candidate, rung, measured={"cost": result.cost})
         elif first is not None:
-            self._add(*first, plan.steps[0])
+            self._add(*first, plan.rungs[0])
         else:
             parents = [result.candidate for result in best(results, plan.reference)] or [one for _, one in plan.known]
             tried = {name.removeprefix(f"{plan.prefix}-") for name in names} | {one.key for _, one in plan.known}
             one = self.proposer.propose(parents[: max(4, len(parents) // 3)], tried)
-            self._add(f"{plan.prefix}-{one.key}", one, plan.steps[0])
+            self._add(f"{plan.prefix}-{one.key}", one, plan.rungs[0])
         self.proposing += time.perf_counter() - began
 
-    def _add(self, name: str, one: Candidate, epochs: int, **attrs: object) -> None:
-        self.trials.add(name, one, epochs, self.judge.space.choices(self.plan.steps), **attrs)
+    def _add(self, name: str, one: Candidate, rung: Rung, **attrs: object) -> None:
+        self.trials.add(name, one, rung, self.judge.space.choices(self.plan.rungs), **attrs)
 
     def _work(self, taken: Taken, clock: Clock) -> None:
         facts = self.judge.facts(taken.candidate)
@@ -222,9 +222,10 @@ class Worker:
 
     def _tell(self, taken: Taken, accuracy: float, spent: float, seconds: float) -> None:
         plan, results = self.plan, self.trials.results()
-        epochs = f"{taken.epochs} epoch{'s' if taken.epochs > 1 else ''}"
+        epochs, seed = taken.rung
+        length = f"{epochs} epoch{'s' if epochs > 1 else ''}{f', seed {seed}' if seed else ''}"
         self.tell(
-            f"trial {taken.number}: {taken.name}, {epochs}: {accuracy:.2f} %, {told.cost_text(plan.aim, spent)}"
+            f"trial {taken.number}: {taken.name}, {length}: {accuracy:.2f} %, {told.cost_text(plan.aim, spent)}"
             f" {plan.aim}, {seconds:.1f} s"
         )
         if time.monotonic() >= self._drawn + REDRAWN:

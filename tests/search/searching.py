@@ -54,9 +54,12 @@ def study(out: Path, url: str | None = None, name: str = "flyweight-rules") -> "
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def finished(found: "optuna.Study") -> dict[tuple[str, int], tuple[int, list[float]]]:
-    """Number and values of each finished trial, by network and epochs; none is there twice."""
+def finished(found: "optuna.Study") -> dict[tuple[str, int, int], tuple[int, list[float]]]:
+    """Number and values of each finished trial, by network, epochs and seed; none is there twice."""
     complete = found.get_trials(states=(TrialState.COMPLETE,))
-    kept = {(trial.user_attrs["name"], trial.user_attrs["epochs"]): (trial.number, trial.values) for trial in complete}
+    kept = {
+        tuple(trial.user_attrs[key] for key in ("name", "epochs", "seed")): (trial.number, trial.values)
+        for trial in complete
+    }
     assert len(kept) == len(complete)
     return kept

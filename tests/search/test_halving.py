@@ -3,21 +3,37 @@
 import pytest
 
 from flyweight.recipes.network import Network, Row
-from flyweight.search.halving import Result, best, compared, drift_of, front, promoted, ranked, rungs
+from flyweight.search.halving import (
+    Result,
+    Rung,
+    averaged,
+    best,
+    compared,
+    drift_of,
+    front,
+    ladder,
+    promoted,
+    ranked,
+)
 from flyweight.search.space import Candidate
 
 ANY = Candidate(Network(blocks=((Row(width=4),),)))
 
 
-def result(name, accuracy, cost, epochs=1, number=0):
-    return Result(number, name, ANY, epochs, accuracy, cost, 1, 1.0, name)
+def result(name, accuracy, cost, epochs=1, number=0, seed=0):
+    return Result(number, name, ANY, epochs, accuracy, cost, 1, 1.0, name, seed)
+
+
+def lengths(*epochs):
+    return tuple(map(Rung, epochs))
 
 
 def test_lengths_are_thirds_of_one_another():
-    assert rungs(6, 3, 3) == (1, 2, 6)
-    assert rungs(27, 3, 3) == (3, 9, 27)
-    assert rungs(1, 3, 3) == (1,)
-    assert rungs(12, 1, 3) == (12,)
+    assert ladder(6, 3, 3) == lengths(1, 2, 6)
+    assert ladder(27, 3, 3) == lengths(3, 9, 27)
+    assert ladder(1, 3, 3) == lengths(1)
+    assert ladder(12, 1, 3) == lengths(12)
+    assert ladder(6, 2, 3, 3) == (*lengths(2, 6), Rung(6, 1), Rung(6, 2))
 
 
 def test_the_front_is_what_nothing_beats_and_of_equals_the_first():
@@ -44,28 +60,51 @@ def test_what_beats_the_reference_comes_first_and_then_what_lacks_least():
 
 
 def test_one_in_three_goes_on_and_none_twice():
-    steps, results = (1, 3, 9), [result(name, 50 + at, 10) for at, name in enumerate("abcdef")]
-    begun = [(one.name, 1) for one in results]
-    assert promoted(results[:2], begun, steps, 3, "") is None
-    found, epochs = promoted(results, begun, steps, 3, "")
-    assert (found.name, epochs) == ("f", 3)
-    found, _ = promoted(results, [*begun, ("f", 3)], steps, 3, "")
+    rungs, results = lengths(1, 3, 9), [result(name, 50 + at, 10) for at, name in enumerate("abcdef")]
+    begun = [(one.name, Rung(1)) for one in results]
+    assert promoted(results[:2], begun, rungs, 3, "") is None
+    found, rung = promoted(results, begun, rungs, 3, "")
+    assert (found.name, rung) == ("f", Rung(3))
+    found, _ = promoted(results, [*begun, ("f", Rung(3))], rungs, 3, "")
     assert found.name == "e"
-    assert promoted(results, [*begun, ("f", 3), ("e", 3)], steps, 3, "") is None
+    assert promoted(results, [*begun, ("f", Rung(3)), ("e", Rung(3))], rungs, 3, "") is None
 
 
 def test_the_reference_goes_on_whatever_it_reached():
     results = [result(name, 50 + at, 10) for at, name in enumerate("abc")]
-    begun = [*((one.name, 1) for one in results), ("c", 3)]
-    assert promoted(results, begun, (1, 3), 3, "a") == (results[0], 3)
-    assert promoted(results[:2], begun, (1, 3), 3, "a") is None
+    begun = [*((one.name, Rung(1)) for one in results), ("c", Rung(3))]
+    assert promoted(results, begun, lengths(1, 3), 3, "a") == (results[0], Rung(3))
+    assert promoted(results[:2], begun, lengths(1, 3), 3, "a") is None
 
 
 def test_a_longer_training_goes_first():
     short = [result(name, 50 + at, 10) for at, name in enumerate("abcdef")]
     long = [result(name, 60, 10 + at, 3) for at, name in enumerate("abc")]
-    found, epochs = promoted([*short, *long], [(one.name, one.epochs) for one in (*short, *long)], (1, 3, 9), 3, "")
-    assert (found.name, epochs) == ("a", 9)
+    results = [*short, *long]
+    found, rung = promoted(results, [(one.name, one.rung) for one in results], lengths(1, 3, 9), 3, "")
+    assert (found.name, rung) == ("a", Rung(9))
+
+
+def test_the_best_of_the_longest_are_trained_with_other_seeds():
+    rungs = ladder(6, 1, 3, seeds=2)
+    results = [result(name, 50 + at, 10, 6) for at, name in enumerate("abc")]
+    begun = [(one.name, one.rung) for one in results]
+    assert promoted(results[:2], begun, rungs, 3, "a") is None
+    assert promoted(results, begun, rungs, 3, "a") == (results[2], Rung(6, 1))
+    assert promoted(results, [*begun, ("c", Rung(6, 1))], rungs, 3, "a") == (results[0], Rung(6, 1))
+    assert promoted(results, [*begun, ("c", Rung(6, 1)), ("a", Rung(6, 1))], rungs, 3, "a") is None
+
+
+def test_of_several_seeds_the_mean_counts_and_of_one_a_standard_deviation_less():
+    results = [result("a", 80, 10, 6), result("b", 80.6, 10, 6), result("a", 81, 10, 6, seed=1), result("b", 70, 10, 2)]
+    deviation = 0.5**0.5  # of 80 and 81
+    found = averaged(results)
+    assert [one.accuracy for one in found] == [80, 80.6, 80.5, 70]
+    assert [one.luck for one in found] == pytest.approx([deviation, deviation, 0.5, deviation])
+    # b's 80.6 of one seed is not believed against a's 80.5 of two
+    assert [(one.name, one.seed) for one in front(compared(found))] == [("a", 1)]
+    assert averaged(results[:2]) == results[:2]
+    assert averaged([]) == []
 
 
 def test_networks_are_bred_from_those_that_were_trained_longest():
@@ -86,11 +125,11 @@ def test_who_goes_on_is_chosen_by_what_longer_trainings_have_made_of_the_others(
     # each has 1.0 times the reference's errors after one epoch, and 1.2 times after three
     fallen = [result(name, accuracy, 11, epochs) for name in "abc" for accuracy, epochs in ((80, 1), (88, 3))]
     cheap, dear = result("cheap", 80.2, 9), result("dear", 84, 11)
-    assert drift_of([*reference, *fallen[:4]], 1, "reference") == 1.0
+    assert drift_of([*reference, *fallen[:4]], Rung(1), "reference") == 1.0
     results = [*reference, *fallen, cheap, dear]
-    assert drift_of(results, 1, "reference") == pytest.approx(1.2)
-    assert drift_of(results, 3, "reference") == 1.0
-    begun = [(one.name, one.epochs) for one in results]
+    assert drift_of(results, Rung(1), "reference") == pytest.approx(1.2)
+    assert drift_of(results, Rung(3), "reference") == 1.0
+    begun = [(one.name, one.rung) for one in results]
     assert [one.name for one in ranked([reference[0], cheap, dear], "reference")] == ["cheap", "reference", "dear"]
     # the cheap one is expected to have 1.19 times the errors, the dear one has 1.1 times the cost
-    assert promoted(results, begun, (1, 3), 3, "reference") == (dear, 3)
+    assert promoted(results, begun, lengths(1, 3), 3, "reference") == (dear, Rung(3))

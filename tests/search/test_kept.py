@@ -11,12 +11,14 @@ from flyweight import recipes
 from flyweight.errors import FlyweightError, RunError
 from flyweight.networks.builtin import NETWORKS
 from flyweight.runs.folder import Run
+from flyweight.search.halving import Rung
 from flyweight.search.space import Candidate, Space
 from flyweight.search.storage import open_study
 from flyweight.search.training import Trainer
 from flyweight.search.trials import Taken, Trials
 
 NANO = Candidate(NETWORKS["nano"])
+CHOICES = Space(paddings=("same", "none")).choices((Rung(1), Rung(2, 1)))
 
 
 @pytest.fixture
@@ -35,7 +37,8 @@ def added(trials, **attrs):
 @pytest.mark.parametrize(
     "attrs",
     [{"name": name} for name in ("../../x/victim", "/x", "..", ".x", "a\n", "a\\b", "", None, 5)]
-    + [{"epochs": epochs} for epochs in ("/../../../x", 0, True, None)],
+    + [{"epochs": epochs} for epochs in ("/../../../x", 0, True, None)]
+    + [{"seed": seed} for seed in ("/../../../x", -1, True, None)],
 )
 def test_a_name_that_no_search_writes_never_becomes_a_path(trials, attrs):
     added(trials, **attrs)
@@ -49,8 +52,10 @@ def test_a_name_that_no_search_writes_never_becomes_a_path(trials, attrs):
 
 
 def test_names_that_a_search_writes(trials):
-    trials.add("r\u00e8gles-1.2_x-0a1b", NANO, 1, Space(paddings=("same", "none")).choices((1,)))
+    trials.add("r\u00e8gles-1.2_x-0a1b", NANO, Rung(1), CHOICES)
+    trials.add("nano", NANO, Rung(2, 1), CHOICES)
     assert trials.take(None).folder == "r\u00e8gles-1.2_x-0a1b-1-epoch"
+    assert trials.take(None).folder == "nano-2-epochs-seed-1"
 
 
 @pytest.mark.parametrize("line", [b"{not json}", b"[]", b"{}", b'{"op_code": 4}', b"\xff\xfe"])
@@ -95,9 +100,11 @@ def test_a_damaged_record_is_told(tmp_path, content):
         open_study(None, tmp_path, "s", {"a": 1})
 
 
-def test_a_search_of_before_the_network_to_beat_could_be_named_goes_on(tmp_path):
+def test_a_search_of_before_the_network_to_beat_and_seeds_could_be_named_goes_on(tmp_path):
     open_study(None, tmp_path, "s", {"a": 1})
-    open_study(None, tmp_path, "s", {"a": 1, "--reference": "sprint"})
+    open_study(None, tmp_path, "s", {"a": 1, "--reference": "sprint", "--seeds": 1})
+    with pytest.raises(FlyweightError, match=r"\(--seeds differ\)"):
+        open_study(None, tmp_path, "s", {"a": 1, "--reference": "sprint", "--seeds": 3})
     with pytest.raises(FlyweightError, match=r"\(a differ\)"):
         open_study(None, tmp_path, "s", {"a": 2, "--reference": "sprint"})
 
@@ -156,7 +163,7 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setattr("flyweight.training.loop.fit", lambda *_: SimpleNamespace(history=[]))
     monkeypatch.setattr("flyweight.search.training.build", lambda *_: torch.nn.Identity())
     trainer = Trainer(recipes.load("sprint"), SimpleNamespace(spec=None), tmp_path, None)
-    trial = Taken(0, 0, "nano", NANO, 1, {})
+    trial = Taken(0, 0, "nano", NANO, Rung(1), {})
     trainer.train(trial, None)
     run = Run(tmp_path / "trials" / trial.folder)
     run.save_checkpoint({"epoch": 1}, 1, 0, keep=1)

@@ -36,9 +36,9 @@ def test_a_search_ends_with_a_front_of_legal_networks_that_train_takes(folder, c
     kept = finished(study(folder / "found"))
     assert len(kept) == 7
     # of the first three one was trained three times as long
-    assert sum(epochs == 3 for _, epochs in kept) >= 1
+    assert sum(epochs == 3 for _, epochs, _ in kept) >= 1
     ruleset = rules.load_ruleset(folder / "rules.yaml")
-    for name, epochs in kept:
+    for name, epochs, _ in kept:
         trained = load_trained(folder / "found" / "trials" / f"{name}-{epochs}-epoch{'s' if epochs > 1 else ''}")
         assert rules.check(analyze(trained.model, (3, 32, 32)), ruleset, cures=False).passed
     winners = sorted((folder / "found" / "winners").glob("*.yaml"))
@@ -53,10 +53,30 @@ def test_a_search_ends_with_a_front_of_legal_networks_that_train_takes(folder, c
         assert (plan.data.hold_out, plan.data.train_images, plan.data.test_images) == (0, None, None)
         facts = analyze(build(plan.model, trained.card.spec), (3, 32, 32))
         assert rules.check(facts, ruleset, cures=False).passed
-        assert (path.stem, 3) in kept
+        assert (path.stem, 3, 0) in kept
     # the same call again has nothing to do
     assert search(capsys, *call)[:2] == (0, out)
     assert finished(study(folder / "found")) == kept
+
+
+def test_the_best_are_trained_with_other_seeds(folder, capsys):
+    call = ("--trials", 6, "--epochs", 1, "--lengths", 1, "--seeds", 2)
+    code, out, err = search(capsys, *call)
+    assert code == 0, err
+    kept = finished(study(folder / "found"))
+    again = [name for name, _, seed in kept if seed == 1]
+    # one in three, and nobody is compared with a network of ours
+    assert len(kept) == 6
+    assert len(again) == 1
+    first, second = (kept[again[0], 1, seed][1][0] for seed in (0, 1))
+    runs = [Run.open(folder / "found" / "trials" / f"{again[0]}-1-epoch{end}") for end in ("", "-seed-1")]
+    assert [run.recipe().train.seed for run in runs] == [0, 1]
+    assert [run.history()[-1]["test_accuracy"] for run in runs] == [first, second]
+    assert first != second
+    assert f"{(first + second) / 2:.2f} %" in out or again[0] not in out
+    assert f"{again[0]}, 1 epoch, seed 1: {second:.2f} %" in err
+    # a search that was to have fewer seeds is another one
+    assert search(capsys, *call[:-1], 1)[0] == 2
 
 
 @pytest.mark.parametrize(("aim", "least"), [("memory", 1000), ("latency", 0.01)])
