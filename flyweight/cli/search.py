@@ -32,7 +32,7 @@ app = command(
     "search mcu-64k --reference nano --hours 0.5",
     "search my_rules.yaml --data photos/ --trials 100 --minimise latency",
     "search brief --space my_space.yaml --epochs 12 --hours 8",
-    "search brief --hours 8 --storage postgresql://me:secret@host/flyweight",
+    "search brief --hours 8 --storage postgresql://me@host/flyweight",
 )
 
 WHOLE: dict[str, Any] = {"hold_out": 0, "train_images": None, "test_images": None}
