@@ -35,7 +35,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {
     "nothing": [],
     "files are not synced": [(files, "flush", lambda file: file.flush()), (files, "flush_tree", lambda folder: None)],
-    "folders are not synced": [(module, "flush_folder", lambda folder: None) for module in (disk, files, card)],
+    "folders are not synced": [(module, "flush_folder", lambda folder: None) for module in (disk, files)],
     "files are written in their place": [
         *((module, "write_bytes", _write_bytes) for module in (files, card, folder, subject)),
         *((module, "write_text", _write_text) for module in (files, card, folder)),

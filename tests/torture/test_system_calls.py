@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from blinded import TAKEN_OUT, blinded
 from ledger import Part
 
 ROOM = Path(__file__).parent
@@ -97,6 +98,13 @@ def test_a_few_faults_and_power_cuts(ledger, work):
     record(
         ledger, [*rows, last | {"what": "faults", "part": "seen when taken out", "tried": 1, "broken": unseen(last)}]
     )
+
+
+@pytest.mark.sample
+@pytest.mark.parametrize("what", TAKEN_OUT)
+def test_what_a_harness_is_to_see_can_still_be_taken_out(what):
+    with blinded(what):
+        pass
 
 
 @pytest.mark.whole
