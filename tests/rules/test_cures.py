@@ -78,6 +78,21 @@ def test_no_cure_is_told_where_none_holds():
     )
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("convolutions_per_block", {"blocks": ["c1"], "count": 65536}),
+        ("layer_count", {"of": "convolution", "at_least": 65536}),
+        ("depth", {"at_least": 65536}),
+        ("layer_count", {"of": "ReLU", "exactly": 65536}),
+        ("receptive_field_above", {"minimum": 65536}),
+    ],
+)
+def test_what_would_be_another_network_is_not_tried(kind, asked):
+    assert cured(faulty.TooManyParameters(), (kind, asked), shape=(3, 16, 16)) is None
+
+
 def test_nothing_of_the_network_changes():
     network = faulty.TooManyParameters()
     before = {name: value.clone() for name, value in network.state_dict().items()}

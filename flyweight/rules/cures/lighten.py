@@ -15,6 +15,9 @@ from flyweight.rules.cures.head import head_edits
 from flyweight.rules.cures.reshape import strided
 from flyweight.rules.cures.widths import Width, Widths, fewest_cuts, narrow
 
+MOST_ADDED = 32
+"""Layers that are added at most: with more it is another network, and analysing thousands of them takes hours."""
+
 
 def separable_edits(facts: Facts) -> list[tuple[Edit, int]]:
     """Each dense convolution of more than one tap made depthwise separable, and the weights that it saves, most first.
@@ -161,7 +164,8 @@ def count_edits(
         path: of the submodule that it ends with.
     """
     if len(layers) < count:
-        yield from _more(facts, block, layers, count - len(layers), path)
+        if count - len(layers) <= MOST_ADDED:
+            yield from _more(facts, block, layers, count - len(layers), path)
         return
     many = len(layers) - count
     spare = [
