@@ -11,6 +11,7 @@ import io
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 import warnings
@@ -51,6 +52,8 @@ MEMORY = 8 * 2**30
 any machine. Where not one is left Python 3.11 itself crashes, and commands keep the memory that they free."""
 MAY_END = set(EXIT_CODES) - {70, 129, 130, 141, 143}
 """Of the documented codes those that nobody's signal is needed for, and no fault of ours."""
+SOON = 60.0
+"""Seconds of a processor that a call may take."""
 DRAWN = "drawn.yaml"
 """The file that is drawn anew for each call."""
 NETWORK = """
@@ -217,6 +220,7 @@ def ended(place: Place, call: list[str]) -> Iterator[str]:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             warnings.catch_warnings(record=True) as told,
+            _soon(),
         ):
             _as_python_warns()
             code = app.run_command(call)
@@ -244,6 +248,26 @@ def ended(place: Place, call: list[str]) -> Iterator[str]:
     changed = place.clean()
     if changed is not None:
         yield changed
+
+
+class EndlessError(BaseException):
+    """A call that has taken too long; nothing that catches errors catches it."""
+
+
+@contextlib.contextmanager
+def _soon() -> Iterator[None]:
+    """End what takes too long, by the processor's time: a busy machine is no fault."""
+
+    def end(*_: object) -> None:
+        raise EndlessError(f"not over after {SOON:g} s of processor time")
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SOON)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _as_python_warns() -> None:
@@ -352,6 +376,17 @@ def test_what_is_forbidden_is_seen(place: Place, tmp_path_factory: pytest.TempPa
     assert f"written elsewhere: open '{elsewhere}/a'" in told
     assert "changed 'text.txt'" in told
     assert (place.inside / "text.txt").read_text() == "some text\n"
+
+
+def test_a_call_without_end_is_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(call: list[str]) -> int:
+        while True:
+            with contextlib.suppress(Exception):
+                sum(range(1000))
+
+    monkeypatch.setattr(app, "run_command", endless)
+    monkeypatch.setattr(sys.modules[__name__], "SOON", 0.2)
+    assert list(ended(place, [])) == ["EndlessError: not over after 0.2 s of processor time"]
 
 
 def test_a_strategy_that_filters_nearly_all_away_is_seen() -> None:
