@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -81,6 +82,8 @@ PORTS = {
 def find(name: str) -> Graph | None:
     """The exported graph of this name: a file that ends in ``.onnx``, or the first of :data:`FILES` in a folder.
 
+    Where a file lies beside the record of its export it must be the file that this says.
+
     Returns:
         None where it is something else: a folder without an export or with nothing of it but weights, or a name.
 
@@ -89,7 +92,12 @@ def find(name: str) -> Graph | None:
     """
     path = Path(name)
     if path.suffix.lower() == ".onnx":
-        return Graph(path)
+        beside = path.with_name(RECORD)
+        listed = {}
+        if files.answers(beside, Path.exists):
+            with suppress(RunError):  # whoever names the file itself needs no record
+                listed = _listed(beside)
+        return Graph(path, listed.get(path.name))
     record = path / RECORD
     if not files.answers(record, Path.exists):
         return None

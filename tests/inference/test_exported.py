@@ -247,6 +247,18 @@ def test_a_folder_is_asked_by_the_first_file_of_the_documented_order(sprint_expo
         flyweight.load(folder)
 
 
+def test_a_file_beside_the_record_of_its_export_is_the_one_that_this_says(sprint_export, tmp_path):
+    folder = shutil.copytree(sprint_export, tmp_path / "export")
+    other = shutil.copy(folder / "model.onnx", folder / "mine.onnx")
+    shutil.copy(folder / "model.onnx", folder / "model_pixels.onnx")
+    with pytest.raises(RunError, match=r"model_pixels.onnx is damaged or of another export: its SHA-256"):
+        flyweight.load(folder / "model_pixels.onnx")
+    assert flyweight.load(other).path.name == "mine.onnx"
+    # whoever names a file needs no record
+    (folder / "export.json").write_text("{")
+    assert flyweight.load(folder / "model_pixels.onnx").path.name == "model_pixels.onnx"
+
+
 def test_a_folder_for_the_hub_is_asked_by_its_weights(sprint_export, tmp_path):
     from flyweight.runs.card import ZOO
 

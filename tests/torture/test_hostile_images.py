@@ -258,8 +258,10 @@ def _broken_call(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     if case["call"][0] == "predict":
         inside = [Path(where, name) for place in case["places"] for where, _, names in os.walk(place) for name in names]
         images = [path for path in inside if path.suffix.lower() in SUFFIXES]
-        if out and len(answer) != len(images):
-            yield f"{len(images)} images, and {len(answer)} are told of"
+        # a folder without any, or one that cannot be read, is told of, too
+        folders = [one for one in answer if "error" in one and Path(one.get("path", "")) not in images]
+        if out and len(answer) - len(folders) != len(images):
+            yield f"{len(images)} images, and {len(answer) - len(folders)} are told of"
         for one in answer:
             if "error" not in one and not all(0 <= said["probability"] <= 1 for said in one["predictions"]):
                 yield f"{one['path']!r}: no probabilities"
