@@ -259,7 +259,7 @@ def _broken_call(case: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
         inside = [Path(where, name) for place in case["places"] for where, _, names in os.walk(place) for name in names]
         images = [path for path in inside if path.suffix.lower() in SUFFIXES]
         # a folder without any, or one that cannot be read, is told of, too
-        folders = [one for one in answer if "error" in one and Path(one.get("path", "")) not in images]
+        folders = [one for one in answer if {"error", "path"} <= one.keys() and Path(one["path"]) not in images]
         if out and len(answer) - len(folders) != len(images):
             yield f"{len(images)} images, and {len(answer) - len(folders)} are told of"
         for one in answer:
