@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from flyweight import disk, files
+from flyweight.errors import RunError
 from flyweight.export import subject
 from flyweight.runs import card, folder
 
@@ -25,7 +26,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
+def _whole_folder(folder: Path, kind: type[Exception] = RunError) -> Iterator[Path]:
     folder.mkdir(exist_ok=True)
     yield folder
     files.flush_tree(folder)

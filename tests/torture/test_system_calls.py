@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
-from blinded import TAKEN_OUT, blinded
+from blinded import TAKEN_OUT
 from ledger import Part
 
 ROOM = Path(__file__).parent
@@ -103,8 +104,10 @@ def test_a_few_faults_and_power_cuts(ledger, work):
 @pytest.mark.sample
 @pytest.mark.parametrize("what", TAKEN_OUT)
 def test_what_a_harness_is_to_see_can_still_be_taken_out(what):
-    with blinded(what):
-        pass
+    for module, name, other in TAKEN_OUT[what]:
+        whole = getattr(module, name)
+        if callable(whole):
+            assert [*signature(whole).parameters] == [*signature(other).parameters], name
 
 
 @pytest.mark.whole
