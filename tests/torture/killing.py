@@ -23,6 +23,9 @@ from flyweight.runs.folder import Run
 SERVER = Path(__file__).with_name("forking.py")
 MARK = "FLYWEIGHT_KILLED"
 """Environment variable that all processes of a job have which a program began; those that it forks have its session."""
+UNNAMED = re.compile(r"sem\.[A-Za-z0-9]{6}")
+"""A semaphore of 32 bytes that the C library's `sem_open` has made and not yet named: a kill in there leaves it until
+the machine starts again, and nobody can tell whose it was. Python's are named ``sem.mp-...``."""
 
 
 @dataclass
@@ -196,7 +199,8 @@ class Place:
 def shared_memory() -> set[str]:
     """Names of the shared memory and the semaphores that are there, of Python's and torch's."""
     ours = ("torch_", "sem.", "psm_", "gloo")
-    return {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(ours)}
+    names = {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(ours)}
+    return {name for name in names if not UNNAMED.fullmatch(name)}
 
 
 def torn(folder: Path) -> list[Path]:
