@@ -211,8 +211,8 @@ def promoted(
 ) -> tuple[Result, Rung] | None:
     """The network that is to be trained longer or with another seed now, and its next rung; none: no one has earned it.
 
-    Of the trainings on a rung the best in each `factor` go on, as soon as there are so many. So does the network
-    that all others are compared with.
+    Of the trainings on a rung the best in each `factor` go on, as soon as there are so many. So does, besides, the
+    network that all others are compared with.
 
     Args:
         results: finished trials.
@@ -225,7 +225,8 @@ def promoted(
     for place in reversed(range(len(rungs) - 1)):
         here = [result for result in results if result.rung == rungs[place]]
         quota = len(here) // factor
-        chosen = ranked(here, reference, drift_of(results, rungs[place], reference))[:quota]
+        order = ranked(here, reference, drift_of(results, rungs[place], reference))
+        chosen = [result for result in order if result.name != reference][:quota]
         chosen += [result for result in here if result.name == reference and quota]
         for result in chosen:
             if (result.name, rungs[place + 1]) not in taken:

@@ -75,6 +75,10 @@ def test_the_reference_goes_on_whatever_it_reached():
     begun = [*((one.name, Rung(1)) for one in results), ("c", Rung(3))]
     assert promoted(results, begun, lengths(1, 3), 3, "a") == (results[0], Rung(3))
     assert promoted(results[:2], begun, lengths(1, 3), 3, "a") is None
+    # where it leads, the best of the others goes on all the same
+    begun = [(one.name, Rung(1)) for one in results]
+    assert promoted(results, begun, lengths(1, 3), 3, "c") == (results[1], Rung(3))
+    assert promoted(results, [*begun, ("b", Rung(3))], lengths(1, 3), 3, "c") == (results[2], Rung(3))
 
 
 def test_a_longer_training_goes_first():
