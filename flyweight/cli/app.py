@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     code = run_command(arguments)
     signals.end()
+    together = sys.modules.get("flyweight.machine.together")  # most commands do without, and without torch
+    if together is not None:
+        together.leave()
     sys.exit(code)
 
 

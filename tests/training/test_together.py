@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import together_job
 import torch
+import torch.distributed as dist
 
+from flyweight.cli import app
 from flyweight.runs.folder import Run
 
 JOB = Path(together_job.__file__)
@@ -126,3 +128,11 @@ def test_a_network_is_calibrated_by_all_processes_together(jobs):
     assert [each["calibrated"]["card"] for each in two] == 2 * [one["calibrated"]["card"]]
     # batches of 128, in turn
     assert [each["calibrated"]["asked"] for each in (one, *two)] == [800, 512, 288]
+
+
+def test_a_command_closes_what_connects_the_processes_before_python_does():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    with pytest.raises(SystemExit) as ended:
+        app.main(["rules"])
+    assert ended.value.code == 0
+    assert not dist.is_initialized()
