@@ -222,11 +222,15 @@ def table(totals: list[Row]) -> list[str]:
     lines = ["| proof | what | tried | broken | and |", "| --- | --- | ---: | ---: | --- |"]
     for row in totals:
         more = ", ".join(
-            f"{name.removesuffix('_most').replace('_', ' ')}{' at most' * name.endswith('_most')} {value:,.10g}"
+            f"{name.removesuffix('_most').replace('_', ' ')}{' at most' * name.endswith('_most')} {_number(value)}"
             for name, value in row["figures"].items()
         )
         lines.append(f"| {row['proof']} | {row['part']} | {row['tried']:,} | {len(row['broken'])} | {more} |")
     return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}"
 
 
 def draw(totals: list[Row], file: Path) -> None:
@@ -236,13 +240,16 @@ def draw(totals: list[Row], file: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    from flyweight.report.figures import BLUE, ORANGE
+
     labels = [f"{row['proof']}: {row['part']}" for row in totals][::-1]
     tried = [row["tried"] for row in totals][::-1]
     broken = [len(row["broken"]) for row in totals][::-1]
     figure, axes = plt.subplots(figsize=(9, 1 + 0.32 * len(totals)), layout="constrained")
-    colours = ["#c0392b" if count else "#2f6f4f" for count in broken]
+    colours = [ORANGE if count else BLUE for count in broken]
     bars = axes.barh(labels, tried, color=colours)
     axes.bar_label(bars, [f"{bad} of {count:,}" for bad, count in zip(broken, tried, strict=True)], padding=3)
+    axes.margins(y=0.01)
     axes.set_xscale("log")
     axes.set_xlim(0.8, max(tried) * 12)
     axes.set_xlabel("tried; the label says how many broke the promise")
