@@ -189,7 +189,7 @@ class Place:
         return [pid for job in self.jobs for pid in job.family()]
 
     def _left(self) -> list[str]:
-        hidden = [str(path) for path in self.folder.rglob("*") if UNFINISHED in path.name]
+        hidden = [str(path) for path in inside(self.folder) if UNFINISHED in path.name]
         # an unbroken job leaves these, too: what torch compiles, what torchrun keeps of each call, onnxruntime's number
         theirs = ("torchinductor_", "torchelastic_", ".ses")
         temporary = [str(path) for path in (self.folder / "temporary").iterdir() if not path.name.startswith(theirs)]
@@ -205,7 +205,12 @@ def shared_memory() -> set[str]:
 
 def torn(folder: Path) -> list[Path]:
     """Files and folders that were being written when a process was killed, this or one before it."""
-    return [path for path in folder.rglob("*") if path.name.endswith(UNFINISHED)]
+    return [path for path in inside(folder) if path.name.endswith(UNFINISHED)]
+
+
+def inside(folder: Path) -> Iterator[Path]:
+    """All files and folders in it. What goes meanwhile is passed over, where Path.rglob of Python 3.11 raises."""
+    return (Path(where, name) for where, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def newest(run: Run) -> tuple[int, int]:
