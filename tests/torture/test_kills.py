@@ -319,12 +319,15 @@ def test_a_conversion_begins_anew(ledger, place, tmp_path, kind, kills):
     assert ended([job]), job.said()
     expected, moments, broken, done, midway = converted(cache), random.Random(kind), [], 0, 0
     while done < kills or (not midway and done < TRIES * kills):
-        for _ in range(min(4, max(1, kills - done))):
+        for turn in range(min(4, max(1, kills - done))):
             if list(cache.glob("[!.]*/manifest.json")):  # it was through
                 shutil.rmtree(cache)
             shutil.rmtree(place.folder / "run", ignore_errors=True)
             before, job = set(torn(cache)), place.begin(*call)
-            job.sleep(moments.uniform(0, 1.1 * seconds))
+            if turn % 2:
+                job.sleep(moments.uniform(0, 1.1 * seconds))
+            else:  # a fast disk writes for a moment alone
+                wait_for_a_write(job, cache)
             done += job.kill() != 0
             midway += not before.issuperset(torn(cache))
         shutil.rmtree(place.folder / "run", ignore_errors=True)
