@@ -164,8 +164,8 @@ def to_be_told(message: str) -> str | None:
 def leave() -> None:
     """Close what connects this process to the others of its job.
 
-    Where it is Python's end that does so, torch's threads may still run: it then says "terminate called without an
-    active exception" and aborts (2 of 30 processes on a busy machine, none of 80 with this).
+    Where it is Python's end that does so, torch's threads may still run: on a busy machine it then now and then says
+    "terminate called without an active exception" and aborts.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -72,7 +72,9 @@ def test_the_best_are_trained_with_other_seeds(folder, capsys):
     runs = [Run.open(folder / "found" / "trials" / f"{again[0]}-1-epoch{end}") for end in ("", "-seed-1")]
     assert [run.recipe().train.seed for run in runs] == [0, 1]
     assert [run.history()[-1]["test_accuracy"] for run in runs] == [first, second]
-    assert first != second
+    # few images: both may get as many of them right
+    losses = [run.history()[-1]["train_loss"] for run in runs]
+    assert losses[0] != losses[1]
     assert f"{(first + second) / 2:.2f} %" in out or again[0] not in out
     assert f"{again[0]}, 1 epoch, seed 1: {second:.2f} %" in err
     # a search that was to have fewer seeds is another one
