@@ -35,6 +35,18 @@ sys.meta_path.insert(0, Asking())
 sys.argv[1:] = ["rules"]
 runpy.run_module("flyweight", run_name="__main__")
 """
+# a training that is asked to end once more in the midst of the end of its workers, which comes last
+AGAIN = """
+import os, runpy, signal, sys
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Workers
+end = Workers.__del__
+def asked_again(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("asked again", file=sys.stderr, flush=True)
+    end(self)
+Workers.__del__ = asked_again
+runpy.run_module("flyweight", run_name="__main__")
+"""
 ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 pytestmark = pytest.mark.usefixtures("without_nohup")
 
@@ -74,11 +86,11 @@ def test_somebody_elses_program_keeps_its_signals():
     assert "default_int_handler" in done.stdout
 
 
-def trained(tmp_path, terminal, *more):
+def trained(tmp_path, terminal, *more, how=("-m", "flyweight")):
     """Begin a training of digits in a terminal of its own, whose other end is given back with it."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flyweight", "train", "sprint", "--data", "digits", "--epochs", "500", "--out", "run",
+        [sys.executable, *how, "train", "sprint", "--data", "digits", "--epochs", "500", "--out", "run",
          "--no-report", *TINY, *more],
         cwd=tmp_path,
         env={**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache"), "TERM": "dumb"},
@@ -134,3 +146,15 @@ def test_two_ctrl_c_with_workers_leave_no_word_of_python(tmp_path):
     assert process.returncode == 130
     assert "Exception ignored" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.early
+def test_ctrl_c_in_the_midst_of_the_workers_end_leaves_no_word_of_python(tmp_path):
+    process, ours = trained(tmp_path, False, "--set", "train.workers=2", how=("-c", AGAIN))
+    until(process, lambda: list(tmp_path.glob("run/checkpoints/epoch-*")))
+    os.killpg(process.pid, signal.SIGINT)
+    with process:
+        said = process.stderr.read().decode()
+    os.close(ours)
+    assert process.returncode == 130
+    assert said.endswith("stopped; nothing is lost. Go on with: flyweight train --resume run\nasked again\n")
