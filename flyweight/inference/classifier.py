@@ -110,12 +110,17 @@ def logits(
     Raises:
         PeerError: another process has ended.
     """
+    with evaluating(network):
+        classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
+        return about_all(classify, images, batch_size, together)
+
+
+def about_all(classify: Classifier, images: Parts, batch_size: int = 128, together: bool = False) -> Tensor:
+    """What a network that is made ready says about each image; as :func:`logits`, whose arguments they are."""
     state = processes() if together else None
     rank, world = (0, 1) if state is None else (state.process_index, state.num_processes)
     starts = range(0, len(images), batch_size)
-    with evaluating(network):
-        classify = Classifier(network, (images.shape[3], *images.shape[1:3]), mean, std)
-        own = [classify(images[at : at + batch_size], often=False) for at in starts[rank::world]]
+    own = [classify(images[at : at + batch_size], often=False) for at in starts[rank::world]]
     if world == 1:
         return torch.cat(own)
     everyones = of_all(own)

@@ -118,11 +118,29 @@ class TrainConfig(Section):
     teacher_temperature: float = Field(
         2.0, gt=0, description="what both answers are divided by; the higher, the more the unlikely classes count"
     )
+    teacher_cycle: int | None = Field(
+        None, ge=1, description="it is asked about so many augmented epochs, which then repeat; none: in each step"
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
     loss_every: int = Field(20, ge=1, description="steps between two looks at the loss; each waits for its step to end")
+
+    @field_validator("teacher_cycle")
+    @classmethod
+    def _asked_once(cls, value: int | None, info: ValidationInfo) -> int | None:
+        # an answer is kept by the number of its image
+        if value is not None and info.data.get("mixup"):
+            raise ValueError("the answers about mixed images cannot be kept: leave it out, or train.mixup")
+        if value is not None and info.data.get("sampling") == "balanced":
+            raise ValueError("balanced sampling shows an image several times an epoch, each time otherwise: choose one")
+        return value
+
+    @property
+    def cycle(self) -> int | None:
+        """Epochs after which the augmented images come again; none: they never do."""
+        return None if self.teacher is None else self.teacher_cycle
 
     @field_validator("sampling")
     @classmethod

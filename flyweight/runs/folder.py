@@ -63,6 +63,7 @@ class Run:
         self.report_html = folder / "report.html"
         self.report_markdown = folder / "REPORT.md"
         self.checkpoints = folder / "checkpoints"
+        self.answers = folder / "answers"
 
     @classmethod
     def create(cls, folder: Path | None, recipe: Recipe) -> Run:

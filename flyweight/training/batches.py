@@ -37,8 +37,17 @@ class Drawn(NamedTuple):
     before: np.ndarray | None = None
 
 
-class Batches(TorchDataset[tuple[Tensor, Tensor]]):
-    """Augmented batches, addressed by (epoch, step), so that a worker process needs no state."""
+class Batches(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
+    """Augmented batches, addressed by (epoch, step), so that a worker process needs no state.
+
+    Args:
+        dataset: whose training images.
+        augmenter: augments them.
+        share: of each batch, that this process takes.
+        seed: of the run.
+        sampling: as in the recipe.
+        cycle: after so many epochs the augmented images of the first come again, in another order; none: they never do.
+    """
 
     def __init__(
         self,
@@ -47,22 +56,32 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         share: Share,
         seed: int,
         sampling: Literal["shuffle", "balanced"] = "shuffle",
+        cycle: int | None = None,
     ) -> None:
         self.split, self.augmenter, self.share = dataset.train, augmenter, share
-        self.seed, self.sampling = seed, sampling
+        self.seed, self.sampling, self.cycle = seed, sampling, cycle
         self._epoch, self._drawn = -1, Drawn(np.empty(0, np.int64))
 
-    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """(images (N, H, W, C) uint8, labels (N,) int64) of this process."""
+    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(images (N, H, W, C) uint8, labels (N,) int64, indices (N,) int64 in the data set) of this process."""
         epoch, step = position
         if self._epoch != epoch:
             self._epoch, self._drawn = epoch, self._draw(epoch)
         mine = step * self.share.size + self.share.places
         indices, before = self._drawn.indices[mine], self._drawn.before
-        images = self.augmenter(
-            self.split.images[indices], indices.tolist(), epoch, None if before is None else before[mine].tolist()
-        )
-        return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices])
+        images = self.augmented(indices, epoch, None if before is None else before[mine].tolist())
+        return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices]), torch.from_numpy(indices)
+
+    def augmented(self, indices: np.ndarray, epoch: int, before: list[int] | None = None) -> np.ndarray:
+        """Images as they are in an epoch: (N, H, W, C) uint8.
+
+        Args:
+            indices: (N,) of them in the data set.
+            epoch: counted from 0.
+            before: how often each of them came earlier in the epoch; none: never.
+        """
+        drawn = epoch if self.cycle is None else epoch % self.cycle
+        return self.augmenter(self.split.images[indices], indices.tolist(), drawn, before)
 
     def _draw(self, epoch: int) -> Drawn:
         labels = self.split.labels
@@ -133,7 +152,7 @@ class Positions:
         return self.steps - self.start
 
 
-def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
     """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at, as arrays."""
     return DataLoader(
         batches,

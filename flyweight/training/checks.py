@@ -20,7 +20,7 @@ from flyweight.networks.modes import evaluating
 from flyweight.recipes.sections import Recipe
 from flyweight.text import one_line
 from flyweight.training import optimizer
-from flyweight.training.objective import load_teacher
+from flyweight.training.teaching import load_teacher
 
 TRIED = 8
 """Images of the step that is taken before there is a run: what fails with these fails with any."""

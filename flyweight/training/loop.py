@@ -78,6 +78,7 @@ def _fit(trainer: Trainer, note: str | None) -> Result:
         if main:
             run.save_model(network, card)
             record.end(run, made, sum(row.seconds for row in history))
+            trainer.teacher.end()
         if stop.asked:
             raise KeyboardInterrupt
     return Result(network, card, history)

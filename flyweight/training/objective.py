@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flyweight.data.dataset import Dataset
-from flyweight.errors import FlyweightError
-from flyweight.inference.classifier import Classifier
 from flyweight.recipes.sections import TrainConfig
-from flyweight.runs.card import Trained, find_trained, load_trained
 
 
 class Objective:
@@ -21,9 +18,6 @@ class Objective:
         config: of the training.
         dataset: that it trains on.
         device: where it runs.
-
-    Raises:
-        FlyweightError: the teacher does not fit, see :func:`load_teacher`.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
@@ -31,19 +25,6 @@ class Objective:
         self.weights: Tensor | None = None
         if config.class_weights == "balanced":
             self.weights = torch.from_numpy(balanced(dataset.train.labels, len(dataset.classes))).to(device)
-        self.teacher: Classifier | None = None
-        self.teacher_sha256: str | None = None
-        if config.teacher is not None:
-            trained = load_teacher(config.teacher, dataset)
-            card = trained.card
-            self.teacher_sha256 = card.sha256
-            self.teacher = Classifier(
-                trained.model.to(device),
-                card.input_shape,
-                card.mean,
-                card.std,
-                precision="auto" if config.precision == "bfloat16" else "float32",
-            )
 
     def smoothing(self, progress: float) -> float:
         """Of the labels, when so large a share of all steps is done."""
@@ -66,25 +47,25 @@ class Objective:
         """Each image with the one as far from the other end of the batch, whose order is random already."""
         return inputs.lerp(inputs.flip(0), share) if share else inputs
 
-    def loss(self, outputs: Tensor, inputs: Tensor, labels: Tensor, share: float, progress: float) -> Tensor:
+    def loss(
+        self, outputs: Tensor, labels: Tensor, share: float, progress: float, answers: Tensor | None = None
+    ) -> Tensor:
         """The mean over a batch.
 
         Args:
-            outputs: (N, classes) float32, the network's logits for the inputs.
-            inputs: (N, C, H, W) float32, normalised and mixed.
+            outputs: (N, classes) float32, the network's logits.
             labels: (N,) of the images before they were mixed.
             share: of the other image in each of them.
             progress: share of all steps that is done.
+            answers: (N, classes) float32, the teacher's logits for the same images; none: there is no teacher.
         """
         smoothing = self.smoothing(progress)
         loss = self._of_labels(outputs, labels, smoothing)
         if share:
             loss = loss.lerp(self._of_labels(outputs, labels.flip(0), smoothing), share)
-        if self.teacher is not None:
-            loss = loss.lerp(
-                distillation(outputs, self.teacher.answers(inputs), self.config.teacher_temperature),
-                self.config.teacher_share,
-            )
+        if answers is not None:
+            taught = distillation(outputs, answers, self.config.teacher_temperature)
+            loss = loss.lerp(taught, self.config.teacher_share)
         return loss
 
     def _of_labels(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -134,22 +115,3 @@ def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0) -> 
         reduction="batchmean", log_target=True,
     )  # fmt: skip
     return temperature**2 * divergence
-
-
-def load_teacher(name: str, dataset: Dataset) -> Trained:
-    """The trained network that a recipe names as teacher.
-
-    Args:
-        name: a network that ships, or a run folder.
-        dataset: that its pupil trains on.
-
-    Raises:
-        FlyweightError: it was trained on other data than its pupil: it might know the images held out.
-    """
-    trained = load_trained(find_trained(name))
-    if trained.card.fingerprint != dataset.fingerprint:
-        raise FlyweightError(
-            f"train.teacher: {name} was trained on other data (fingerprint {trained.card.fingerprint[:12]}, here"
-            f" {dataset.fingerprint[:12]}); teach by one that has seen the same training images and no others"
-        )
-    return trained

@@ -40,6 +40,7 @@ from flyweight.training.objective import Objective
 from flyweight.training.resume import check_content, check_resumable, decisive, facts, unfit
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
+from flyweight.training.teaching import Teacher
 
 
 class Trainer:
@@ -60,7 +61,8 @@ class Trainer:
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
         self.size = config.batch_size or batch_size(len(dataset.train))
         self.share = my_share(self.size)
-        batches = Batches(dataset, augmenter, self.share, config.seed, config.sampling)
+        batches = Batches(dataset, augmenter, self.share, config.seed, config.sampling, config.cycle)
+        self.teacher = Teacher(recipe, dataset, batches, run, observer)
         self.objective = Objective(config, dataset, self.device)
         self.start_sha256: str | None = None
         self.steps = len(dataset.train.labels) // self.size
@@ -94,9 +96,10 @@ class Trainer:
         self.positions.epoch, self.positions.start = state.epoch, state.step
         state.network.train()
         began = time.perf_counter() - state.seconds
+        self.teacher.begin(state.epoch, stop)
         for batch in self.loader:
-            images, labels = (torch.from_numpy(array) for array in batch)
-            loss, asked = self._train_step(images, labels, stop)
+            images, labels, indices = (torch.from_numpy(array) for array in batch)
+            loss, asked = self._train_step(images, labels, indices, stop)
             state.step += 1
             told = loss.item() if state.step % config.loss_every == 0 or state.step == self.steps else None
             if told is not None and not np.isfinite(told):
@@ -108,7 +111,7 @@ class Trainer:
                 raise KeyboardInterrupt
         self._finish_epoch(began)
 
-    def _train_step(self, images: Tensor, labels: Tensor, stop: Stop) -> tuple[Tensor, bool]:
+    def _train_step(self, images: Tensor, labels: Tensor, indices: Tensor, stop: Stop) -> tuple[Tensor, bool]:
         """Take a step; the loss of the whole batch, and whether a process had been asked to stop before its end."""
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
@@ -123,7 +126,8 @@ class Trainer:
                 # some networks return more in training than in eval mode
                 shape = (len(inputs), len(self.dataset.classes))
                 outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
-                loss = self.objective.loss(outputs, inputs, labels, share, self.progress)
+                answers = self.teacher.answers(inputs, indices)
+                loss = self.objective.loss(outputs, labels, share, self.progress, answers)
             with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
                 (loss if self.share.world == 1 else loss * self.share.weight).backward()
         whole, asked = self._pooled(loss.detach(), stop)
@@ -197,7 +201,7 @@ class Trainer:
         state = self.state
         content = state.content(totals) | {
             "fingerprint": self.dataset.fingerprint,
-            "teacher": self.objective.teacher_sha256,
+            "teacher": self.teacher.sha256,
             "start": self.start_sha256,
             "recipe": decisive(self.recipe),
         }
@@ -269,5 +273,5 @@ class Trainer:
             self.observer.note(message)
         if content is not None:
             check_content(self.run, content, self.config.epochs, self.steps)
-        check_resumable(self.run, self.recipe, self.dataset, self.objective.teacher_sha256, content)
+        check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content)
         return content

@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "sgd, teacher, start": {"teacher": "TRAINED", "start": "TRAINED"},
     "a network of the user's own that draws": {},
+    "sgd, what a teacher says is kept": {"teacher": "TRAINED", "teacher_cycle": 2},
 }  # fmt: skip
 INDIFFERENT = {
     "start": "a record of what the training began with, for its reader; all of it is in the weights",
@@ -131,7 +132,7 @@ def made(name: str, recipe: Recipe, dataset: Dataset, folder: Path) -> Case:
     if "TRAINED" in settings.values():
         teacher = change(recipe, epochs=1, seed=5)
         trained(teacher, dataset, folder / "teacher")
-        settings = {key: str(folder / "teacher") for key in settings}
+        settings = {key: str(folder / "teacher") if value == "TRAINED" else value for key, value in settings.items()}
     recipe = change(recipe, **settings)
     assert trained(recipe, dataset, folder / "whole")
     return Case(recipe, dataset, folder / "whole")

@@ -98,13 +98,18 @@ def test_the_evaluation_is_the_same_to_the_digit(jobs):
         assert each["said"] == one["said"]
 
 
-def test_a_training_goes_the_same_way(jobs):
-    folder, one, two = jobs
-    for of_one, *of_two in zip(one["history"], *(each["history"] for each in two), strict=True):
+@pytest.mark.parametrize("which", ["history", "taught"])
+def test_a_training_goes_the_same_way(jobs, which):
+    _, one, two = jobs
+    for of_one, *of_two in zip(one[which], *(each[which] for each in two), strict=True):
         for row in of_two:
             assert row["train_loss"] == pytest.approx(of_one["train_loss"], rel=1e-6)
             assert row["test_loss"] == pytest.approx(of_one["test_loss"], rel=1e-6)
             assert row["test_correct"] == of_one["test_correct"]
+
+
+def test_a_training_ends_with_the_same_state(jobs):
+    folder, *_ = jobs
     contents = [Run(folder / name / "run").load_checkpoint()[0] for name in ("one", "two")]
     # each draw of the whole training was the same
     assert torch.equal(contents[0]["random"], contents[1]["random"])

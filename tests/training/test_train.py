@@ -60,24 +60,6 @@ def test_progress_is_the_share_of_the_steps_done(striped, recipe, tmp_path):
     assert trainer.progress == pytest.approx(15 / 18)
 
 
-@pytest.mark.early
-def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
-    fit(recipe, striped, tmp_path / "teacher")
-    taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
-    whole = fit(taught, striped, tmp_path / "pupil")
-    assert whole.card.teacher == "teacher"
-    assert "(distilled from" in load_trained(tmp_path / "pupil").card.title
-    assert load_trained(tmp_path / "teacher").card.title == "sprint"
-    # only the teacher spoke, and what it says can be learnt from
-    assert whole.history[-1].train_accuracy > 90
-    # a run whose teacher is another one by now is not gone on with
-    fit(change(recipe, seed=2), striped, tmp_path / "other")
-    for name in ("model.safetensors", "config.json"):
-        (tmp_path / "teacher" / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    with pytest.raises(RunError, match="the weights of the teacher .* have changed since"):
-        fit(taught, striped, tmp_path / "pupil")
-
-
 def test_a_run_folder_belongs_to_one_training(striped, recipe, tmp_path):
     run = Run.create(tmp_path / "run", recipe)
     with run.locked(), pytest.raises(RunError, match="is being trained by another process"):

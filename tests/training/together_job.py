@@ -23,7 +23,7 @@ from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import ZOO, load_trained
 from flyweight.runs.folder import Run
-from flyweight.training import loop, pooled
+from flyweight.training import checks, loop, pooled, teaching
 from flyweight.training.calibrate import calibrated
 
 # an odd batch, so that the shares are not equal
@@ -68,22 +68,30 @@ def dataset():
     return data.subset(data.load("digits"), 64, 200)
 
 
-def recipe():
+def recipe(*more):
     changes = (
         "data.name=digits", "train.epochs=2", "train.batch_size=15", "train.learning_rate=0.02", "train.ema=0.9",
         "train.mixup=0.4", "train.precision=float32", "train.workers=0", "train.label_smoothing_end=0", "train.keep=9",
     )  # fmt: skip
-    plan = recipes.load("sprint", changes)
+    plan = recipes.load("sprint", (*changes, *more))
     return plan.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
 
 
-def fit(folder):
-    plan, images = recipe(), dataset()
+def fit(folder, *more):
+    plan, images = recipe(*more), dataset()
     if processes().is_main_process and not folder.exists():
         Run.create(folder, plan)
     torch.manual_seed(plan.train.seed)
     result = loop.fit(Double(build(plan.model, images.spec)), images, plan, Run(folder), Silent())
     return [vars(row) for row in result.history]
+
+
+def taught(folder):
+    """A training whose second epoch repeats the images of the first, and what the teacher said of them."""
+    teacher = load_trained(ZOO / "sprint")
+    # that it was trained on other images does not matter here
+    with patch.object(teaching, "load_teacher", lambda *_: teacher), patch.object(checks, "load_teacher"):
+        return fit(folder, "train.mixup=0", "train.teacher=sprint", "train.teacher_cycle=1")
 
 
 def pass_(network, size, custom=False):
@@ -132,7 +140,7 @@ def main(folder):
     said = classifier.logits(trained.model, images.test.images, images.mean, images.std, together=True)
     results["said"] = said.flatten().tolist()
     results["calibrated"] = calibration(trained)
-    results["history"] = fit(folder / "run")
+    results["history"], results["taught"] = fit(folder / "run"), taught(folder / "taught")
     if (folder / "half").exists():
         results["resumed"] = fit(folder / "half")
     rank = processes().process_index
