@@ -5,8 +5,8 @@
 
 Of the front of each search two networks are chosen: those that beat the reference or, in errors and MACs, lack least to
 do so. These and the reference are then trained anew with other seeds, on the images that were not held out, for equal
-time: an epoch of each is timed beside one of the reference, and a network whose epoch is shorter gets more of them, one
-whose epoch is longer fewer. A network with fewer MACs than the reference is trained for as many epochs, too. The
+time: training steps of both are timed in turn, and a network whose steps are shorter gets more epochs, one whose steps
+are longer fewer. A network with fewer MACs than the reference is trained for as many epochs, too. The
 reference is trained once for all searches. What stands there already is not done again. The held-out images have chosen
 the networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of
 the images.
@@ -18,16 +18,22 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from flyweight import recipes
 from flyweight.analysis import Facts, analyze
+from flyweight.cli import job
+from flyweight.machine.device import settle
+from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
+from flyweight.search.pace import ratio
 
 AGAINST = 2
 """Networks of a search that are put against the reference."""
+TIMED = 5
+"""Comparisons of training steps, of which the median counts."""
 
 
 def main() -> None:
@@ -76,13 +82,15 @@ def chosen(out: Path, rules: str, reference: str) -> list[str]:
 
 def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
     """Epochs to train a network for: as long as the reference takes, and with fewer MACs than it as many as it."""
-    of_reference = recipes.load(source(out, options.reference, options.reference)).train.epochs
+    reference = recipes.load(source(out, options.reference, options.reference))
     if name == options.reference:
-        return [of_reference]
-    reference, timed = (once(out, out, one, 100, 1, options) for one in (options.reference, name))
-    equal_time = max(1, round(of_reference * seconds(reference) / seconds(timed)))
-    fewer = (facts(timed).macs or 0) < (facts(reference).macs or 0)
-    return sorted({equal_time, of_reference}) if fewer else [equal_time]
+        return [reference.train.epochs]
+    one, (dataset, _) = recipes.load(source(out, name, options.reference)), job.load_data(reference.data, None)
+    spec, settled = dataset.spec, settle(reference.train, len(dataset.train))
+    times = median(ratio(one.model, reference.model, spec, settled) for _ in range(TIMED))
+    equal_time = max(1, round(reference.train.epochs / times))
+    ours, theirs = (analyze(build(plan.model, spec), spec.shape).macs or 0 for plan in (one, reference))
+    return sorted({equal_time, reference.train.epochs}) if ours < theirs else [equal_time]
 
 
 def row(out: Path, name: str, epochs: int, options: argparse.Namespace) -> str:
