@@ -136,15 +136,27 @@ class Judge:
         self.drawn = self.proved = 0
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self._most: tuple[Aim, float] | None = None
+        self._compared: tuple[Aim, float] | None = None
         self._known = [(rule, EXCESS[rule.kind]) for rule in self.ruleset.rules if rule.kind in EXCESS]
 
     def compare(self, aim: Aim, reference: Candidate) -> None:
         """Hold what is drawn from now on to the space's multiple of what the network to beat costs."""
         found = self.facts(reference)
         spent = None if found is None else known_cost(aim, found)
-        if spent is not None and self.space.cost is not None:
-            self._most = aim, self.space.cost * spent
+        self._compared = None if spent is None else (aim, spent)
+
+    def promise(self, candidate: Candidate) -> float | None:
+        """How much may be hoped of a legal network beside the one to beat; none: there is none, or no cost of it.
+
+        Parameters times MACs, by which networks are told apart about as well as by any figure that needs no training
+        (White et al. 2022, "A deeper look at zero-cost proxies for lightweight NAS"). What costs more than the network
+        to beat promises as much less as it would if it cost less.
+        """
+        found = self.facts(candidate)
+        if found is None or self._compared is None:
+            return None
+        aim, spent = self._compared
+        return found.parameters * found.macs / max(1.0, (known_cost(aim, found) or 0) / spent) ** 2
 
     def facts(self, candidate: Candidate) -> TableFacts | None:
         """By arithmetic; none: it cannot be built for such images."""
@@ -161,9 +173,9 @@ class Judge:
         if self.space.step_macs is not None:
             _, height, width = self.spec.shape
             broken[LONG] = max(0.0, found.step_macs / (self.space.step_macs * height * width) - 1)
-        if self._most is not None:
-            aim, most = self._most
-            broken[DEAR] = max(0.0, (known_cost(aim, found) or 0) / most - 1)
+        if self._compared is not None and self.space.cost is not None:
+            aim, spent = self._compared
+            broken[DEAR] = max(0.0, (known_cost(aim, found) or 0) / (self.space.cost * spent) - 1)
         total = sum(broken.values())
         if total:
             self.rejected[max(broken, key=lambda name: broken[name])] += 1

@@ -16,6 +16,8 @@ STEPS, STARTS = 400, 50
 """Small steps towards a legal network before another start, and starts before it is given up."""
 FRESH, CROSSED = 0.1, 0.25
 """Shares of networks drawn at random and bred from two; the others are one network changed a little."""
+AMONG = 4
+"""Legal networks of which the one that promises most is trained, where there is a network to beat."""
 WHOLE = 0.7
 """Share of changes of width that take in all layers of that width in a row: a part of them loses a way around."""
 
@@ -54,13 +56,13 @@ class Proposer:
         """
         for start in range(STARTS):
             # where breeding only leads to what was tried already, others come in
-            draft = self._draft(best if start < STARTS // 2 else ())
-            legal = self._legal(draft, tried)
-            if legal is None or not self.judge.prove(legal).passed:
-                continue
-            if self.fast(legal):
-                return legal
-            self.judge.refused[SLOW] += 1
+            parents = best if start < STARTS // 2 and self.random.random() >= FRESH else ()
+            for legal in self._several(parents, tried):
+                if not self.judge.prove(legal).passed:
+                    continue
+                if self.fast(legal):
+                    return legal
+                self.judge.refused[SLOW] += 1
         reasons = self.judge.rejected + self.judge.refused
         told = ", ".join(f"{name}: {count:,}" for name, count in reasons.most_common(3))
         if not reasons:
@@ -70,8 +72,21 @@ class Proposer:
             f" ({told}): widen it with --space, or relax the rules"
         )
 
+    def _several(self, best: Sequence[Candidate], tried: Container[str]) -> list[Candidate]:
+        """Legal networks, what promises most first; one alone where there is no network to beat."""
+        found: list[tuple[float, Candidate]] = []
+        for _ in range(AMONG):
+            legal = self._legal(self._draft(best), tried)
+            if legal is None:
+                continue
+            promise = self.judge.promise(legal)
+            if promise is None:
+                return [legal]
+            found.append((promise, legal))
+        return [legal for _, legal in sorted(found, key=lambda one: -one[0])]
+
     def _draft(self, best: Sequence[Candidate]) -> Candidate:
-        if not best or self.random.random() < FRESH:
+        if not best:
             return self._fresh()
         draft = self._chosen(best)
         if len(best) > 1 and self.random.random() < CROSSED:

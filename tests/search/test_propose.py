@@ -117,3 +117,27 @@ def test_a_space_that_says_something_wrong_is_told_in_a_line(space, told):
         schema.parse(Space, space, "space.yaml")
     assert str(raised.value).startswith("space.yaml: ")
     assert "\n" not in str(raised.value)
+
+
+def test_where_there_is_a_network_to_beat_what_promises_most_comes_first():
+    one = proposer()
+    sprint = dict(known(one.space))["sprint"]
+    assert one.judge.promise(sprint) is None
+    assert len(one._several((sprint,), ())) == 1
+    one.judge.compare("macs", sprint)
+    promises = [one.judge.promise(legal) for legal in one._several((sprint,), ())]
+    assert len(promises) == proposing.AMONG
+    assert promises == sorted(promises, reverse=True)
+
+
+def test_a_network_promises_less_for_what_it_costs_beyond_the_one_to_beat():
+    judge = proposer().judge
+    networks = dict(known(judge.space))
+    sprint, strided = (judge.facts(networks[name]) for name in ("sprint", "strided"))
+    judge.compare("macs", networks["sprint"])
+    assert judge.promise(networks["sprint"]) == sprint.parameters * sprint.macs
+    times = strided.macs / sprint.macs
+    assert judge.promise(networks["strided"]) == pytest.approx(strided.parameters * sprint.macs / times)
+    judge.compare("memory", networks["sprint"])
+    times = strided.peak_bytes / sprint.peak_bytes
+    assert judge.promise(networks["strided"]) == pytest.approx(strided.parameters * strided.macs / max(1, times) ** 2)
