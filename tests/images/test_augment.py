@@ -104,13 +104,14 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
         dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32), 0)
         positions = [(epoch, step) for epoch in range(2) for step in range(6)]
         loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=positions, num_workers=count)
-        return [(images.clone(), labels.clone()) for images, labels in loader]
+        return [[part.clone() for part in batch] for batch in loader]
 
     alone, shared = batches(0), batches(workers)
-    assert all(torch.equal(a, b) and torch.equal(x, y) for (a, x), (b, y) in zip(alone, shared, strict=True))
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     firsts = (
-        torch.stack([images for images, _ in alone[:6]]).sum(),
-        torch.stack([images for images, _ in alone[6:]]).sum(),
+        torch.stack([images for images, *_ in alone[:6]]).sum(),
+        torch.stack([images for images, *_ in alone[6:]]).sum(),
     )
     assert firsts[0] != firsts[1]
 
@@ -121,14 +122,14 @@ def test_an_epoch_shows_each_image_once_and_processes_share_it(striped, world):
         return Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), share, 0)
 
     whole = batches(Share(32))
-    images, labels = whole[0, 3]
+    images, labels, indices = whole[0, 3]
+    assert torch.equal(labels, torch.from_numpy(striped.train.labels[indices]))
     assert sorted(whole._drawn.indices) == list(range(192))
     shares = [Share(32, rank, world) for rank in range(world)]
     assert sum(share.weight for share in shares) == pytest.approx(1)
     for share in shares:
-        part, own = batches(share)[0, 3]
-        assert torch.equal(part, images[share.places])
-        assert torch.equal(own, labels[share.places])
+        for part, of_all in zip(batches(share)[0, 3], (images, labels, indices), strict=True):
+            assert torch.equal(part, of_all[share.places])
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 33])

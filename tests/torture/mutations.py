@@ -290,8 +290,8 @@ MUTATIONS = (
         "counted-twice",
         "each image is asked once",
         "inference/classifier.py",
-        "        own = [classify(images[at : at + batch_size], often=False) for at in starts[rank::world]]\n",
-        "        own = [classify(images[at : at + batch_size + 1], often=False) for at in starts[rank::world]]\n",
+        "    own = [classify(images[at : at + batch_size], often=False) for at in starts[rank::world]]\n",
+        "    own = [classify(images[at : at + batch_size + 1], often=False) for at in starts[rank::world]]\n",
         ("inference/test_inference.py::test_batches_cover_every_picture_in_order",),
     ),
     Mutation(

@@ -61,10 +61,11 @@ def test_repetitions_are_counted_in_their_order():
 
 def test_shuffled_batches_are_what_they_always_were(rare):
     augmenter = Augmenter(AugmentConfig(), rare.mean, 5)
-    images, labels = Batches(rare, augmenter, Share(8), 5)[2, 3]
+    images, labels, given = Batches(rare, augmenter, Share(8), 5)[2, 3]
     indices = np.random.default_rng((5, 2)).permutation(49)[24:32]
     assert np.array_equal(images.numpy(), augmenter(rare.train.images[indices], indices.tolist(), 2))
     assert np.array_equal(labels.numpy(), rare.train.labels[indices])
+    assert np.array_equal(given.numpy(), indices)
 
 
 def test_the_same_image_is_augmented_otherwise_each_time_it_comes(rare):
@@ -74,7 +75,7 @@ def test_the_same_image_is_augmented_otherwise_each_time_it_comes(rare):
         parts = [batches[1, step] for step in range(6)]
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
-    images, labels = epoch(0, 1)
+    images, labels, _ = epoch(0, 1)
     assert np.bincount(labels.numpy(), minlength=4).tolist() == [16, 16, 0, 16]
     two = images[labels == 1]
     assert len({image.numpy().tobytes() for image in two}) == 16
