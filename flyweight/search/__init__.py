@@ -4,7 +4,7 @@ space       what may be drawn: choices of each number of a table's rows
 arithmetic  facts of a table without building it, thousands a second
 legal       rules judged by that arithmetic, and the proof by the analysis of what is trained
 propose     tables drawn at random and bred from the best ones, made legal by small steps
-pace        how long a training step takes on this machine
+pace        how long a training step takes on this machine, beside one of the network to beat
 halving     results, which of them nobody beats, and which networks are trained longer
 storage     where the trials are kept: a journal in the folder, or a database for many machines
 trials      the trials of all workers: taken by one, given back when it dies, finished once
