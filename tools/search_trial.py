@@ -3,13 +3,13 @@
     python tools/search_trial.py runs/searches --rules brief --hours 0.5 --searches 3 --seeds 3
     python tools/search_trial.py runs/small --reference nano -- --epochs 12    (options of flyweight search after --)
 
-Of the front of each search two networks are chosen: those that beat the reference or, in errors and MACs, lack least to
-do so. These and the reference are then trained anew with other seeds, on the images that were not held out, for equal
-time: training steps of both are timed in turn, and a network whose steps are shorter gets more epochs, one whose steps
-are longer fewer. A network with fewer MACs than the reference is trained for as many epochs, too. The
-reference is trained once for all searches. What stands there already is not done again. The held-out images have chosen
-the networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of
-the images.
+Of the front of each search two networks (`--against`) are chosen: those that beat the reference or, in errors and
+MACs, lack least to do so. These and the reference are then trained anew with other seeds, on the images that were not
+held out, for equal time: training steps of both are timed in turn, and a network whose steps are shorter gets more
+epochs, one whose steps are longer fewer. A network with fewer MACs than the reference is trained for as many epochs,
+too. The reference is trained once for all searches. What stands there already is not done again. The held-out images
+have chosen the networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and
+not that of the images.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
 from flyweight.search.pace import ratio
 
-AGAINST = 2
-"""Networks of a search that are put against the reference."""
 TIMED = 5
 """Comparisons of training steps, of which the median counts."""
 
@@ -44,6 +42,7 @@ def main() -> None:
     parser.add_argument("--reference", default="sprint", help="the built-in network to beat")
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--searches", type=int, default=3)
+    parser.add_argument("--against", type=int, default=2, help="networks of a search that are put against it")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network afterwards")
     parser.add_argument("--hold-out", type=int, default=5000)
     given = sys.argv[1:]
@@ -56,7 +55,7 @@ def main() -> None:
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
-        for name in chosen(out, options.rules, options.reference):
+        for name in chosen(out, options):
             for epochs in lengths(out, name, options):
                 lines.append(f"| {number} | `{name}` | {row(out, name, epochs, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -67,17 +66,18 @@ def flyweight(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "flyweight", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
-def chosen(out: Path, rules: str, reference: str) -> list[str]:
+def chosen(out: Path, options: argparse.Namespace) -> list[str]:
     """Names of the reference and of the networks that the search puts against it."""
     from flyweight.search.halving import compared, ranked
     from flyweight.search.storage import open_study, prefix
     from flyweight.search.trials import Trials
 
-    trials = Trials(open_study(None, out, f"flyweight-{prefix(rules)}", None), out)
+    trials = Trials(open_study(None, out, f"flyweight-{prefix(options.rules)}", None), out)
     results = compared(trials.results())
     trials.close()
+    reference = options.reference
     kept = [one for one in results if one.name == reference or (out / "winners" / f"{one.name}.yaml").is_file()]
-    return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][:AGAINST]]
+    return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][: options.against]]
 
 
 def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
