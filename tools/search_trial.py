@@ -5,16 +5,17 @@
 
 Of the front of each search two networks (`--against`) are chosen: those that beat the reference or, in errors and
 MACs, lack least to do so. These and the reference are then trained anew with other seeds, on the images that were not
-held out, for equal time: training steps of both are timed in turn, and a network whose steps are shorter gets more
-epochs, one whose steps are longer fewer. A network with fewer MACs than the reference is trained for as many epochs,
-too. The reference is trained once for all searches. What stands there already is not done again. The held-out images
-have chosen the networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and
-not that of the images.
+held out, for equal time: training steps of both are timed in turn, and a network gets as many whole epochs as fit into
+the reference's time. A network with fewer MACs than the reference is trained for as many epochs, too. The reference is
+trained once for all searches. What stands there already is not done again. The held-out images have chosen the
+networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of the
+images.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,10 @@ from flyweight.runs.card import load_trained
 from flyweight.runs.folder import Run
 from flyweight.search.pace import ratio
 
-TIMED = 5
+TIMED = 15
 """Comparisons of training steps, of which the median counts."""
+OVER = 0.1
+"""Share of an epoch by which a network may take longer: else noise alone would cost an equal one an epoch."""
 
 
 def main() -> None:
@@ -88,7 +91,7 @@ def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
     one, (dataset, _) = recipes.load(source(out, name, options.reference)), job.load_data(reference.data, None)
     spec, settled = dataset.spec, settle(reference.train, len(dataset.train))
     times = median(ratio(one.model, reference.model, spec, settled) for _ in range(TIMED))
-    equal_time = max(1, round(reference.train.epochs / times))
+    equal_time = max(1, math.floor(reference.train.epochs / times + OVER))
     ours, theirs = (analyze(build(plan.model, spec), spec.shape).macs or 0 for plan in (one, reference))
     return sorted({equal_time, reference.train.epochs}) if ours < theirs else [equal_time]
 
