@@ -16,8 +16,11 @@ STEPS, STARTS = 400, 50
 """Small steps towards a legal network before another start, and starts before it is given up."""
 FRESH, CROSSED = 0.1, 0.25
 """Shares of networks drawn at random and bred from two; the others are one network changed a little."""
-AMONG = 4
+AMONG = 16
 """Legal networks of which the one that promises most is trained, where there is a network to beat."""
+CHANGES = (1, 2, 3, 4)
+"""How many times a network that is bred from others is changed, each equally often: after one change hardly any
+promises more than its parent."""
 WHOLE = 0.7
 """Share of changes of width that take in all layers of that width in a row: a part of them loses a way around."""
 
@@ -91,7 +94,9 @@ class Proposer:
         draft = self._chosen(best)
         if len(best) > 1 and self.random.random() < CROSSED:
             draft = self._crossed(draft, self._chosen(best))
-        return self._changed(draft)
+        for _ in range(self.random.choice(CHANGES)):
+            draft = self._changed(draft)
+        return draft
 
     def _chosen(self, best: Sequence[Candidate]) -> Candidate:
         """The best of two drawn: the better half is chosen three times as often as the other."""
