@@ -45,6 +45,7 @@ class Proposer:
     def __init__(self, judge: Judge, seed: int, fast: Callable[[Candidate], bool] = lambda one: True) -> None:
         self.judge, self.space, self.fast = judge, judge.space, fast
         self.random = random.Random(seed)
+        self._refused: set[str] = set()
 
     def propose(self, best: Sequence[Candidate], tried: Container[str]) -> Candidate:
         """A legal network that nobody has tried, proved.
@@ -61,11 +62,12 @@ class Proposer:
             # where breeding only leads to what was tried already, others come in
             parents = best if start < STARTS // 2 and self.random.random() >= FRESH else ()
             for legal in self._several(parents, tried):
-                if not self.judge.prove(legal).passed:
-                    continue
-                if self.fast(legal):
-                    return legal
-                self.judge.refused[SLOW] += 1
+                if self.judge.prove(legal).passed:
+                    if self.fast(legal):
+                        return legal
+                    self.judge.refused[SLOW] += 1
+                # what promises much is drawn again and again: nobody proves and times it twice
+                self._refused.add(legal.key)
         reasons = self.judge.rejected + self.judge.refused
         told = ", ".join(f"{name}: {count:,}" for name, count in reasons.most_common(3))
         if not reasons:
@@ -77,16 +79,16 @@ class Proposer:
 
     def _several(self, best: Sequence[Candidate], tried: Container[str]) -> list[Candidate]:
         """Legal networks, what promises most first; one alone where there is no network to beat."""
-        found: list[tuple[float, Candidate]] = []
+        found: dict[str, tuple[float, Candidate]] = {}
         for _ in range(AMONG):
             legal = self._legal(self._draft(best), tried)
             if legal is None:
-                continue
+                break  # there are few left, and every further try would take all its steps
             promise = self.judge.promise(legal)
             if promise is None:
                 return [legal]
-            found.append((promise, legal))
-        return [legal for _, legal in sorted(found, key=lambda one: -one[0])]
+            found[legal.key] = promise, legal
+        return [legal for _, legal in sorted(found.values(), key=lambda one: -one[0])]
 
     def _draft(self, best: Sequence[Candidate]) -> Candidate:
         if not best:
@@ -106,7 +108,7 @@ class Proposer:
         """Small steps of which none leads further away from the rules, until it is legal and new."""
         excess = self.judge.excess(draft)
         for _ in range(STEPS):
-            if not excess and draft.key not in tried:
+            if not excess and draft.key not in tried and draft.key not in self._refused:
                 return draft
             step = self._changed(draft)
             after = self.judge.excess(step)

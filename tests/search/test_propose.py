@@ -125,9 +125,20 @@ def test_where_there_is_a_network_to_beat_what_promises_most_comes_first():
     assert one.judge.promise(sprint) is None
     assert len(one._several((sprint,), ())) == 1
     one.judge.compare("macs", sprint)
-    promises = [one.judge.promise(legal) for legal in one._several((sprint,), ())]
-    assert len(promises) == proposing.AMONG
+    several = one._several((sprint,), ())
+    promises = [one.judge.promise(legal) for legal in several]
+    assert proposing.AMONG // 2 < len({legal.key for legal in several}) == len(several) <= proposing.AMONG
     assert promises == sorted(promises, reverse=True)
+
+
+def test_what_was_too_slow_once_is_neither_proved_nor_timed_again():
+    timed = []
+    one = proposer("mcu-64k", blocks=[1], rows=[1], kinds=["dense"], kernels=[3], strides=[1], dilations=[1],
+                   paddings=["same"], residuals=[False], widths=[8, 16, 24])  # fmt: skip
+    one.fast = lambda legal: timed.append(legal.key)
+    with pytest.raises(FlyweightError, match="a training step is fast enough on this machine: 3"):
+        one.propose((), ())
+    assert len(timed) == len(set(timed)) == one.judge.proved == 3
 
 
 def test_a_network_promises_less_for_what_it_costs_beyond_the_one_to_beat():
