@@ -60,7 +60,7 @@ def test_a_run_ships_with_its_card_and_can_be_loaded(run, tmp_path, monkeypatch)
     assert (metrics["n"], metrics["seed"], metrics["recipe"]) == (360, 0, "sprint")
     assert set(metrics["damaged"]) >= {"JPEG, quality 75", "JPEG, quality 50", "shift by 8 pixels"}
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for words in ("191,936 parameters", f"{metrics['accuracy']:.2f} %", "nothing but a test", "3 seeds: 50 %", "no. "):
+    for words in ("170,720 parameters", f"{metrics['accuracy']:.2f} %", "nothing but a test", "3 seeds: 50 %", "no. "):
         assert words in card
 
 
@@ -81,7 +81,7 @@ def test_runs_as_a_table(run, tmp_path, monkeypatch, capsys):
     assert head.count("|") == rule.count("|") == first.count("|")
     cells = [cell.strip() for cell in first.split("|")]
     assert cells[1] == "`sprint`, data.name digits, train.batch_size 64"
-    assert cells[2:6] == ["0", "191,936", "14.1 M", "1"]
+    assert cells[2:6] == ["0", "170,720", "18.0 M", "1"]
     assert float(cells[6]) == pytest.approx(run.history()[-1]["test_accuracy"], abs=0.01)
     assert "`strided` | 3 | no epoch has ended" in second
 

@@ -45,13 +45,13 @@ def saved(folder, change):
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_weights_that_are_not_finite_are_told_by_their_name(command, tmp_path, call, value):  # noqa: F811
-    saved(tmp_path / "bad", lambda network: network.c2.conv2.layer[0].weight.view(-1)[7:8].fill_(value))
+    saved(tmp_path / "bad", lambda network: network.c2.conv1.layer[0].weight.view(-1)[7:8].fill_(value))
     Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
     code, out, err = command(*call)
     assert (code, out) == (4, ""), err
     *_, last = err.splitlines()
     assert last.startswith("flyweight: ")
-    assert "model.safetensors is no good: c2.conv2.layer.0.weight is not finite" in last
+    assert "model.safetensors is no good: c2.conv1.layer.0.weight is not finite" in last
     assert sum(line.startswith("flyweight: ") for line in err.splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"bad", "cache", "x.png"}
 

@@ -151,9 +151,9 @@ def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_
 
 def test_parameters_by_hand():
     # sprint: the rows of the table, 9 * in * out a dense layer, 9 * in + in * out a separable one, 2 * out a norm
-    dense = 9 * (3 * 32 + 2 * 32 * 32 + 32 * 24 + 24 * 24 + 24 * 64 + 3 * 64 * 64)
-    separable = 9 * 64 + 64 * 96 + 9 * 96 + 96 * 96 + 9 * 96 + 96 * 160
-    norms = 2 * (3 * 32 + 2 * 24 + 4 * 64 + 2 * 96 + 160)
+    dense = 9 * (3 * 32 + 4 * 32 * 32 + 32 * 64 + 2 * 64 * 64)
+    separable = 9 * 64 + 64 * 64 + 9 * 64 + 64 * 96 + 9 * 96 + 96 * 96 + 9 * 96 + 96 * 160
+    norms = 2 * (5 * 32 + 4 * 64 + 2 * 96 + 160)
     assert sum(p.numel() for p in build("sprint").parameters()) == dense + separable + norms + 160 * 10
 
 

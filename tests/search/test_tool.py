@@ -24,7 +24,7 @@ def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd)
     tool.main()
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[-1].count("|")
-    assert lines[2].startswith("| 0 | `sprint` | 14.1 M | 191,936 | 2 | ")
+    assert lines[2].startswith("| 0 | `sprint` | 18.0 M | 170,720 | 2 | ")
     assert len(lines) in (4, 5)
     name = lines[3].split("`")[1]
     assert (folder / "worth" / "search-0" / "winners" / f"{name}.yaml").is_file()
