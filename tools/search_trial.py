@@ -3,13 +3,13 @@
     python tools/search_trial.py runs/searches --rules brief --hours 0.5 --searches 3 --seeds 3
     python tools/search_trial.py runs/small --reference nano -- --epochs 12    (options of flyweight search after --)
 
-Of the front of each search two networks (`--against`) are chosen: those that beat the reference or, in errors and
-MACs, lack least to do so. These and the reference are then trained anew with other seeds, on the images that were not
-held out, for equal time: training steps of both are timed in turn, and a network gets as many whole epochs as fit into
-the reference's time. A network with fewer MACs than the reference is trained for as many epochs, too. The reference is
-trained once for all searches. What stands there already is not done again. The held-out images have chosen the
-networks, so that a small part of a lead is luck; other seeds take the luck of the training away, and not that of the
-images.
+Of the front of each search two networks (`--against`) are chosen: those that beat the reference or, in errors and what
+is minimised, lack least to do so. These and the reference are then trained anew with other seeds, on the images that
+were not held out, for equal time: training steps of both are timed in turn, and a network gets as many whole epochs as
+fit into the reference's time. A network with no more MACs, or no more of what was minimised, is trained for as many
+epochs, too. The reference is trained once for all searches. What stands there already is not done again. The held-out
+images have chosen the networks, so that a small part of a lead is luck; other seeds take the luck of the training away,
+and not that of the images.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
         if not (out / "winners").is_dir():
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
-        for name in chosen(out, options):
-            for epochs in lengths(out, name, options):
+        for name, saves in chosen(out, options):
+            for epochs in lengths(out, name, saves, options):
                 lines.append(f"| {number} | `{name}` | {row(out, name, epochs, options)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -69,8 +69,8 @@ def flyweight(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "flyweight", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
-def chosen(out: Path, options: argparse.Namespace) -> list[str]:
-    """Names of the reference and of the networks that the search puts against it."""
+def chosen(out: Path, options: argparse.Namespace) -> list[tuple[str, bool]]:
+    """Names of the reference and of what the search puts against it; whether it has no more of what was minimised."""
     from flyweight.search.halving import compared, ranked
     from flyweight.search.storage import open_study, prefix
     from flyweight.search.trials import Trials
@@ -80,11 +80,13 @@ def chosen(out: Path, options: argparse.Namespace) -> list[str]:
     trials.close()
     reference = options.reference
     kept = [one for one in results if one.name == reference or (out / "winners" / f"{one.name}.yaml").is_file()]
-    return [reference, *[one.name for one in ranked(kept, reference) if one.name != reference][: options.against]]
+    (beaten,) = [one for one in kept if one.name == reference]
+    others = [one for one in ranked(kept, reference) if one.name != reference][: options.against]
+    return [(one.name, one.cost <= beaten.cost) for one in (beaten, *others)]
 
 
-def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
-    """Epochs to train a network for: as long as the reference takes, and with fewer MACs than it as many as it."""
+def lengths(out: Path, name: str, saves: bool, options: argparse.Namespace) -> list[int]:
+    """Epochs to train a network for: as long as the reference takes and, where it saves something, as many as it."""
     reference = recipes.load(source(out, options.reference, options.reference))
     if name == options.reference:
         return [reference.train.epochs]
@@ -93,7 +95,7 @@ def lengths(out: Path, name: str, options: argparse.Namespace) -> list[int]:
     times = median(ratio(one.model, reference.model, spec, settled) for _ in range(TIMED))
     equal_time = max(1, math.floor(reference.train.epochs / times + OVER))
     ours, theirs = (analyze(build(plan.model, spec), spec.shape).macs or 0 for plan in (one, reference))
-    return sorted({equal_time, reference.train.epochs}) if ours < theirs else [equal_time]
+    return sorted({equal_time, reference.train.epochs}) if saves or ours < theirs else [equal_time]
 
 
 def row(out: Path, name: str, epochs: int, options: argparse.Namespace) -> str:

@@ -293,9 +293,9 @@ def test_a_gallery_shows_the_end_of_an_images_name(striped):
 
 
 def test_nothing_global_is_left_behind(striped):
-    before = dict(matplotlib.rcParams)
+    before, opened = dict(matplotlib.rcParams), set(_pylab_helpers.Gcf.figs)
     drawn(figures.metrics(history(3)))
     with pytest.raises(KeyError):
         figures.metrics([{}])
     assert dict(matplotlib.rcParams) == before
-    assert not _pylab_helpers.Gcf.figs
+    assert set(_pylab_helpers.Gcf.figs) == opened

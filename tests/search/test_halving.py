@@ -99,6 +99,26 @@ def test_the_best_of_the_longest_are_trained_with_other_seeds():
     assert promoted(results, [*begun, ("c", Rung(6, 1)), ("a", Rung(6, 1))], rungs, 3, "a") is None
 
 
+def test_what_can_hardly_beat_the_reference_is_not_trained_on_but_for_the_best():
+    rungs = ladder(6, 2, 3, seeds=2)
+    # 1.2, 1.14 and 1.12 times the errors, then a dear one as good
+    short = [result(*one, 2) for one in (("reference", 80, 10), ("a", 76, 10), ("b", 77.2, 10), ("c", 77.6, 10))]
+    short += [result("dear", 80, 10.9, 2), result("d", 70, 10, 2)]
+    begun = [(one.name, one.rung) for one in short]
+    assert promoted(short, begun, rungs, 3, "reference") == (short[4], Rung(6))
+    # the two best of six: of them b lacks too much, and somebody goes on already
+    begun += [("dear", Rung(6)), ("reference", Rung(6))]
+    assert promoted(short, begun, rungs, 3, "reference") is None
+    assert promoted(short[:4], begun[:4], rungs, 3, "reference") == (short[3], Rung(6))
+    long = [result(*one, 6) for one in (("reference", 90, 10), ("c", 89, 10), ("dear", 89.4, 10))]
+    begun += [("c", Rung(6))]
+    assert promoted([*short, *long], begun, rungs, 3, "reference") is None
+    close = result("close", 89.6, 10, 6)
+    assert promoted([*short, *long, close], begun, rungs, 3, "reference") == (close, Rung(6, 1))
+    begun += [("close", Rung(6, 1))]
+    assert promoted([*short, *long, close], begun, rungs, 3, "reference") == (long[0], Rung(6, 1))
+
+
 def test_of_several_seeds_the_mean_counts_and_of_one_a_standard_deviation_less():
     results = [result("a", 80, 10, 6), result("b", 80.6, 10, 6), result("a", 81, 10, 6, seed=1), result("b", 70, 10, 2)]
     deviation = 0.5**0.5  # of 80 and 81
