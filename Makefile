@@ -26,7 +26,7 @@ help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
 
 train: setup     ## the main job: CIFAR-10 to 85 % with the report
-	$(BIN)/flyweight train sprint --fallback digits
+	$(BIN)/flyweight train sprint2 --fallback digits
 
 # a process a core; threads of several processes that wait for each other would take many times as long
 test: lint programs  ## all checks: style, types, tests

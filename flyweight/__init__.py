@@ -36,7 +36,7 @@ def load(network: str | Path, allow_code: bool = False) -> Predictor:
     card; its ``model`` is the bare network. What an export holds is run by onnxruntime, without PyTorch.
 
     Args:
-        network: one that ships with its weights, such as ``sprint``, a run folder, an exported folder, or an ``.onnx``
+        network: one that ships with its weights, such as ``sprint2``, a run folder, an exported folder, or an ``.onnx``
             file of one.
         allow_code: let the Python file that a run folder from elsewhere names run, now and later: read it first.
 

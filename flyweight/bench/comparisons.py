@@ -87,7 +87,7 @@ def throughput(
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """Seconds of the sprint recipe to the target, beside one epoch of each peer.
+    """Seconds of the recipe sprint2 to the target, beside one epoch of each peer.
 
     Attributes:
         seconds: for each seed; None where the last epoch is below the target.
@@ -131,7 +131,7 @@ class TimeToTarget:
 
 
 def time_to_target(seeds: int, tell: Tell) -> TimeToTarget:
-    """Train the sprint recipe to its end with several seeds, beside each of them a part of an epoch of both peers.
+    """Train the recipe sprint2 to its end with several seeds, beside each of them a part of an epoch of both peers.
 
     Args:
         seeds: how many, from 0.
@@ -143,8 +143,8 @@ def time_to_target(seeds: int, tell: Tell) -> TimeToTarget:
         course.append(sides.peer("course_loop", 2, 6400)[-1]["images_per_second"])
         tell(f"target {seed + 1}/{seeds}: ResNet-8 of MLPerf Tiny")
         resnet8.append(sides.peer("resnet8_loop", 2, 3200)[-1]["images_per_second"])
-        tell(f"target {seed + 1}/{seeds}: sprint, seed {seed}")
-        history, _ = sides.ours("sprint", train__seed=seed)
+        tell(f"target {seed + 1}/{seeds}: sprint2, seed {seed}")
+        history, _ = sides.ours("sprint2", train__seed=seed)
         seconds.append(seconds_to(target_accuracy(), history))
         accuracy.append(history[-1]["test_accuracy"])
     return TimeToTarget(tuple(seconds), tuple(accuracy), EPOCH_IMAGES / median(course), EPOCH_IMAGES / median(resnet8))

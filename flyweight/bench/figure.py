@@ -82,7 +82,7 @@ def _target(axes: Axes, result: Benchmark) -> None:
         axes.plot(reached, [0] * len(reached), "o", color=ORANGE, markersize=4, label="a seed")
         axes.legend(loc="center right", fontsize=8)
     missed = len(target.seconds) - len(reached)
-    ours = f"sprint to {target_accuracy():.0f} %" + (f"\n({missed} missed)" if missed else "")
+    ours = f"sprint2 to {target_accuracy():.0f} %" + (f"\n({missed} missed)" if missed else "")
     axes.set_yticks([2, 1, 0], ["one course epoch", "one ResNet-8 epoch", ours])
     axes.set_title(f"seconds to {target_accuracy():.0f} %", loc="left")
 

@@ -27,7 +27,7 @@ NO_MEMORY = (
 )
 EPILOGUE = "\n".join(
     [
-        "Start here:  flyweight train sprint   (CIFAR-10 to 85 % on two CPU cores, with a report)",
+        "Start here:  flyweight train sprint2  (CIFAR-10 to 85 % on two CPU cores, with a report)",
         "",
         "--debug, anywhere in a call, or FLYWEIGHT_DEBUG=1: the traceback of an error.",
         "",

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 app = command(
     "evaluate",
-    "evaluate sprint",
-    "evaluate sprint --damaged",
-    "evaluate sprint --against digits  # images of none of its classes",
-    "evaluate runs/sprint-20260101-120000 --json",
+    "evaluate sprint2",
+    "evaluate sprint2 --damaged",
+    "evaluate sprint2 --against digits  # images of none of its classes",
+    "evaluate runs/sprint2-20260101-120000 --json",
     "evaluate runs/tuning --data cifar10  # on the test set",
     "evaluate runs/mine --data new_photos/",
 )

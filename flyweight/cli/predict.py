@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = command(
     "predict",
-    "predict sprint cat.png",
+    "predict sprint2 cat.png",
     "predict runs/mine photos/ --top 1 --csv photos.csv",
     "predict dilated cat.png --explain maps/  # where it looked",
     "predict exported/model_int8.onnx - < cat.png  # an export needs no PyTorch",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flyweight.data import Dataset
     from flyweight.runs.folder import Run
 
-app = command("report", "report runs/sprint-20260101-120000")
+app = command("report", "report runs/sprint2-20260101-120000")
 
 
 @app.default

@@ -53,7 +53,7 @@ def search(
     ] = "macs",
     space: Annotated[Path | None, Parameter(help="A YAML file with the choices; by default all that fits.")] = None,
     recipe: Annotated[
-        str | None, Parameter(help="How to train, built-in or YAML; by default sprint, with --data images.")
+        str | None, Parameter(help="How to train, built-in or YAML; by default sprint2, with --data images.")
     ] = None,
     changes: Annotated[
         tuple[str, ...],
@@ -141,7 +141,7 @@ def _recipe(name: str | None, changes: tuple[str, ...], data: str | None, rules:
         if section == "rules":
             raise FlyweightError(f"--set {short(change, 80)}: name the rules first: flyweight search RULES")
     if name is None:
-        name = "sprint" if data in (None, registry.READERS[0].name) else recipes.FOR_IMAGES
+        name = "sprint2" if data in (None, registry.READERS[0].name) else recipes.FOR_IMAGES
     plan = job.with_data(recipes.load(name, changes), data)
     if plan.model.dropout or plan.model.phases != "one":
         say(f"note: the network of {short(name, 200)}, its dropout and phases do not count: a search draws its own")

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 app = command(
     "train",
-    "train sprint",
+    "train sprint2",
     "train my_recipe.yaml --epochs 30 --seed 1",
     "train --data photos/  # a folder with a folder of images a class",
-    "train sprint --set augment.cutout=0.5 --set data.hold_out=5000",
-    "train --resume runs/sprint-20260101-120000",
+    "train sprint2 --set augment.cutout=0.5 --set data.hold_out=5000",
+    "train --resume runs/sprint2-20260101-120000",
 )
 
 
