@@ -38,7 +38,7 @@ OTHERS = (
     Standing("cifar10-tiniest", 97_530, 43.9, 94.5),
 )
 
-BELOW = {"ResNet-20", "ResNet-8 (MLPerf Tiny)", "course"}
+BELOW = {"sprint2", "ResNet-20", "ResNet-8 (MLPerf Tiny)", "course"}
 """Whose names would lie on a neighbour's."""
 
 
@@ -70,7 +70,7 @@ def draw(shipped: list[Standing]) -> Figure:
                 )
     left.axvline(200, color=figures.ORANGE, linewidth=1, linestyle="--")
     left.annotate(
-        "the brief's limit", (200, 86), (4, 0), textcoords="offset points", color=figures.ORANGE, fontsize=7.5
+        "the brief's limit", (200, 87), (4, 0), textcoords="offset points", color=figures.ORANGE, fontsize=7.5
     )
     left.set_xlim(50, 330)
     left.set_ylim(bottom=82.5)
