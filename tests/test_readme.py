@@ -36,11 +36,12 @@ def test_the_summary_is_the_one_that_check_prints():
 @pytest.mark.parametrize("name", builtin.NETWORKS)
 def test_the_table_of_networks(name):
     found = facts(name)
-    row = re.search(rf"^\| `{name}` \|.*\| ([\d,]+) \| ([\d.]+) M \| (\d+) \|$", README, re.MULTILINE)
+    row = re.search(rf"^\| `{name}` \|.*\| ([\d,]+) \| ([\d.]+) M \| (\d+) KiB \| (\d+) \|$", README, re.MULTILINE)
     assert row is not None
     assert row[1] == f"{found.parameters:,}"
     assert row[2] == f"{found.macs / 1e6:.1f}"
-    assert int(row[3]) == found.receptive_field.value
+    assert row[3] == f"{found.peak.numbers / 1024:.0f}"
+    assert int(row[4]) == found.receptive_field.value
 
 
 def listed(heading, after):

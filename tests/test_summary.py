@@ -33,6 +33,10 @@ def test_course_text(course, capsys):
     assert set(lines[1]) == set(lines[53]) == {"-"}
     assert "parameters       174,352\n" in text
     assert "MACs             32,282,272 (multiply-accumulates" in text
+    # it reads 32x30x30 and makes as much: 57,600 numbers
+    assert (
+        "memory           56.2 KiB in 8 bits, 225.0 in float32 (maps held at once, one image), at c2.conv2.0\n" in text
+    )
     assert "receptive field  51x51 before pool, proved" in text
     assert not any(line.endswith(" ") for line in lines)
     assert capsys.readouterr() == ("", "")
@@ -89,6 +93,7 @@ def test_findings():
 def test_json(course):
     content = json.loads(json.dumps(summary.as_json(*course)))
     assert (content["parameters"], content["macs"], content["receptive_field"]) == (174_352, 32_282_272, 51)
+    assert content["peak_activations"] == {"numbers": 57_600, "layer": "c2.conv2.0"}
     assert content["passed"] is True
     assert content["receptive_field_status"] == "proved"
     assert [set(rule) for rule in content["rules"]] == [{"name", "passed", "detail", "layer", "cure"}] * 8
@@ -112,8 +117,10 @@ def test_json_of_two_axes_and_of_the_unknown():
     unknown = summary.as_json(*judged(Net(True)))
     assert unknown["receptive_field"] is None
     assert unknown["macs"] is None
+    assert unknown["peak_activations"] is None
     assert unknown["passed"] is False
     assert unknown["unknown"][0] == {"layer": "fft_c2c", "operator": "_fft_c2c", "opaque": True}
     text = summary.render(*judged(Net(True)))
     assert "MACs             unknown" in text
+    assert "memory           unknown" in text
     assert "not understood   _fft_c2c in fft_c2c" in text

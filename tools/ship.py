@@ -18,7 +18,7 @@ from flyweight.runs.folder import Run
 MODEL_CARD = """# {name}
 
 Image classifier for CIFAR-10's ten classes: the network `{network}`, {parameters:,} parameters, {macs:.1f} M
-multiply-accumulates an image of 32x32 pixels, receptive field {field}.
+multiply-accumulates an image of 32x32 pixels, receptive field {field}; in 8 bits its maps take {memory:.0f} KiB.
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
 - **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {processor} with
@@ -86,6 +86,8 @@ def main():
         parameters=facts.parameters,
         macs=facts.macs / 1e6,
         field=facts.receptive_field.value,
+        # no operator of ours hides any
+        memory=facts.peak.numbers / 1024,
         recipe=recipe.name,
         seed=recipe.train.seed,
         epochs=recipe.train.epochs,

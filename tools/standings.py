@@ -1,4 +1,4 @@
-"""Draw where the networks that ship stand among the published ones: accuracy against parameters and against MACs.
+"""Draw where the networks that ship stand among the published ones: accuracy against parameters, MACs and memory.
 
     python tools/standings.py docs/images/standings.png
 
@@ -18,23 +18,27 @@ from flyweight.runs.card import ZOO, load_trained
 
 
 class Standing(NamedTuple):
-    """A network's place: parameters, millions of MACs an image (none: not known), test accuracy in percent."""
+    """A network's place: parameters, millions of MACs an image, test accuracy in percent, KiB of maps in 8 bits.
+
+    None where it is not known.
+    """
 
     name: str
     parameters: int
     macs: float | None
     accuracy: float
+    memory: float | None = None
 
 
 # CIFAR-10, one view of each test image, no distillation
 OTHERS = (
-    Standing("course, its author", 174_352, 32.3, 83.79),
-    Standing("ResNet-8 (MLPerf Tiny)", 78_666, 12.5, 87.2),
+    Standing("course, its author", 174_352, 32.3, 83.79, 56.25),
+    Standing("ResNet-8 (MLPerf Tiny)", 78_666, 12.5, 87.2, 48),
     Standing("answer, strided", 84_322, 13.7, 87.7),
     Standing("answer, strided", 175_696, None, 88.7),
     Standing("answer, dilated", 197_858, 200, 92.0),
     Standing("DenseNet-BC-40-12", 176_122, 74.9, 93.57),
-    Standing("ResNet-20", 272_474, 41.3, 94.03),
+    Standing("ResNet-20", 272_474, 41.3, 94.03, 48),
     Standing("cifar10-tiniest", 97_530, 43.9, 94.5),
 )
 
@@ -49,16 +53,23 @@ def ours() -> list[Standing]:
         trained = load_trained(metrics.parent)
         facts = analysis.analyze(trained.model, trained.card.input_shape)
         accuracy = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]
-        found.append(Standing(metrics.parent.name, facts.parameters, facts.macs / 1e6, accuracy))
+        # no operator of ours hides arithmetic or maps
+        found.append(
+            Standing(metrics.parent.name, facts.parameters, facts.macs / 1e6, accuracy, facts.peak.numbers / 1024)
+        )
     return sorted(found, key=lambda standing: standing.parameters)
 
 
 @figures.styled
 def draw(shipped: list[Standing]) -> Figure:
-    """Two panels with one scale of accuracy."""
-    figure = Figure(figsize=(9.4, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, place in ((left, lambda one: one.parameters / 1000), (right, lambda one: one.macs)):
+    """Three panels with one scale of accuracy."""
+    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, sharey=True)
+    for axes, place in (
+        (left, lambda one: one.parameters / 1000),
+        (middle, lambda one: one.macs),
+        (right, lambda one: one.memory),
+    ):
         for group, colour, marker in ((OTHERS, figures.GREY, "s"), (shipped, figures.BLUE, "o")):
             shown = [one for one in group if place(one) is not None]
             label = "flyweight, as shipped" if group is shipped else "published"
@@ -76,12 +87,14 @@ def draw(shipped: list[Standing]) -> Figure:
     left.set_ylim(bottom=82.5)
     left.set_xlabel("thousand parameters")
     left.set_ylabel("test accuracy, %")
-    right.set_xscale("log")
-    right.set_xlim(9, 500)
-    right.set_xticks([10, 20, 50, 100, 200], ["10", "20", "50", "100", "200"])
-    right.minorticks_off()
-    right.set_xlabel("million MACs an image")
-    right.legend(loc="lower right")
+    for axes, ticks in ((middle, [10, 20, 50, 100, 200]), (right, [20, 50, 100, 200])):
+        axes.set_xscale("log")
+        axes.set_xlim(0.9 * ticks[0], 500)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+    middle.set_xlabel("million MACs an image")
+    right.set_xlabel("KiB of maps in 8 bits")
+    right.legend(loc="upper right")
     return figure
 
 

@@ -17,13 +17,14 @@ from flyweight.analysis.facts import (
     Head,
     HeadFault,
     Layer,
+    Peak,
     Pooling,
     ReceptiveField,
     UnknownOperator,
     Unreached,
     Unregistered,
 )
-from flyweight.analysis.findings.memory import Peak, activation_peak
+from flyweight.analysis.findings.memory import activation_peak
 
 __all__ = [
     "Convolution",

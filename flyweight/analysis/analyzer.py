@@ -13,6 +13,7 @@ from flyweight.analysis.findings.convolutions import find_convolutions, join_sep
 from flyweight.analysis.findings.dead import find_dead_taps, live_links
 from flyweight.analysis.findings.head import find_head
 from flyweight.analysis.findings.layers import find_layers
+from flyweight.analysis.findings.memory import activation_peak
 from flyweight.analysis.findings.pooling import find_poolings
 from flyweight.analysis.findings.structure import find_unknown, find_unreached, unknown_work
 from flyweight.analysis.findings.weights import find_unregistered
@@ -48,6 +49,8 @@ def analyze(model: nn.Module, input_shape: Sequence[int], prove_field: bool = Tr
     convolutions = find_convolutions(graph)
     prover = prove if prove_field else _unproved
     head = find_head(graph)
+    unknown = find_unknown(graph)
+    hidden = graph.trace.random or any(operator.opaque for operator in unknown)
     uncounted = graph.leaks or graph.trace.random or any(unknown_work(graph, node) for node in nodes)
     return Facts(
         network=type(getattr(model, "_orig_mod", model)).__name__,
@@ -55,6 +58,7 @@ def analyze(model: nn.Module, input_shape: Sequence[int], prove_field: bool = Tr
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=None if uncounted else sum(node.macs or 0 for node in nodes),
+        peak=None if hidden else activation_peak(graph),
         receptive_field=_receptive_field(graph, head, live_links(graph, convolutions), prover),
         layers=find_layers(graph, convolutions),
         convolutions=convolutions,
@@ -64,7 +68,7 @@ def analyze(model: nn.Module, input_shape: Sequence[int], prove_field: bool = Tr
         dead_taps=find_dead_taps(convolutions),
         unreached=find_unreached(graph),
         unregistered=find_unregistered(graph),
-        unknown=find_unknown(graph),
+        unknown=unknown,
         submodules=tuple(dict.fromkeys(plain(path) for path, _ in model.named_modules() if plain(path))),
         graph=graph,
         random=graph.trace.random,

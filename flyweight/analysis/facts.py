@@ -187,6 +187,22 @@ class UnknownOperator:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """The moment at which most numbers are held.
+
+    Attributes:
+        numbers: of all maps that are there at once, for one image.
+        layer: the one that runs then.
+        maps: those that are there, by the layer that made each and its numbers, the largest first; the image is
+            ``input``.
+    """
+
+    numbers: int
+    layer: str
+    maps: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything known about one network at one input size.
 
@@ -201,6 +217,8 @@ class Facts:
         submodules: every module path, parents first.
         convolutions: in the order of execution.
         convolution_layers: the same, depthwise separable pairs joined.
+        peak: when most numbers of maps are there at once, the image counted and sums in maps of their own; None when
+            some operator might hide any.
         random: how it is known that another run may be another network; empty where it is one. What is then told of its
             layers holds for one run only.
         graph: what all of it was read from; the cures of the rules ask it "what if".
@@ -211,6 +229,7 @@ class Facts:
     parameters: int
     trainable_parameters: int
     macs: int | None
+    peak: Peak | None
     receptive_field: ReceptiveField
     layers: tuple[Layer, ...]
     convolutions: tuple[Convolution, ...]

@@ -104,6 +104,8 @@ def _body(subject: Subject, artefacts: Sequence[Artefact]) -> str:
         size.append(f"{facts.macs / 1e6:.1f} M multiply-accumulates an image")
     if facts is not None and facts.receptive_field.value is not None:
         size.append(f"receptive field {facts.receptive_field.value}")
+    if facts is not None and facts.peak is not None:
+        size.append(f"{facts.peak.numbers / 1024:.1f} KiB of maps at once in 8 bits")
     low, high = scores.interval
     names = [_plain(name) for name in card.classes]
     mixed = ", ".join(f"{names[true]} taken for {names[said]}" for true, said, _ in confusions(scores, 2))

@@ -64,6 +64,7 @@ def render_totals(facts: Facts) -> str:
         f"{facts.network} on {_by(facts.input_shape)}",
         f"parameters       {facts.parameters:,}" + (f" ({frozen:,} of them frozen)" if frozen else ""),
         f"MACs             {macs} (multiply-accumulates of convolutions and matrix products, one image)",
+        f"memory           {_memory(facts)}",
         f"receptive field  {_headline(facts)}",
     ]
     if facts.receptive_field.gathered:
@@ -84,6 +85,13 @@ def render_totals(facts: Facts) -> str:
     lines += [f"random           {facts.random}"] * bool(facts.random)
     lines += [f"not understood   {unknown.told} in {unknown.layer}" for unknown in facts.unknown]
     return "\n".join(lines)
+
+
+def _memory(facts: Facts) -> str:
+    if facts.peak is None:
+        return "unknown"
+    kib = facts.peak.numbers / 1024
+    return f"{kib:,.1f} KiB in 8 bits, {4 * kib:,.1f} in float32 (maps held at once, one image), at {facts.peak.layer}"
 
 
 def _headline(facts: Facts) -> str:
@@ -142,6 +150,7 @@ def as_json(facts: Facts, judgement: Judgement) -> dict[str, Any]:
         "parameters": facts.parameters,
         "trainable_parameters": facts.trainable_parameters,
         "macs": facts.macs,
+        "peak_activations": None if facts.peak is None else {"numbers": facts.peak.numbers, "layer": facts.peak.layer},
         "receptive_field": list(value) if isinstance(value, tuple) else value,
         "receptive_field_with_dead_taps": [field.height, field.width] if field.live else None,
         "receptive_field_status": field.status,

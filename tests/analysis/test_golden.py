@@ -49,7 +49,7 @@ def told(facts):
     field, head = facts.receptive_field, facts.head
     lines = [
         f"{facts.network} {by(facts.input_shape)}: {facts.parameters} parameters, {facts.trainable_parameters} trained,"
-        f" {facts.macs} MACs",
+        f" {facts.macs} MACs, {facts.peak}",
         f"field {field.height}x{field.width} {field.status} before {field.before!r}, live {field.live},"
         f" gathered {field.gathered}: {field.detail}",
         f"head {', '.join(head.pooling)}; {len(head.targets)} last maps",

@@ -11,27 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from flyweight.analysis.facts import Peak
 from flyweight.analysis.positions.graph import Graph
 from flyweight.analysis.trace.trace import Node, Value
 
 _IN_PLACE = ("elementwise", "batch norm")
 _SAME_NUMBERS = ("reshape", "squeeze")
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The moment at which most numbers are held.
-
-    Attributes:
-        numbers: of all maps that are there at once, for one image.
-        layer: the one that runs then.
-        maps: those that are there, by the layer that made each and its numbers, the largest first; the image is
-            ``input``.
-    """
-
-    numbers: int
-    layer: str
-    maps: tuple[tuple[str, int], ...]
 
 
 @dataclass(eq=False)

@@ -25,6 +25,8 @@ def facts(subject: Subject) -> list[dict[str, str]]:
         found.append(_fact("Parameters", f"{known.parameters:,}"))
         if known.macs is not None:
             found.append(_fact("Arithmetic", f"{known.macs / 1e6:.1f} M", "multiply-accumulates an image"))
+        if known.peak is not None:
+            found.append(_fact("Memory", f"{known.peak.numbers / 1024:.1f} KiB", "of maps at once, in 8 bits"))
         if known.receptive_field.value is not None:
             side = known.receptive_field.value
             found.append(_fact("Receptive field", f"{side} \N{MULTIPLICATION SIGN} {side}", "pixels, at most"))
