@@ -15,6 +15,7 @@ from flyweight.networks.custom import instance, unheard
 from flyweight.networks.layers import KINDS, Geometry, GlobalAvgPool2d, Phase, Residual, convolution_layer
 from flyweight.networks.phases import check_phases, phases
 from flyweight.networks.reference import FORMS, is_reference
+from flyweight.networks.sizes import check_sizes
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
 from flyweight.schema import suggestion
@@ -97,6 +98,7 @@ def build(config: ModelConfig, spec: Spec, tell: Callable[[str], None] = unheard
         )
     rows = table(config)
     if rows is not None:
+        check_sizes(rows, *spec.shape[1:])
         one_phase = config.phases == "one"
         if one_phase:
             check_phases(rows, *spec.shape[1:])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from flyweight.errors import FlyweightError
 from flyweight.networks.layers import Phase
+from flyweight.networks.sizes import maps
 from flyweight.recipes.network import Network
 
 
@@ -31,20 +32,15 @@ def check_phases(network: Network, height: int, width: int) -> None:
     """Refuse a table of which a training step might draw a phase without any place.
 
     Args:
-        network: the rows.
+        network: the rows, which leave a map of images of this size.
         height: of an image.
         width: of an image.
 
     Raises:
         FlyweightError: a map has fewer places in a row than it has phases.
     """
-    rows = [(name, place, row) for name, block in network.named() for place, row in enumerate(block, start=1)]
-    sizes = [height, width]
-    for (name, place, row), phase in zip(rows, phases(network), strict=True):
-        sizes = [(size + 2 * row.zeros - row.dilation * (row.kernel - 1) - 1) // row.stride + 1 for size in sizes]
+    for (name, place, _, sizes), phase in zip(maps(network, height, width), phases(network), strict=True):
         apart = phase.spacing * phase.stride
-        if min(sizes) < 1:
-            return  # a map that is empty in eval mode, too, is told by whoever runs it
         if min(sizes) < apart:
             raise FlyweightError(
                 f"row {place} of {name} leaves a map of {sizes[0]}x{sizes[1]}, too small to learn from one of its"

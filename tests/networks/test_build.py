@@ -136,6 +136,36 @@ def test_a_map_with_fewer_places_than_phases_is_told_before_a_step_draws_an_empt
     builder.build(_own(table, phases="all"), small)
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "where"),
+    [
+        # C2 ends with stride 2 on the half, and a 3x3 without padding needs three places
+        ("sprint2", 9, "row 1 of c3"),
+        # 8x8 places are averaged: 31 less the two rows and columns that C1 shrinks by, halved twice to 15 and 8
+        ("course", 31, "its pooling"),
+        # 4 rows and columns less after C1, 4 after C2, and a phase has one place at least
+        ("dilated", 9, "row 3 of c2"),
+    ],
+)
+def test_images_that_are_too_small_are_told_with_the_least_that_fits(name, least, where):
+    def made(size):
+        network = builder.build(ModelConfig(network=name, phases="all"), Spec.unnamed(10, (3, size, size)))
+        return network.eval()(torch.zeros(1, 3, size, size))
+
+    assert made(least).shape == (1, 10)
+    with pytest.raises(FlyweightError) as told:
+        made(least - 1)
+    size = f"{least - 1}x{least - 1}"
+    assert f"images of {size} pixels are too small for this network: {where} would leave" in str(told.value)
+    assert f"; {least}x{least} is the least it takes" in str(told.value)
+
+
+def test_no_size_is_promised_that_none_was_found_for():
+    table = Network(blocks=((Row(width=8, stride=600), Row(width=8, padding=0)),))
+    with pytest.raises(FlyweightError, match="row 2 of c1 would leave nothing. Enlarge"):
+        builder.build(_own(table), Spec.unnamed(10, (3, 32, 32)))
+
+
 def _own(table, **options):
     return ModelConfig(network="own", table=table, **options)
 
