@@ -21,7 +21,8 @@ from flyweight.files import read_bytes
 from flyweight.networks.build import TableNetwork
 from flyweight.networks.builtin import NETWORKS
 from flyweight.recipes.network import Network
-from flyweight.runs.card import CARD, MOST_CARD, WEIGHTS, ZOO, Card
+from flyweight.runs.card import MOST_CARD, ZOO, Card
+from flyweight.runs.names import CARD, WEIGHTS
 
 CLASSES = 1000
 """What timm takes where nobody says how many."""

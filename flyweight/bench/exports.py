@@ -22,7 +22,8 @@ from flyweight.export.c.compiled import library
 from flyweight.export.c.source import identifier
 from flyweight.export.subject import Subject
 from flyweight.machine import environment
-from flyweight.runs.card import WEIGHTS, ZOO, Trained, find_trained, load_trained
+from flyweight.runs.card import ZOO, Trained, find_trained, load_trained
+from flyweight.runs.names import EXPORT_RECORD, WEIGHTS
 from flyweight.text import aligned
 
 FORMATS = ("onnx", "onnx-int8", "c")
@@ -120,7 +121,7 @@ def run(networks: Sequence[str], images: int, test_images: int | None, kept: Pat
         found: list[tuple[list[Way], Trained, Path]] = []
         for name, one in trained.items():
             folder = (kept or Path(temporary)) / identifier(name)
-            if not (folder / write.RECORD).exists():
+            if not (folder / EXPORT_RECORD).exists():
                 tell(f"exporting {name}")
                 refused = exported(one, folder, test_images, tell)
             else:
@@ -159,11 +160,11 @@ def told(name: str, trained: Trained, folder: Path, refused: dict[str, Flyweight
         FlyweightError: it is damaged, or of other weights.
     """
     try:
-        record = json.loads((folder / write.RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
         files = {one["file"]: one for one in record["files"]}
         sha256, accuracy, images = record["weights_sha256"], record["accuracy"], record["checked_on"]["images"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise FlyweightError(f"{folder / write.RECORD} is damaged: remove {folder}") from None
+        raise FlyweightError(f"{folder / EXPORT_RECORD} is damaged: remove {folder}") from None
     if sha256 != trained.card.sha256:
         raise FlyweightError(f"{folder} is an export of other weights than those of {name}: remove it")
     weights = (trained.folder / WEIGHTS).stat().st_size

@@ -96,10 +96,10 @@ def evaluate(
 
 def _closed(source: Path) -> bool:
     """Whether nothing is written beside a network: what ships is not ours, and an export holds its own files alone."""
-    from flyweight.inference.exported import RECORD
     from flyweight.runs.card import ships
+    from flyweight.runs.names import EXPORT_RECORD
 
-    return ships(source) or (source / RECORD).exists()
+    return ships(source) or (source / EXPORT_RECORD).exists()
 
 
 def _on_damaged(trained: Trained, dataset: Dataset) -> list[Damaged]:

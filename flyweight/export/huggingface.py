@@ -19,7 +19,8 @@ from flyweight.errors import FlyweightError, RunError
 from flyweight.export import around, for_timm, gate, model_card, onnx_float, onnx_int8, preprocessor
 from flyweight.export.session import Session
 from flyweight.export.subject import Artefact, Made, Subject, saved, valid_or_raise
-from flyweight.runs.card import CARD, WEIGHTS, Card, save_model
+from flyweight.runs.card import Card, save_model
+from flyweight.runs.names import CARD, WEIGHTS
 
 if TYPE_CHECKING:
     import onnx

@@ -14,7 +14,8 @@ from flyweight.errors import FlyweightError, RunError
 from flyweight.export import around
 from flyweight.export.formats import Format
 from flyweight.export.subject import Artefact, Subject, saved
-from flyweight.inference.exported import FLOATS, INT8, MOST_RECORD, PIXELS, RECORD
+from flyweight.inference.exported import FLOATS, INT8, MOST_RECORD, PIXELS
+from flyweight.runs.names import EXPORT_RECORD
 
 SCRIPT, GRAPHS = "predict.py", (PIXELS, FLOATS, INT8)
 """A program that asks the first of these files, for those who have neither PyTorch nor flyweight: `alone`."""
@@ -57,8 +58,8 @@ def place_or_raise(to: Path, force: bool) -> Path:
 def _ours(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     try:
-        content = json.loads(files.read_bytes(folder / RECORD, MOST_RECORD))
-        known = {RECORD, *(artefact["file"] for artefact in content["files"])}
+        content = json.loads(files.read_bytes(folder / EXPORT_RECORD, MOST_RECORD))
+        known = {EXPORT_RECORD, *(artefact["file"] for artefact in content["files"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return all(path.relative_to(folder).as_posix() in known for path in folder.rglob("*") if not path.is_dir())
@@ -103,7 +104,7 @@ def write(subject: Subject, folder: Path, formats: Sequence[Format], tell: Calla
             if any(artefact.file in GRAPHS for artefact in artefacts):
                 artefacts.append(saved(temporary, SCRIPT, Path(__file__).with_name("alone.py").read_bytes()))
                 tell(artefacts[-1].line())
-            files.write_text(temporary / RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
+            files.write_text(temporary / EXPORT_RECORD, json.dumps(record(subject, artefacts), indent=2) + "\n")
     except OSError as error:
         raise RunError(f"cannot write {folder}: {files.reason(error)}") from None
     return Export(folder, tuple(artefacts), refused)

@@ -24,18 +24,13 @@ from flyweight.images import decode
 from flyweight.images.spec import Preprocessing, Resize, Spec
 from flyweight.inference import graph_file, runtime
 from flyweight.inference.predict import Predictor
+from flyweight.runs.names import EXPORT_RECORD, WEIGHTS
 from flyweight.text import one_line, printable, some
-
-RECORD = "export.json"
-"""What was exported, and what was found: in every folder of an export."""
 
 PIXELS, FLOATS, INT8, ULTRALYTICS = "model_pixels.onnx", "model.onnx", "model_int8.onnx", "model_ultralytics.onnx"
 
 FILES = (PIXELS, FLOATS, INT8, ULTRALYTICS)
 """Of a folder the first one that is there is asked."""
-
-WEIGHTS = "model.safetensors"
-"""What makes a folder one for PyTorch where it has no such file."""
 
 MOST_RECORD = 16 * 1024**2
 MOST_SIDE = 16_384
@@ -92,13 +87,13 @@ def find(name: str) -> Graph | None:
     """
     path = Path(name)
     if path.suffix.lower() == ".onnx":
-        beside = path.with_name(RECORD)
+        beside = path.with_name(EXPORT_RECORD)
         listed = {}
         if files.answers(beside, Path.exists):
             with suppress(RunError):  # whoever names the file itself needs no record
                 listed = _listed(beside)
         return Graph(path, listed.get(path.name))
-    record = path / RECORD
+    record = path / EXPORT_RECORD
     if not files.answers(record, Path.exists):
         return None
     listed = _listed(record)
@@ -153,7 +148,7 @@ class Exported(Predictor):
         except OSError as error:
             raise RunError(f"cannot read {shown}: {reason(error)}; export the network again") from None
         if graph.sha256 not in (None, hashlib.sha256(content).hexdigest()):
-            raise RunError(f"{shown} is damaged or of another export: its SHA-256 is not the one in {RECORD}")
+            raise RunError(f"{shown} is damaged or of another export: its SHA-256 is not the one in {EXPORT_RECORD}")
         looked = graph_file.read(content, shown)
         self.words = looked.words
         if looked.words.get(graph_file.GRAPH_HASH, looked.sha256) != looked.sha256:

@@ -12,8 +12,9 @@ from flyweight.data.scan import Scan, scan
 from flyweight.evaluation.scores import Evaluation
 from flyweight.recipes.sections import Recipe
 from flyweight.report import augmentations
-from flyweight.runs.card import WEIGHTS, Trained
+from flyweight.runs.card import Trained
 from flyweight.runs.folder import Run
+from flyweight.runs.names import WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from flyweight import recipes
 from flyweight.runs import code
-from flyweight.runs.card import CARD, read_card
+from flyweight.runs.card import read_card
 from flyweight.runs.folder import Run
+from flyweight.runs.names import CARD
 
 
 def allow(folder: Path) -> None:

@@ -29,13 +29,12 @@ from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs import code
 from flyweight.runs.fitting import misfit, sound_or_raise
+from flyweight.runs.names import CARD, EXPORT_RECORD, WEIGHTS
 from flyweight.text import one_line, short
 
 ZOO = Path(__file__).parents[1] / "zoo"
-WEIGHTS = "model.safetensors"
 NEXT = f".{WEIGHTS}.next"
 """The weights while their card takes the place of another one's."""
-CARD = "config.json"
 MOST_CARD, MOST_WEIGHTS = 16 * 1024**2, 4 * 1024**3
 """Bytes of the two files."""
 
@@ -170,6 +169,8 @@ def find_trained(name: str) -> Path:
         raise RunError(
             f"{name} has no weights yet: its training has not ended; go on with: flyweight train --resume {name}"
         )
+    if schema.is_file(folder / EXPORT_RECORD):
+        raise RunError(f"{name} holds exports, and no network comes back from one: name the one that it was made of")
     if name in builtin.NETWORKS:
         raise RunError(f"no weights of {name} are shipped; train it: flyweight train {name}")
     raise RunError(

@@ -26,12 +26,12 @@ from flyweight.networks.code import gathered
 from flyweight.recipes import renamed
 from flyweight.recipes.sections import Recipe
 from flyweight.runs import code, environment
-from flyweight.runs.card import CARD, NEXT, WEIGHTS, Card, save_model
+from flyweight.runs.card import NEXT, Card, save_model
+from flyweight.runs.names import CARD, WEIGHTS
 from flyweight.text import one_line
 
 _CHECKPOINT = r"epoch-\d{4,}-step-\d{6,}\.pt"
 """Names of checkpoints: another file of their folder is somebody's own, which is neither read nor deleted."""
-
 MOST_RECORD, MOST_CHECKPOINT = 64 * 1024**2, 16 * 1024**3
 """Bytes of a history or an environment, and of a checkpoint."""
 COLUMNS = frozenset({

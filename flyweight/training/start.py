@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from flyweight.errors import FlyweightError
-from flyweight.runs.card import WEIGHTS, find_trained, load_weights
+from flyweight.runs.card import find_trained, load_weights
 from flyweight.runs.fitting import sound_or_raise
+from flyweight.runs.names import WEIGHTS
 from flyweight.text import short, some
 
 

@@ -17,8 +17,9 @@ from flyweight.export import demo
 from flyweight.export.demo import serving
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
-from flyweight.runs.card import CARD, WEIGHTS, Card, _checksum, save_model
+from flyweight.runs.card import Card, _checksum, save_model
 from flyweight.runs.folder import Run
+from flyweight.runs.names import CARD, WEIGHTS
 
 ROWS = {"blocks": [[{"width": 4, "stride": 2}, {"width": 4}]], "pool": 16}
 NEST = b"[" * 5000 + b"]" * 5000

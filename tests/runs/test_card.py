@@ -115,6 +115,12 @@ def test_finding_a_network_says_what_is_missing(tmp_path):
         find_trained(str(run.folder))
 
 
+def test_a_folder_of_exports_is_told_as_one(tmp_path):
+    (tmp_path / "export.json").write_text("{}")
+    with pytest.raises(RunError, match="holds exports, and no network comes back from one: name the one"):
+        find_trained(str(tmp_path))
+
+
 @pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.complex64])
 def test_weights_of_another_kind_are_refused_and_not_cast(shipped, kind):
     """The hash on the card fits: somebody wrote them so."""

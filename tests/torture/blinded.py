@@ -11,7 +11,7 @@ from unittest.mock import patch
 from flyweight import disk, files
 from flyweight.errors import RunError
 from flyweight.export import subject
-from flyweight.runs import card, folder
+from flyweight.runs import card, folder, names
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
@@ -42,7 +42,7 @@ TAKEN_OUT: dict[str, list[tuple[Any, str, Any]]] = {
         *((module, "write_text", _write_text) for module in (files, card, folder)),
     ],
     "folders are filled in their place": [(files, "whole_folder", _whole_folder)],
-    "weights come before their card": [(card, "NEXT", card.WEIGHTS)],
+    "weights come before their card": [(card, "NEXT", names.WEIGHTS)],
 }
 """What is taken out, and by what."""
 

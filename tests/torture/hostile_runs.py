@@ -18,7 +18,7 @@ from canaries import Case, Place, pickles
 from given import SEARCH
 
 from flyweight import files
-from flyweight.runs import card
+from flyweight.runs import card, names
 
 RESUME = ("train", "--resume", "broken-off", "--no-report")
 PREDICT = ("predict", "run", "photos/test")
@@ -110,10 +110,10 @@ def _odd(place: Place) -> bytes:
 
 def written_card(folder: Path, **changes: Any) -> None:
     """Change a card as somebody does who knows its checksum."""
-    content = json.loads((folder / card.CARD).read_text())
+    content = json.loads((folder / names.CARD).read_text())
     content |= changes
     del content["checksum"]
-    (folder / card.CARD).write_text(json.dumps({**content, "checksum": card._checksum(content)}))
+    (folder / names.CARD).write_text(json.dumps({**content, "checksum": card._checksum(content)}))
 
 
 def _code(call: Sequence[str]) -> Callable[[Place], Sequence[str]]:
@@ -202,7 +202,7 @@ HEADERS = {
 def _safetensors(content: Callable[[], bytes]) -> Callable[[Place], Sequence[str]]:
     def make(place: Place) -> Sequence[str]:
         folder = place.copy("run")
-        (folder / card.WEIGHTS).write_bytes(content())
+        (folder / names.WEIGHTS).write_bytes(content())
         written_card(folder, sha256=hashlib.sha256(content()).hexdigest())
         return PREDICT
 

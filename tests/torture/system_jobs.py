@@ -31,7 +31,7 @@ from flyweight.inference import exported
 from flyweight.inference.classifier import Classifier
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig, Recipe
-from flyweight.runs import card
+from flyweight.runs import card, names
 from flyweight.runs.card import Card, Trained, load_trained
 from flyweight.runs.folder import Run
 
@@ -180,7 +180,7 @@ def _save_card(root: Path, which: str = NEW) -> None:
 
 
 def _card(root: Path) -> str:
-    if not (root / card.WEIGHTS).exists():  # `find_trained` says that its training has not ended
+    if not (root / names.WEIGHTS).exists():  # `find_trained` says that its training has not ended
         return NONE
     found = load_trained(root)
     which = f"the {found.card.network}"
@@ -260,13 +260,13 @@ def _exported(root: Path, name: str) -> str:
     folder = root / "exports" / "out"
     if not folder.exists():
         return NONE
-    content = json.loads((folder / exported.RECORD).read_text(encoding="utf-8"))
+    content = json.loads((folder / names.EXPORT_RECORD).read_text(encoding="utf-8"))
     listed = {entry["file"]: entry["sha256"] for entry in content["files"]}
     for file, digest in listed.items():
         if files.file_hash(folder / file) != digest:
             raise DamagedError(f"{file} is not what the record says")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    if there != {*listed, exported.RECORD}:
+    if there != {*listed, names.EXPORT_RECORD}:
         raise DamagedError(f"the record does not list what is there: {sorted(there ^ listed.keys())}")
     graphs = {"onnx": ["model.onnx"], "huggingface": ["web/onnx/model.onnx"]}.get(name, [])
     for graph in graphs:
