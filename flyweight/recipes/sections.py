@@ -116,7 +116,7 @@ class TrainConfig(Section):
         ge=0,
         le=0.5,
         description="share of the images that an epoch leaves out: at random half of those that are learnt best, whose"
-        " other half counts double; not in the first epoch, nor in the last eighth of them",
+        " other half counts twice as much; not in the first epoch, nor in the last eighth of them",
     )
     teacher: str | None = Field(
         None, description="a network that ships, or a run folder, whose answers are learnt beside the labels"

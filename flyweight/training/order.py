@@ -24,7 +24,7 @@ class Drawn(NamedTuple):
     Attributes:
         indices: (M,) int64 in the data set; whole batches of them are shown, and what is left over is not.
         before: (M,) int64, how often each of them came earlier in the epoch; none: none comes twice.
-        weights: (N,) float32, what each image of the data set counts in the loss; none: all count 1.
+        weights: (N,) float32, what each image of the data set counts in the loss, on average 1; none: all count 1.
     """
 
     indices: np.ndarray
@@ -37,9 +37,10 @@ class Order:
 
     With ``skip_easy`` an epoch leaves out a share of the images: half of the easy ones, which are twice that share and
     had the smallest losses when they were last shown. The half is drawn anew each time, and the other half counts
-    double, so that the gradient is on average that of all images. The first epoch, which knows no losses, and the last
-    eighth of the epochs show every image (Qin et al. 2024, "InfoBatch", section 2, which takes the losses below the
-    mean; a fixed share makes epochs of a length that is known before).
+    twice as much as the hard ones, so that the mean gradient is on average that of all images. The first epoch, which
+    knows no losses, and the last eighth of the epochs show every image (Qin et al. 2024, "InfoBatch: lossless training
+    speed up by unbiased dynamic data pruning", which takes the losses below the mean; a fixed share makes epochs of a
+    length that is known before).
 
     Args:
         labels: (N,) of the training images.
@@ -81,8 +82,9 @@ class Order:
         easy = np.argsort(losses[0].cpu().numpy(), kind="stable")[: 2 * self.left_out]
         # numpy fills a short seed up with zeros: (seed, epoch, 0) would be the stream of the order
         gone = np.random.default_rng((seed, epoch, 1)).permutation(easy)[: self.left_out]
-        weights = np.ones(count, np.float32)
-        weights[easy] = 2
+        # their mean over what is shown is 1, so that a learning rate keeps its meaning
+        weights = np.full(count, 1 - self.left_out / count, np.float32)
+        weights[easy] *= 2
         kept = np.ones(count, bool)
         kept[gone] = False
         return Drawn(indices[kept[indices]], None, weights)
