@@ -111,13 +111,6 @@ class TrainConfig(Section):
     mixup: float = Field(
         0.0, ge=0, description="of the Beta distribution of the shares; fewer and fewer batches are mixed; 0: none"
     )
-    skip_easy: float = Field(
-        0.0,
-        ge=0,
-        le=0.5,
-        description="share of the images that an epoch leaves out: at random half of those that are learnt best, whose"
-        " other half counts twice as much; not in the first epoch, nor in the last eighth of them",
-    )
     teacher: str | None = Field(
         None, description="a network that ships, or a run folder, whose answers are learnt beside the labels"
     )
@@ -133,17 +126,6 @@ class TrainConfig(Section):
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
     loss_every: int = Field(20, ge=1, description="steps between two looks at the loss; each waits for its step to end")
-
-    @field_validator("skip_easy")
-    @classmethod
-    def _known_alone(cls, value: float, info: ValidationInfo) -> float:
-        if value and info.data.get("mixup"):
-            raise ValueError(
-                "a mixed image's loss does not tell how well either is learnt: leave it out, or train.mixup"
-            )
-        if value and info.data.get("sampling") == "balanced":
-            raise ValueError("balanced sampling chooses the images of an epoch itself: choose one")
-        return value
 
     @field_validator("teacher_cycle")
     @classmethod

@@ -1,4 +1,7 @@
-"""Augmented batches of an epoch, in this process or in workers: the same ones either way."""
+"""Augmented batches of an epoch, in this process or in workers: the same ones either way.
+
+Which images an epoch has, and in which order, depends on the seed and the epoch alone.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,39 +23,53 @@ from torch.utils.data import Dataset as TorchDataset
 from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
 from flyweight.machine.together import Share
-from flyweight.training.order import Drawn
 
 
-class Asked(NamedTuple):
-    """What a batch is made of, so that a worker process needs no state.
+class Drawn(NamedTuple):
+    """The images of an epoch in their order.
 
     Attributes:
-        epoch: counted from 0.
-        indices: (N,) int64 of its images in the data set.
-        before: how often each of them came earlier in the epoch; none: never.
+        indices: (N,) int64.
+        before: (N,) how often each of them came earlier in the epoch; none: none comes twice.
     """
 
-    epoch: int
     indices: np.ndarray
-    before: list[int] | None = None
+    before: np.ndarray | None = None
 
 
 class Batches(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
-    """Augmented batches.
+    """Augmented batches, addressed by (epoch, step), so that a worker process needs no state.
 
     Args:
         dataset: whose training images.
         augmenter: augments them.
+        share: of each batch, that this process takes.
+        seed: of the run.
+        sampling: as in the recipe.
         cycle: after so many epochs the augmented images of the first come again, in another order; none: they never do.
     """
 
-    def __init__(self, dataset: Dataset, augmenter: Augmenter, cycle: int | None = None) -> None:
-        self.split, self.augmenter, self.cycle = dataset.train, augmenter, cycle
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmenter: Augmenter,
+        share: Share,
+        seed: int,
+        sampling: Literal["shuffle", "balanced"] = "shuffle",
+        cycle: int | None = None,
+    ) -> None:
+        self.split, self.augmenter, self.share = dataset.train, augmenter, share
+        self.seed, self.sampling, self.cycle = seed, sampling, cycle
+        self._epoch, self._drawn = -1, Drawn(np.empty(0, np.int64))
 
-    def __getitem__(self, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
-        """(images (N, H, W, C) uint8, labels (N,) int64, indices (N,) int64 in the data set)."""
-        epoch, indices, before = asked
-        images = self.augmented(indices, epoch, before)
+    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(images (N, H, W, C) uint8, labels (N,) int64, indices (N,) int64 in the data set) of this process."""
+        epoch, step = position
+        if self._epoch != epoch:
+            self._epoch, self._drawn = epoch, self._draw(epoch)
+        mine = step * self.share.size + self.share.places
+        indices, before = self._drawn.indices[mine], self._drawn.before
+        images = self.augmented(indices, epoch, None if before is None else before[mine].tolist())
         return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices]), torch.from_numpy(indices)
 
     def augmented(self, indices: np.ndarray, epoch: int, before: list[int] | None = None) -> np.ndarray:
@@ -65,38 +83,81 @@ class Batches(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
         drawn = epoch if self.cycle is None else epoch % self.cycle
         return self.augmenter(self.split.images[indices], indices.tolist(), drawn, before)
 
+    def _draw(self, epoch: int) -> Drawn:
+        labels = self.split.labels
+        if self.sampling == "shuffle":
+            return Drawn(np.random.default_rng((self.seed, epoch)).permutation(len(labels)))
+        indices = balanced(labels, len(labels) // self.share.size * self.share.size, self.seed, epoch)
+        return Drawn(indices, repetitions(indices))
 
-class Asking:
-    """A sampler: what the loader is to make next, from the images of an epoch.
+
+def balanced(labels: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
+    """The images of an epoch in which each class is drawn equally often, shuffled.
+
+    The classes that have images take turns, and the turns go on from one epoch to the next, so that over a training no
+    class is drawn more than once more than another. A class gives each of its images before it gives one again, in an
+    order that is drawn anew each time: the images of a large class are seen equally often, too.
 
     Args:
-        share: of each batch, that this process takes.
+        labels: (N,) of the training images.
+        count: images an epoch.
+        seed: of the run.
+        epoch: counted from 0.
+
+    Returns:
+        (count,) int64 indices.
     """
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
+    present = [images for images in by_class if len(images)]
+    drawn, chosen = epoch * count, np.empty(count, np.int64)
+    for number, images in enumerate(present):
+        own = np.arange((number - drawn) % len(present), count, len(present))
+        if not len(own):
+            continue
+        # turns of this class before the epoch, and after it
+        begin = (drawn + int(own[0])) // len(present)
+        end = begin + len(own)
+        # numpy fills a short seed up with zeros: (seed, number, 0) would be the stream of the epoch of that number
+        rounds = [
+            np.random.default_rng((seed, number, 1 + one)).permutation(images)
+            for one in range(begin // len(images), -(-end // len(images)))
+        ]
+        chosen[own] = np.concatenate(rounds)[begin % len(images) :][: len(own)]
+    return np.random.default_rng((seed, epoch)).permutation(chosen)
 
-    def __init__(self, share: Share) -> None:
-        self.share = share
-        self.begin(0, Drawn(np.empty(0, np.int64)), range(0))
 
-    def begin(self, epoch: int, drawn: Drawn, steps: range) -> None:
-        """Ask for these steps of an epoch from now on."""
-        self._epoch, self._drawn, self._steps = epoch, drawn, steps
+def repetitions(indices: np.ndarray) -> np.ndarray:
+    """How often each of (N,) indices came before its place: (N,) int64, all zero where none comes twice."""
+    places = np.argsort(indices, kind="stable")
+    grouped = indices[places]
+    # where the first of each group of equal indices stands
+    first = np.searchsorted(grouped, grouped, side="left")
+    before = np.empty_like(indices)
+    before[places] = np.arange(len(indices)) - first
+    return before
 
-    def __iter__(self) -> Iterator[Asked]:
-        indices, before = self._drawn.indices, self._drawn.before
-        for step in self._steps:
-            mine = step * self.share.size + self.share.places
-            yield Asked(self._epoch, indices[mine], None if before is None else before[mine].tolist())
+
+@dataclass
+class Positions:
+    """A sampler: which (epoch, step) the loader asks for next."""
+
+    steps: int
+    epoch: int = 0
+    start: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, step) for step in range(self.start, self.steps))
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return self.steps - self.start
 
 
-def loader(batches: Batches, asking: Asking, workers: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
-    """A loader of whole batches: iterating it gives the rest of the epoch that is asked for, as arrays."""
+def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+    """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at, as arrays."""
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=asking,
+        sampler=positions,
         collate_fn=_arrays,
         num_workers=workers,
         persistent_workers=bool(workers),

@@ -42,15 +42,9 @@ def check_trainable(network: nn.Module, dataset: Dataset, recipe: Recipe) -> Non
         raise FlyweightError(
             f"train.batch_size: {config.batch_size} is more than the {count} training images; lower it"
         )
-    size = config.batch_size or batch_size(count)
-    shown = count - round(config.skip_easy * count)
-    if size > shown:
-        raise FlyweightError(
-            f"train.skip_easy: {config.skip_easy:g} leaves {shown} of {count} images, fewer than a batch of {size}:"
-            " lower it, or train.batch_size"
-        )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise FlyweightError(f"{name} has no parameter that can be trained")
+    size = config.batch_size or batch_size(count)
     if my_share(size).world > 1 and any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise FlyweightError(
             f"{name} is TorchScript, whose batch norms see one process's images: train it by one alone"

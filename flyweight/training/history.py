@@ -27,10 +27,9 @@ class Epoch:
     """A row of the history.
 
     Losses are means an image: in training of what was minimised (with smoothed labels, class weights, a teacher's
-    answers), in the test of cross-entropy alone. Where an epoch leaves out easy images, the training loss is
-    weighed so as to estimate that of all, and the training accuracy is that of the images shown. Accuracies are in
-    percent, the learning rate is the last step's (muon: that of the dense layers' weights); the seconds are those
-    of the training and the test pass together, the images a second those of the training alone.
+    answers), in the test of cross-entropy alone. Accuracies are in percent, the learning rate is the last step's (muon:
+    that of the dense layers' weights); the seconds are those of the training and the test pass together, the images a
+    second those of the training alone.
     """
 
     epoch: int

@@ -48,13 +48,7 @@ class Objective:
         return inputs.lerp(inputs.flip(0), share) if share else inputs
 
     def loss(
-        self,
-        outputs: Tensor,
-        labels: Tensor,
-        share: float,
-        progress: float,
-        answers: Tensor | None = None,
-        weights: Tensor | None = None,
+        self, outputs: Tensor, labels: Tensor, share: float, progress: float, answers: Tensor | None = None
     ) -> Tensor:
         """The mean over a batch.
 
@@ -64,31 +58,28 @@ class Objective:
             share: of the other image in each of them.
             progress: share of all steps that is done.
             answers: (N, classes) float32, the teacher's logits for the same images; none: there is no teacher.
-            weights: (N,) float32, what each image counts; none: 1. The sum is divided by the images, not by these.
         """
         smoothing = self.smoothing(progress)
-        loss = self._of_labels(outputs, labels, smoothing, weights)
+        loss = self._of_labels(outputs, labels, smoothing)
         if share:
-            loss = loss.lerp(self._of_labels(outputs, labels.flip(0), smoothing, weights), share)
+            loss = loss.lerp(self._of_labels(outputs, labels.flip(0), smoothing), share)
         if answers is not None:
-            taught = distillation(outputs, answers, self.config.teacher_temperature, weights)
+            taught = distillation(outputs, answers, self.config.teacher_temperature)
             loss = loss.lerp(taught, self.config.teacher_share)
         return loss
 
-    def _of_labels(self, outputs: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-        """Cross-entropy, each image's whole term, with the smoothed share in it, times its weight and its class's.
+    def _of_labels(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Cross-entropy, each image's whole term, with the smoothed share in it, times the weight of its class.
 
         The sum is divided by the images and not by their weights, as torch would: so an image's gradient is that
         without weights times its class's, whatever else is in the batch, and a batch without rare images does not count
         as much as one with them. Torch would also take the smoothed share by the classes it goes to and not by the
         image's own.
         """
-        if self.weights is None and weights is None:
+        if self.weights is None:
             return F.cross_entropy(outputs, labels, label_smoothing=smoothing)
         each = F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none")
-        for weight in (None if self.weights is None else self.weights[labels], weights):
-            each = each if weight is None else each * weight
-        return each.mean()
+        return (each * self.weights[labels]).mean()
 
 
 def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -109,7 +100,7 @@ def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.where(counts > 0, weights, 0).astype(np.float32)
 
 
-def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0, weights: Tensor | None = None) -> Tensor:
+def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0) -> Tensor:
     """How far a network's softened probabilities are from a teacher's (Hinton et al. 2015, section 2).
 
     ``T^2 * KL(teacher / T || network / T)``: the factor keeps the size of the gradient at any temperature.
@@ -118,10 +109,9 @@ def distillation(outputs: Tensor, answers: Tensor, temperature: float = 2.0, wei
         outputs: (N, classes) logits.
         answers: (N, classes) logits of the teacher.
         temperature: T; the higher, the more the unlikely classes count.
-        weights: (N,) what each image counts; none: 1.
     """
-    own, given = F.log_softmax(outputs / temperature, 1), F.log_softmax(answers / temperature, 1)
-    if weights is None:
-        return temperature**2 * F.kl_div(own, given, reduction="batchmean", log_target=True)
-    each = F.kl_div(own, given, reduction="none", log_target=True).sum(1)
-    return temperature**2 * (each * weights).mean()
+    divergence = F.kl_div(
+        F.log_softmax(outputs / temperature, 1), F.log_softmax(answers / temperature, 1),
+        reduction="batchmean", log_target=True,
+    )  # fmt: skip
+    return temperature**2 * divergence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -29,14 +29,14 @@ def facts(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     return decisive(recipe) | {"the data's fingerprint": dataset.fingerprint}
 
 
-def check_content(run: Run, content: Mapping[str, Any], epochs: int, steps: Callable[[int], int]) -> None:
+def check_content(run: Run, content: Mapping[str, Any], epochs: int, steps: int) -> None:
     """Refuse a checkpoint that is whole and says what no training of this recipe writes.
 
     Args:
         run: whose it is.
         content: of the checkpoint.
         epochs: of the recipe.
-        steps: of an epoch, counted from 0.
+        steps: of an epoch.
 
     Raises:
         RunError: the first key that is missing, of another kind, or out of its range.
@@ -49,14 +49,14 @@ def check_content(run: Run, content: Mapping[str, Any], epochs: int, steps: Call
         (key for key, kind in kinds.items() if not isinstance(content.get(key), kind) or content[key] is True), None
     )
     if wrong is None:
-        ranges = {"epoch": epochs, "step": steps(content["epoch"]), "seconds": float("inf")}
+        ranges = {"epoch": epochs, "step": steps, "seconds": float("inf")}
         wrong = next((key for key, most in ranges.items() if not 0 <= content[key] <= most), None)
     if wrong is None and len(content["history"]) != content["epoch"]:
         wrong = "history"
     rows = content["history"] if wrong is None else []
     if not all(isinstance(row, Mapping) and all(map(_is_number, row.values())) for row in rows):
         wrong = "history"
-    if wrong is None and content["step"] == steps(content["epoch"]):
+    if wrong is None and content["step"] == steps:
         wrong = "step" if content["epoch"] == epochs else None
     if wrong is not None:
         raise unfit(run, f"{wrong} says what this training does not write")

@@ -27,7 +27,6 @@ class State:
         schedule: of the learning rate.
         average: of the weights; none: the recipe does not average.
         totals: (2,) float32: sums of the loss and of the hits over this process's images of the epoch so far.
-        losses: (2, images) float32, see :meth:`flyweight.training.order.Order.unknown_losses`; none: nobody asks.
         epoch: epochs done.
         step: steps done in the epoch under way.
         seconds: that the epoch under way took before it was interrupted.
@@ -40,7 +39,6 @@ class State:
     schedule: LRScheduler
     average: AveragedModel | None
     totals: Tensor
-    losses: Tensor | None = None
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -56,12 +54,11 @@ class State:
         """The network that the test pass sees and the run ships."""
         return self.network if self.average is None else self.average.module
 
-    def content(self, totals: Tensor, losses: Tensor | None) -> dict[str, Any]:
+    def content(self, totals: Tensor) -> dict[str, Any]:
         """What a checkpoint keeps of it: tensors, numbers and containers of them.
 
         Args:
             totals: those of all processes together.
-            losses: the same.
         """
         generator = _generator(self.totals.device)
         return {
@@ -76,7 +73,6 @@ class State:
             "seconds": self.seconds,
             "learning_rate": self.learning_rate,
             "totals": totals,
-            "losses": losses,
             "history": [vars(row) for row in self.history],
         }
 
@@ -96,15 +92,12 @@ class State:
         if generator is not None and device_random is not None:
             generator.set_rng_state(device_random)
         self.totals.copy_(content["totals"])
-        if self.losses is not None:
-            self.losses.copy_(content["losses"])
 
     def unlike(self, content: Mapping[str, Any]) -> str | None:
         """The first part of a checkpoint's schedule or optimizer that is not of this training's kind; None: all are."""
         made = self.optimizer.state_dict()["param_groups"]
         wrong = unlike(self.schedule.state_dict(), content["schedule"], "schedule")
         wrong = wrong or unlike(made, content["optimizer"]["param_groups"], "optimizer.param_groups")
-        wrong = wrong or unlike(self.losses, content.get("losses"), "losses")
         shapes = [parameter.shape for group in self.optimizer.param_groups for parameter in group["params"]]
         kept = content["optimizer"]["state"]
         names = {name for slots in kept.values() for name in slots}

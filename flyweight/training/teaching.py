@@ -171,7 +171,7 @@ class _Augmented:
 
     def __getitem__(self, part: slice) -> np.ndarray:
         # several processes wait for each other, and stop after the next step
-        if processes().num_processes == 1 and self.stop.wanted:
+        if self.batches.share.world == 1 and self.stop.wanted:
             raise KeyboardInterrupt
         return self.batches.augmented(np.arange(len(self))[part], self.epoch)
 

@@ -32,12 +32,11 @@ from flyweight.runs.fitting import sound_or_raise
 from flyweight.runs.folder import Run
 from flyweight.text import one_line
 from flyweight.training import optimizer, pooled, start
-from flyweight.training.batches import Asking, Batches, loader
+from flyweight.training.batches import Batches, Positions, loader
 from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
-from flyweight.training.order import Drawn, Order
 from flyweight.training.resume import check_content, check_resumable, decisive, facts, unfit
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
@@ -62,34 +61,28 @@ class Trainer:
         augmenter = Augmenter(recipe.augment, dataset.mean, config.seed)
         self.size = config.batch_size or batch_size(len(dataset.train))
         self.share = my_share(self.size)
-        batches = Batches(dataset, augmenter, config.cycle)
+        batches = Batches(dataset, augmenter, self.share, config.seed, config.sampling, config.cycle)
         self.teacher = Teacher(recipe, dataset, batches, run, observer)
         self.objective = Objective(config, dataset, self.device)
         self.start_sha256: str | None = None
-        self.order = Order(dataset.train.labels, self.size, config)
-        self.steps = self.order.steps_before(config.epochs)
-        self.asking = Asking(self.share)
-        self.loader = loader(batches, self.asking, config.workers or 0)
+        self.steps = len(dataset.train.labels) // self.size
+        self.positions = Positions(self.steps)
+        self.loader = loader(batches, self.positions, config.workers or 0)
         network = network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         made = optimizer.build(network, config)
-        schedule = one_cycle(made, config, self.steps)
+        schedule = one_cycle(made, config, self.steps * config.epochs)
         pooled.prepare(network, self.share)
         average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
             if config.ema
             else None
         )
-        totals, losses = torch.zeros(2, device=self.device), self.order.unknown_losses(self.device)
-        self.state = State(network, made, schedule, average, totals, losses)
+        self.state = State(network, made, schedule, average, torch.zeros(2, device=self.device))
 
     @property
     def progress(self) -> float:
         """The share of all steps that is done."""
-        return self._done / self.steps
-
-    @property
-    def _done(self) -> int:
-        return self.order.steps_before(self.state.epoch) + self.state.step
+        return (self.state.epoch * self.steps + self.state.step) / (self.config.epochs * self.steps)
 
     def run_epoch(self, stop: Stop) -> None:
         """Train to the end of the epoch, test, write history and checkpoint; or stop after a step and write that.
@@ -99,19 +92,16 @@ class Trainer:
             KeyboardInterrupt: somebody asked to stop, and all is saved.
         """
         config, state = self.config, self.state
-        steps, drawn = self.order.steps(state.epoch), self.order.draw(state.epoch, state.losses)
-        weights = None if drawn.weights is None else torch.from_numpy(drawn.weights)
-        self.observer.start(state.epoch, config.epochs, state.step, steps, self.size)
-        self.asking.begin(state.epoch, drawn, range(state.step, steps))
+        self.observer.start(state.epoch, config.epochs, state.step, self.steps, self.size)
+        self.positions.epoch, self.positions.start = state.epoch, state.step
         state.network.train()
         began = time.perf_counter() - state.seconds
         self.teacher.begin(state.epoch, stop)
         for batch in self.loader:
             images, labels, indices = (torch.from_numpy(array) for array in batch)
-            own = None if weights is None else weights[indices].to(self.device)
-            loss, asked = self._train_step(images, labels, indices, own, stop)
+            loss, asked = self._train_step(images, labels, indices, stop)
             state.step += 1
-            told = loss.item() if state.step % config.loss_every == 0 or state.step == steps else None
+            told = loss.item() if state.step % config.loss_every == 0 or state.step == self.steps else None
             if told is not None and not np.isfinite(told):
                 raise self._diverged(f"the loss became {told} in epoch {state.epoch + 1}, step {state.step}")
             self.observer.step(state.step, told)
@@ -119,11 +109,9 @@ class Trainer:
                 state.seconds = time.perf_counter() - began
                 self.save()
                 raise KeyboardInterrupt
-        self._finish_epoch(began, drawn)
+        self._finish_epoch(began)
 
-    def _train_step(
-        self, images: Tensor, labels: Tensor, indices: Tensor, weights: Tensor | None, stop: Stop
-    ) -> tuple[Tensor, bool]:
+    def _train_step(self, images: Tensor, labels: Tensor, indices: Tensor, stop: Stop) -> tuple[Tensor, bool]:
         """Take a step; the loss of the whole batch, and whether a process had been asked to stop before its end."""
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         inputs = normalize(images, self.dataset.mean, self.dataset.std)
@@ -139,7 +127,7 @@ class Trainer:
                 shape = (len(inputs), len(self.dataset.classes))
                 outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
                 answers = self.teacher.answers(inputs, indices)
-                loss = self.objective.loss(outputs, labels, share, self.progress, answers, weights)
+                loss = self.objective.loss(outputs, labels, share, self.progress, answers)
             with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
                 (loss if self.share.world == 1 else loss * self.share.weight).backward()
         whole, asked = self._pooled(loss.detach(), stop)
@@ -152,9 +140,6 @@ class Trainer:
         with torch.no_grad():
             correct = (outputs.argmax(1) == labels).sum()
             state.totals += torch.stack((loss.detach() * len(labels), correct.float()))
-            if state.losses is not None:
-                each = F.cross_entropy(outputs, labels, reduction="none")
-                state.losses[1, indices.to(self.device)] = each
         return whole, asked
 
     def _pooled(self, loss: Tensor, stop: Stop) -> tuple[Tensor, bool]:
@@ -171,7 +156,7 @@ class Trainer:
         cure = f"mend it, and {again} goes on with the mended file"
         return blamed(self.recipe.model, when, cure)
 
-    def _finish_epoch(self, began: float, drawn: Drawn) -> None:
+    def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
         (_, test), state = self.dataset.watched, self.state
         pooled.agree([state.network, *([] if state.average is None else [state.average])], random=False)
@@ -180,7 +165,7 @@ class Trainer:
         labels = torch.from_numpy(np.array(test.labels))
         correct = int((outputs.argmax(1) == labels).sum())
         loss, hits = summed(state.totals.clone()).tolist()
-        seen = self.order.steps(state.epoch) * self.size
+        seen = self.steps * self.size
         state.history.append(
             Epoch(
                 epoch=state.epoch + 1,
@@ -195,7 +180,6 @@ class Trainer:
                 images_per_second=seen / trained,
             )
         )
-        self.order.end(state.epoch, drawn, state.losses)
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         state.totals.zero_()
         self.save()
@@ -211,13 +195,11 @@ class Trainer:
             DivergedError: something in it is not finite; what was saved before stays.
         """
         # of all processes: each has counted its own images
-        state = self.state
-        totals, losses = summed(state.totals.clone()), state.losses
-        if losses is not None:
-            losses = torch.stack((losses[0], summed(losses[1].clone())))
+        totals = summed(self.state.totals.clone())
         if not self.main:
             return
-        content = state.content(totals, losses) | {
+        state = self.state
+        content = state.content(totals) | {
             "fingerprint": self.dataset.fingerprint,
             "teacher": self.teacher.sha256,
             "start": self.start_sha256,
@@ -272,7 +254,7 @@ class Trainer:
             if (wrong := state.unlike(content)) is not None:
                 raise ValueError(f"{wrong} says what this training does not write")
             state.load(content)
-            if state.schedule.last_epoch != self._done:
+            if state.schedule.last_epoch != state.epoch * self.steps + state.step:
                 raise ValueError("schedule.last_epoch is not the number of steps done")
         # torch and the rows of the history raise what they like at what is of another training
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -280,8 +262,6 @@ class Trainer:
         if not self.main:
             # what all have counted together is in the first process's totals
             state.totals.zero_()
-            if state.losses is not None:
-                state.losses[1].zero_()
             return
         # a run that was killed between checkpoint and history, or whose history was damaged, gets it here
         self._write_history()
@@ -292,6 +272,6 @@ class Trainer:
         for message in damaged:
             self.observer.note(message)
         if content is not None:
-            check_content(self.run, content, self.config.epochs, self.order.steps)
+            check_content(self.run, content, self.config.epochs, self.steps)
         check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content)
         return content

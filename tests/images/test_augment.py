@@ -11,9 +11,8 @@ from flyweight.errors import FlyweightError
 from flyweight.images import augment
 from flyweight.images.augment import Augmenter
 from flyweight.machine.together import Share
-from flyweight.recipes.sections import AugmentConfig, TrainConfig
-from flyweight.training.batches import Asking, Batches
-from flyweight.training.order import Order
+from flyweight.recipes.sections import AugmentConfig
+from flyweight.training.batches import Batches
 
 MEAN = (0.4914, 0.4822, 0.4465)
 
@@ -97,22 +96,14 @@ def test_coin_flips_are_independent():
     assert counts.max() < 500 + 5 * 21
 
 
-def asking(dataset, share, epoch=0):
-    """What a process asks for in an epoch."""
-    order, made = Order(dataset.train.labels, share.size, TrainConfig()), Asking(share)
-    made.begin(epoch, order.draw(epoch, None), range(order.steps(epoch)))
-    return list(made)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_same_batches_for_any_number_of_workers(striped, workers):
     """Trap 2: workers emit the same stream, and every epoch repeats the first."""
 
     def batches(count):
-        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0))
-        asked = [one for epoch in range(2) for one in asking(striped, Share(32), epoch)]
-        assert len(asked) == 12
-        loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=asked, num_workers=count)
+        dataset = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), Share(32), 0)
+        positions = [(epoch, step) for epoch in range(2) for step in range(6)]
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None, sampler=positions, num_workers=count)
         return [[part.clone() for part in batch] for batch in loader]
 
     alone, shared = batches(0), batches(workers)
@@ -127,15 +118,17 @@ def test_the_same_batches_for_any_number_of_workers(striped, workers):
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_an_epoch_shows_each_image_once_and_processes_share_it(striped, world):
-    batches = Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0))
-    epoch = asking(striped, Share(32))
-    images, labels, indices = batches[epoch[3]]
+    def batches(share):
+        return Batches(striped, Augmenter(AugmentConfig(), striped.mean, 0), share, 0)
+
+    whole = batches(Share(32))
+    images, labels, indices = whole[0, 3]
     assert torch.equal(labels, torch.from_numpy(striped.train.labels[indices]))
-    assert sorted(np.concatenate([asked.indices for asked in epoch])) == list(range(192))
+    assert sorted(whole._drawn.indices) == list(range(192))
     shares = [Share(32, rank, world) for rank in range(world)]
     assert sum(share.weight for share in shares) == pytest.approx(1)
     for share in shares:
-        for part, of_all in zip(batches[asking(striped, share)[3]], (images, labels, indices), strict=True):
+        for part, of_all in zip(batches(share)[0, 3], (images, labels, indices), strict=True):
             assert torch.equal(part, of_all[share.places])
 
 

@@ -247,9 +247,9 @@ MUTATIONS = (
     Mutation(
         "seed",
         "the order of the images follows from the seed and the epoch",
-        "training/order.py",
-        "        indices = np.random.default_rng((seed, epoch)).permutation(count)\n",
-        "        indices = np.random.default_rng(epoch).permutation(count)\n",
+        "training/batches.py",
+        "            return Drawn(np.random.default_rng((self.seed, epoch)).permutation(len(labels)))\n",
+        "            return Drawn(np.random.default_rng(epoch).permutation(len(labels)))\n",
         ("training/test_sampling.py::test_shuffled_batches_are_what_they_always_were",),
     ),
     Mutation(

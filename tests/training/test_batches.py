@@ -9,19 +9,14 @@ from test_killed import gone
 
 CODE = """
 import os, signal, time
-import numpy as np
 import torch
-from flyweight.machine.together import Share
-from flyweight.training.order import Drawn
-from flyweight.training.batches import Asking, loader
+from flyweight.training.batches import Positions, loader
 
 class Large:
-    def __getitem__(self, asked):
+    def __getitem__(self, position):
         return torch.zeros(1_000_000, dtype=torch.uint8), torch.zeros(1)
 
-asking = Asking(Share(1))
-asking.begin(0, Drawn(np.arange(9)), range(9))
-batches = iter(loader(Large(), asking, 2))
+batches = iter(loader(Large(), Positions(9), 2))
 next(batches)
 time.sleep(0.5)  # both have more than a pipe holds, and nobody reads it
 print(*[worker.pid for worker in batches._workers], flush=True)

@@ -14,8 +14,7 @@ from flyweight.images.augment import Augmenter
 from flyweight.machine.together import Share
 from flyweight.recipes.sections import AugmentConfig, TrainConfig
 from flyweight.runs.folder import Run
-from flyweight.training.batches import Asking, Batches
-from flyweight.training.order import Order, balanced, repetitions
+from flyweight.training.batches import Batches, balanced, repetitions
 
 COUNTS = (40, 2, 0, 7)
 """Images of each class, one of which has none."""
@@ -62,9 +61,7 @@ def test_repetitions_are_counted_in_their_order():
 
 def test_shuffled_batches_are_what_they_always_were(rare):
     augmenter = Augmenter(AugmentConfig(), rare.mean, 5)
-    order, asking = Order(rare.train.labels, 8, TrainConfig(seed=5)), Asking(Share(8))
-    asking.begin(2, order.draw(2, None), range(3, order.steps(2)))
-    images, labels, given = Batches(rare, augmenter)[next(iter(asking))]
+    images, labels, given = Batches(rare, augmenter, Share(8), 5)[2, 3]
     indices = np.random.default_rng((5, 2)).permutation(49)[24:32]
     assert np.array_equal(images.numpy(), augmenter(rare.train.images[indices], indices.tolist(), 2))
     assert np.array_equal(labels.numpy(), rare.train.labels[indices])
@@ -74,11 +71,8 @@ def test_shuffled_batches_are_what_they_always_were(rare):
 def test_the_same_image_is_augmented_otherwise_each_time_it_comes(rare):
     def epoch(rank, world):
         config = AugmentConfig(shift_scale_rotate=1)
-        batches, asking = Batches(rare, Augmenter(config, rare.mean, 0)), Asking(Share(8, rank, world))
-        order = Order(rare.train.labels, 8, TrainConfig(sampling="balanced"))
-        asking.begin(1, order.draw(1, None), range(order.steps(1)))
-        parts = [batches[asked] for asked in asking]
-        assert len(parts) == 6
+        batches = Batches(rare, Augmenter(config, rare.mean, 0), Share(8, rank, world), 0, "balanced")
+        parts = [batches[1, step] for step in range(6)]
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     images, labels, _ = epoch(0, 1)

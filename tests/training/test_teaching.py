@@ -65,12 +65,6 @@ def trainer(recipe, dataset, folder):
     return Trainer(fresh(recipe, dataset), dataset, recipe, run, Silent())
 
 
-def batches(pupil, epoch):
-    """Those of an epoch, one after the other."""
-    pupil.asking.begin(epoch, pupil.order.draw(epoch, None), range(pupil.order.steps(epoch)))
-    return [pupil.loader.dataset[asked] for asked in pupil.asking]
-
-
 def test_a_teacher_that_may_know_the_held_out_pictures_is_refused(striped, taught):
     with pytest.raises(FlyweightError, match="train.teacher: .* was trained on other data"):
         load_teacher(taught.train.teacher, replace(striped, fingerprint="1" * 64))
@@ -79,7 +73,7 @@ def test_a_teacher_that_may_know_the_held_out_pictures_is_refused(striped, taugh
 def test_kept_answers_are_the_teachers_about_the_images_that_the_pupil_sees(striped, taught, tmp_path):
     pupil = trainer(taught, striped, tmp_path / "pupil")
     pupil.teacher.begin(1, Stop())
-    images, _, indices = batches(pupil, 1)[2]
+    images, _, indices = pupil.loader.dataset[1, 2]
     teacher = load_trained(tmp_path / "teacher")
     with torch.no_grad():
         said = teacher.model(((images / 255 - 0.5) / 0.3).permute(0, 3, 1, 2))
@@ -93,7 +87,9 @@ def test_epochs_repeat_their_images_in_another_order(striped, taught, recipe, tm
     pupil = trainer(taught, striped, tmp_path / "pupil")
     of_epoch = []
     for epoch in range(3):
-        images, _, indices = (torch.cat(parts) for parts in zip(*batches(pupil, epoch), strict=True))
+        images, _, indices = (
+            torch.cat(parts) for parts in zip(*(pupil.loader.dataset[epoch, step] for step in range(6)), strict=True)
+        )
         of_epoch.append((images[indices.argsort()], indices))
     assert torch.equal(of_epoch[2][0], of_epoch[0][0])
     assert not torch.equal(of_epoch[1][0], of_epoch[0][0])

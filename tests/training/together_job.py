@@ -141,7 +141,6 @@ def main(folder):
     results["said"] = said.flatten().tolist()
     results["calibrated"] = calibration(trained)
     results["history"], results["taught"] = fit(folder / "run"), taught(folder / "taught")
-    results["skipped"] = fit(folder / "skipped", "train.mixup=0", "train.skip_easy=0.25", "train.epochs=4")
     if (folder / "half").exists():
         results["resumed"] = fit(folder / "half")
     rank = processes().process_index
