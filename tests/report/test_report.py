@@ -146,6 +146,8 @@ def test_the_page_shows_what_was_found(trained):
     assert "ATTENTION CIFAR-10 could not be had: <b>digits</b>" in text
     # sprint for two classes: 170,720 parameters less 8 * 160 of the classifier
     assert "parameters 169,440" in text
+    # three maps of 32x16x16 where C1 adds
+    assert "memory for its maps in 8 bits 24.0 KiB" in text
     for phrase in (
         "R1 no max pooling pass",
         "R6 flip",
