@@ -7,9 +7,9 @@ Of the front of each search two networks (`--against`) are chosen: those that be
 is minimised, lack least to do so. These and the reference are then trained anew with other seeds, on the images that
 were not held out, for equal time: training steps of both are timed in turn, and a network gets as many whole epochs as
 fit into the reference's time. A network with no more MACs, or no more of what was minimised, is trained for as many
-epochs, too. The reference is trained once for all searches. What stands there already is not done again. The held-out
-images have chosen the networks, so that a small part of a lead is luck; other seeds take the luck of the training away,
-and not that of the images.
+epochs, too. The reference is trained once for all searches. What has ended already is not done again; a search that was
+killed goes on for its whole time. The held-out images have chosen the networks, so that a small part of a lead is luck;
+other seeds take the luck of the training away, and not that of the images.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def main() -> None:
     lines.append("| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
     for number in range(options.searches):
         out = options.out / f"search-{number}"
-        if not (out / "winners").is_dir():
+        if not (ended := out / "search-ended").is_file():  # a search that was killed has winners, too
             call = ["search", options.rules, "--hours", options.hours, "--seed", number, "--out", out]
             flyweight(*call, "--reference", options.reference, "--hold-out", options.hold_out, *more)
+            ended.touch()
         for name, saves in chosen(out, options):
             for epochs in lengths(out, name, saves, options):
                 lines.append(f"| {number} | `{name}` | {row(out, name, epochs, options)} |")
