@@ -23,8 +23,18 @@ scan       what is in it: sizes, balance, left-out files; `copies`, by `hashes` 
 """
 
 from flyweight.data.cache import cache_folder
-from flyweight.data.dataset import Dataset, Progress, Split, hold_out, subset
+from flyweight.data.dataset import Dataset, Progress, Split, hold_out, stratified_part, subset
 from flyweight.data.reader import NoDataError
 from flyweight.data.registry import load
 
-__all__ = ["Dataset", "NoDataError", "Progress", "Split", "cache_folder", "hold_out", "load", "subset"]
+__all__ = [
+    "Dataset",
+    "NoDataError",
+    "Progress",
+    "Split",
+    "cache_folder",
+    "hold_out",
+    "load",
+    "stratified_part",
+    "subset",
+]

@@ -189,6 +189,11 @@ def stratified(labels: np.ndarray, count: int, seed: int = 0, leave_one: bool = 
     return np.sort(np.concatenate(chosen))
 
 
+def stratified_part(split: Split, count: int, seed: int = 0) -> Split:
+    """`count` images of a split, with the classes in its proportions and in its order; the same for the same seed."""
+    return _take(split, stratified(split.labels, count, seed))
+
+
 def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
     """Take a stratified `count` of training images away from `train`; they become `test`.
 
@@ -229,8 +234,8 @@ def subset(dataset: Dataset, train: int, test: int, seed: int = 0) -> Dataset:
             raise FlyweightError(f"cannot take {count} of {len(split)} {side} images: choose 1 to {len(split)}")
     part = assemble(
         name=f"{dataset.name}-subset{train}+{test}",
-        train=_take(dataset.train, stratified(dataset.train.labels, train, seed)),
-        test=_take(dataset.test, stratified(dataset.test.labels, test, seed)),
+        train=stratified_part(dataset.train, train, seed),
+        test=stratified_part(dataset.test, test, seed),
         classes=dataset.classes,
         source=f"{dataset.source}; {train} training and {test} test images (seed {seed})",
         validation=dataset.validation,

@@ -125,6 +125,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
+    epoch_test_images: int | None = Field(
+        None, ge=1, description="tested after each epoch but the last, the same share a class; none: all, as at the end"
+    )
     loss_every: int = Field(20, ge=1, description="steps between two looks at the loss; each waits for its step to end")
 
     @field_validator("teacher_cycle")

@@ -128,6 +128,7 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
     """All that the templates show."""
     run, recipe, scores = subject.run, subject.recipe, subject.scores
     history, environment = run.history(COLUMNS), run.read_environment()
+    tested_alike = [row for row in history if row["test_total"] == history[-1]["test_total"]]
     return {
         "title": printable(recipe.name),
         "description": printable(recipe.description),
@@ -143,7 +144,7 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
         "classes": weakest(scores),
         "split": subject.split,
         "watched": subject.dataset.watched[0],
-        "best": max(history, key=lambda row: row["test_accuracy"], default=None),
+        "best": max(tested_alike, key=lambda row: row["test_accuracy"], default=None),
         "epochs": subject.trained.card.epochs,
         "seconds": sum(row["seconds"] for row in history) if history else None,
         "seed": recipe.train.seed,

@@ -13,7 +13,7 @@ from flyweight.errors import RunError
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
 
-INDIFFERENT = {"workers", "keep", "loss_every"}
+INDIFFERENT = {"workers", "keep", "epoch_test_images", "loss_every"}
 """Settings of a training that change none of its weights."""
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from flyweight.data import Dataset
+from flyweight.data import Dataset, Split, stratified_part
 from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
@@ -158,7 +158,7 @@ class Trainer:
 
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
-        (_, test), state = self.dataset.watched, self.state
+        test, state = self._tested(), self.state
         pooled.agree([state.network, *([] if state.average is None else [state.average])], random=False)
         with self._blamed(f"in the test pass after epoch {state.epoch + 1}"):
             outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std, together=True)
@@ -184,6 +184,12 @@ class Trainer:
         state.totals.zero_()
         self.save()
         self.observer.epoch(self._line(state.history[-1]))
+
+    def _tested(self) -> Split:
+        """The images that are tested after this epoch: all after the last one."""
+        images, count = self.dataset.watched[1], self.config.epoch_test_images
+        last = self.state.epoch + 1 == self.config.epochs
+        return images if last or count is None or count >= len(images) else stratified_part(images, count)
 
     def _line(self, row: Epoch) -> str:
         return row.line(self.config.epochs, f"{self.dataset.watched[0]} set")

@@ -41,6 +41,7 @@ def history(epochs):
             "train_loss": 2 / epoch,
             "train_accuracy": 90 - 50 / epoch,
             "test_loss": 1.9 / epoch,
+            "test_total": 10_000,
             "test_accuracy": 90.01 - 49 / epoch,
             "learning_rate": 0.4 / epoch,
         }
@@ -193,6 +194,12 @@ def test_metrics_of_any_length(epochs):
     assert [line.get_label() for line in accuracy.lines][2] == "the rule: 85 %"
     assert list(accuracy.lines[1].get_ydata()) == [row["test_accuracy"] for row in history(epochs)]
     assert {f"{history(epochs)[-1]['test_accuracy']:.2f} %", f"{2 / epochs:.3f}"} <= set(texts(figure))
+
+
+def test_metrics_of_few_test_images_until_the_last_epoch():
+    rows = [row | {"test_total": 1000 if row["epoch"] < 3 else 10_000} for row in history(3)]
+    labels = [line.get_label() for line in figures.metrics(rows).axes[0].lines]
+    assert labels[1] == "test, 1,000 images, at the end all"
 
 
 def test_equal_last_values_are_both_written():

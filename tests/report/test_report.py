@@ -313,6 +313,15 @@ def test_the_best_epoch_is_called_optimistic_and_another_count_is_told(trained, 
     )
 
 
+def test_epochs_that_were_tested_on_few_images_are_no_best_ones(trained, striped, tmp_path):
+    copy = copied(trained, tmp_path / "copy")
+    rows = trained.history()
+    rows[0] |= {"test_total": 8, "test_accuracy": 99.99}
+    copy.write_history(rows, ["a line"])
+    report.write(copy, striped)
+    assert "optimistic" not in words(copy)
+
+
 def test_a_run_that_has_not_ended_says_how_to_go_on(odd, tmp_path):
     run, dataset = odd
     unfinished = Run.create(tmp_path / "a run", run.recipe())
