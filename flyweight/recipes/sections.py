@@ -102,7 +102,7 @@ class TrainConfig(Section):
     muon_momentum: float = Field(0.6, ge=0, lt=1, description="of these weights")
     muon_decay: float = Field(0.05, ge=0, description="decoupled weight decay of these weights")
     muon_steps: int = Field(3, ge=1, description="of the iteration that makes their updates orthogonal")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of a label that all classes have alike")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the label that all classes get alike")
     label_smoothing_end: float | None = Field(
         None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
     )
