@@ -158,7 +158,7 @@ class Trainer:
 
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
-        test, state = self._tested(), self.state
+        test, state = self._test_images(), self.state
         pooled.agree([state.network, *([] if state.average is None else [state.average])], random=False)
         with self._blamed(f"in the test pass after epoch {state.epoch + 1}"):
             outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std, together=True)
@@ -185,7 +185,7 @@ class Trainer:
         self.save()
         self.observer.epoch(self._line(state.history[-1]))
 
-    def _tested(self) -> Split:
+    def _test_images(self) -> Split:
         """The images that are tested after this epoch: all after the last one."""
         images, count = self.dataset.watched[1], self.config.epoch_test_images
         last = self.state.epoch + 1 == self.config.epochs
