@@ -1,8 +1,9 @@
-"""The precision and the workers that the machine gains from, and the batches that the data does."""
+"""The precision and the workers that the machine gains from, the batches that the data does, and their way there."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from flyweight.machine.together import from_first, processes
 from flyweight.recipes.sections import TrainConfig
@@ -38,6 +39,14 @@ def batch_size(images: int, steps: int = 8) -> int:
     """
     sizes = [size for size in (256, 128, 64, 32, 16) if images // size >= steps]
     return sizes[0] if sizes else max(1, min(8, images))
+
+
+def sent(batch: Tensor, device: torch.device) -> Tensor:
+    """A batch of the CPU's memory on a device, which need not have ended what it was given before."""
+    if device.type != "cuda":
+        return batch.to(device)
+    # memory that the system may move is copied after all steps before have ended
+    return batch.pin_memory().to(device, non_blocking=True)
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

@@ -16,7 +16,7 @@ class Row(Section):
     """One convolution layer of a network."""
 
     width: int = Field(ge=1, le=2**20, description="channels that go out")
-    kind: str = Field("dense", description="an entry in KINDS of networks/layers, such as dense or separable")
+    kind: str = Field("dense", description="dense, or separable: depthwise, then 1x1")
     kernel: Literal[1, 3, 5, 7] = Field(3, description="taps of the kernel on each axis")
     stride: int = Field(1, ge=1, le=2**16, description="step between two positions of the kernel")
     dilation: int = Field(1, ge=1, le=2**16, description="distance between two taps of the kernel")
@@ -34,7 +34,10 @@ class Row(Section):
 class Network(Section):
     """Blocks of rows, global average pooling and a classifier. The blocks are called c1, c2 and so on."""
 
-    blocks: Annotated[tuple[Annotated[tuple[Row, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    blocks: Annotated[
+        tuple[Annotated[tuple[Row, ...], Field(min_length=1)], ...],
+        Field(min_length=1, description="of rows, which are below"),
+    ]
     order: Order = Field("norm-relu", description="batch norm before or after the ReLU")
     dropout: float | None = Field(None, ge=0, lt=1, description="after every layer; none: there are no such layers")
     pool: int | None = Field(

@@ -50,12 +50,14 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """The brief's three augmentations (R6). A probability of 0 turns one off."""
 
-    flip: Probability = 0.5
-    shift_scale_rotate: Probability = 0.5
+    flip: Probability = Field(0.5, description="probability that an image is mirrored, left to right")
+    shift_scale_rotate: Probability = Field(0.5, description="probability that it is moved, scaled and turned")
     shift: float = Field(0.0625, ge=0, lt=1, description="largest shift, as a share of the image's side")
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale; 0.1 is 90 to 110 percent")
     rotate: float = Field(15.0, ge=0, le=180, description="largest rotation in degrees")
-    cutout: Probability = 0.5
+    cutout: Probability = Field(
+        0.5, description="probability of a square hole, filled with the mean of the training set"
+    )
     cutout_size: int | None = Field(
         None, ge=1, description="side of the square hole in pixels; none: half of the image's smaller side"
     )
@@ -77,13 +79,15 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How it is trained."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(12, ge=1, description="passes over the training images")
     batch_size: int | None = Field(256, ge=1, description="images a step; none: chosen for the data")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="of all that is drawn: weights, order, augmentation, dropout")
     start: str | None = Field(
         None, description="a network that ships, or a run folder, whose weights are taken where names and shapes fit"
     )
-    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = Field(
+        "sgd", description="muon: for the dense layers' weights but the classifier's, and sgd for all others"
+    )
     learning_rate: float = Field(0.6, gt=0, description="the highest one of the one-cycle schedule")
     warmup: float = Field(0.2, gt=0, lt=1, description="share of all steps in which the learning rate rises")
     start_divisor: float = Field(25, ge=1, description="the first learning rate is the highest one divided by this")
@@ -98,7 +102,7 @@ class TrainConfig(Section):
     muon_momentum: float = Field(0.6, ge=0, lt=1, description="of these weights")
     muon_decay: float = Field(0.05, ge=0, description="decoupled weight decay of these weights")
     muon_steps: int = Field(3, ge=1, description="of the iteration that makes their updates orthogonal")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the label that all classes get alike")
     label_smoothing_end: float | None = Field(
         None, ge=0, lt=1, description="what it has become, in a straight line, at the last step; none: it stays"
     )
@@ -122,7 +126,9 @@ class TrainConfig(Section):
         None, ge=1, description="it is asked about so many augmented epochs, which then repeat; none: in each step"
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights; 0: no averaging")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of a step's products; auto: bfloat16 where this machine gains from it"
+    )
     workers: int | None = Field(None, ge=0, description="processes that augment; none: chosen for the machine")
     keep: int = Field(2, ge=1, description="how many of the last checkpoints stay on disk")
     epoch_test_images: int | None = Field(
@@ -156,8 +162,8 @@ class TrainConfig(Section):
 class Recipe(Section):
     """One experiment: everything that a run can be repeated from."""
 
-    name: str
-    description: str = ""
+    name: str = Field(description="what its runs are called")
+    description: str = Field("", description="a line for the reports")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig

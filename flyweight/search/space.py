@@ -33,9 +33,9 @@ class Space(Section):
         min_length=1,
         description="channels that go out; all equally often",
     )
-    kernels: tuple[Literal[1, 3, 5, 7], ...] = Field((3, 1, 5), min_length=1)
-    strides: tuple[int, ...] = Field((1, 2), min_length=1)
-    dilations: tuple[int, ...] = Field((1, 2, 4), min_length=1)
+    kernels: tuple[Literal[1, 3, 5, 7], ...] = Field((3, 1, 5), min_length=1, description="taps on each axis")
+    strides: tuple[int, ...] = Field((1, 2), min_length=1, description="steps between two positions of a kernel")
+    dilations: tuple[int, ...] = Field((1, 2, 4), min_length=1, description="distances between two taps of a kernel")
     paddings: tuple[Padding, ...] = Field(
         ("same", "none"), min_length=1, description="zeros that keep the map's size at stride 1, or none"
     )

@@ -84,29 +84,71 @@ class Muon(Optimizer):
     def __init__(self, groups: list[dict[str, Any]], steps: int = 3) -> None:
         super().__init__([group for group in groups if group["params"]], {})
         self.steps = steps
+        self.rates: list[Tensor] | None = None
+
+    def write_rates(self) -> None:
+        """From now on a step reads each group's learning rate from a tensor, and this is what writes them.
+
+        A recorded step would repeat the numbers that it was recorded with.
+        """
+        if self.rates is None:
+            self.rates = [torch.zeros((), device=group["params"][0].device) for group in self.param_groups]
+        for rate, group in zip(self.rates, self.param_groups, strict=True):
+            rate.fill_(group["lr"])
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Change each parameter that has a gradient."""
-        for group in self.param_groups:
-            rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                gradient = parameter.grad
-                if not group["orthogonal"] and decay:
-                    gradient = gradient.add(parameter, alpha=decay)
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].mul_(momentum).add_(gradient)
-                update = gradient.add(state["momentum"], alpha=momentum)
-                if group["orthogonal"]:
-                    matrix = orthogonalized(update.flatten(1), self.steps)
-                    # a step changes each output by as much, however many there are
-                    update = matrix.mul_(max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5).view_as(update)
-                    parameter.mul_(1 - rate * decay)
-                parameter.add_(update, alpha=-rate)
+        for number, group in enumerate(self.param_groups):
+            momentum, decay = group["momentum"], group["weight_decay"]
+            rate = group["lr"] if self.rates is None else self.rates[number]
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            gradients = [parameter.grad for parameter in parameters]
+            if not group["orthogonal"] and decay:
+                gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
+            momenta = [self._momentum(parameter) for parameter in parameters]
+            torch._foreach_mul_(momenta, momentum)
+            torch._foreach_add_(momenta, gradients)
+            updates = list(torch._foreach_add(gradients, momenta, alpha=momentum))
+            if group["orthogonal"]:
+                updates = self._orthogonalized(updates)
+                torch._foreach_mul_(parameters, 1 - rate * decay)
+            if isinstance(rate, Tensor):
+                torch._foreach_sub_(parameters, torch._foreach_mul(updates, rate))
+            else:
+                torch._foreach_add_(parameters, updates, alpha=-rate)
+
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum: Tensor = state["momentum"]
+        return momentum
+
+    def _orthogonalized(self, updates: list[Tensor]) -> list[Tensor]:
+        """Each as :func:`orthogonalized` gives it, scaled by its shape."""
+        done = updates.copy()
+        for places in self._alike(updates):
+            matrices = [updates[place].flatten(1) for place in places]
+            # a step changes each output by as much, however many there are
+            scale = max(1.0, matrices[0].shape[0] / matrices[0].shape[1]) ** 0.5
+            together = matrices[0] if len(matrices) == 1 else torch.stack(matrices)
+            found = orthogonalized(together, self.steps).mul_(scale)
+            for place, matrix in zip(places, found.reshape(len(places), *matrices[0].shape), strict=True):
+                done[place] = matrix.view_as(updates[place])
+        return done
+
+    @staticmethod
+    def _alike(updates: list[Tensor]) -> list[list[int]]:
+        """The places of those that are orthogonalised at once: on a GPU all of one shape, for it likes large jobs."""
+        if updates[0].device.type == "cpu":
+            return [[place] for place in range(len(updates))]
+        shapes: dict[torch.Size, list[int]] = {}
+        for place, update in enumerate(updates):
+            shapes.setdefault(update.shape, []).append(place)
+        return list(shapes.values())
 
 
 def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
@@ -116,18 +158,20 @@ def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
     values of 0.02 to 1 times the norm come out between 0.68 and 1.21 of three steps.
 
     Args:
-        matrix: (rows, columns).
+        matrix: (rows, columns), or (N, rows, columns) for so many of them.
         steps: of the iteration.
 
     Returns:
-        (rows, columns).
+        In the same shape.
     """
     a, b, c = QUINTIC
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
+    multiply: Any = torch.addmm if matrix.ndim == 2 else torch.baddbmm
+    norm = matrix.norm() if matrix.ndim == 2 else matrix.norm(dim=(1, 2), keepdim=True)
+    x = matrix / (norm + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
+        x = x.mT
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = multiply(x, multiply(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

@@ -96,18 +96,26 @@ class Teacher:
                 self._write(place, kept)
         self._place, self._kept = place, torch.from_numpy(kept)
 
-    def answers(self, inputs: Tensor, indices: Tensor) -> Tensor | None:
-        """(N, classes) float32 logits about the images of a step; none: there is no teacher.
+    def kept(self, indices: Tensor, device: torch.device) -> Tensor | None:
+        """(N, classes) float32 logits about the images of a step, where they are kept; none: they are not.
+
+        Args:
+            indices: (N,) of the images in the data set.
+            device: where the logits are wanted.
+        """
+        if self._classify is None or self.cycle is None:
+            return None
+        return self._kept[indices].to(device).float()
+
+    def answers(self, inputs: Tensor) -> Tensor | None:
+        """(N, classes) float32 logits about the images of a step, asked for now; none: they are kept, or nobody's.
 
         Args:
             inputs: (N, C, H, W) normalised, on the device.
-            indices: (N,) of the images in the data set.
         """
-        if self._classify is None:
+        if self._classify is None or self.cycle is not None:
             return None
-        if self.cycle is None:
-            return self._classify.answers(inputs)
-        return self._kept[indices].to(inputs.device).float()
+        return self._classify.answers(inputs)
 
     def end(self) -> None:
         """Remove the kept answers: after the training nobody needs them."""

@@ -23,7 +23,7 @@ from flyweight.errors import DivergedError
 from flyweight.images.augment import Augmenter
 from flyweight.images.preprocess import normalize
 from flyweight.inference import classifier
-from flyweight.machine.device import batch_size
+from flyweight.machine.device import batch_size, sent
 from flyweight.machine.together import agree_on, from_first, my_share, processes, summed
 from flyweight.networks.build import table
 from flyweight.networks.custom import blamed
@@ -37,6 +37,7 @@ from flyweight.training.checks import checked_logits
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
+from flyweight.training.recorded import Recorded, cuda_recorder, recordable
 from flyweight.training.resume import check_content, check_resumable, decisive, facts, unfit
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
@@ -78,6 +79,8 @@ class Trainer:
             else None
         )
         self.state = State(network, made, schedule, average, torch.zeros(2, device=self.device))
+        gains = self.device.type == "cuda" and recordable(recipe, self.share)
+        self.recorded = Recorded(network, made, self._passes, cuda_recorder()) if gains else None
 
     @property
     def progress(self) -> float:
@@ -113,34 +116,46 @@ class Trainer:
 
     def _train_step(self, images: Tensor, labels: Tensor, indices: Tensor, stop: Stop) -> tuple[Tensor, bool]:
         """Take a step; the loss of the whole batch, and whether a process had been asked to stop before its end."""
-        images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        inputs = normalize(images, self.dataset.mean, self.dataset.std)
+        images, labels = sent(images, self.device), sent(labels, self.device)
         share = self.objective.share_of_another(self.progress)
-        inputs = self.objective.mixed(inputs, share)
+        answers = self.teacher.kept(indices, self.device)
         state = self.state
         place = (self.config.seed, state.epoch, state.step)
         with pooled.step(self.share, place, custom=table(self.recipe.model) is None):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                with self._blamed(f"in epoch {state.epoch + 1}, step {state.step + 1}"):
-                    outputs = state.network(inputs)
-                # some networks return more in training than in eval mode
-                shape = (len(inputs), len(self.dataset.classes))
-                outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
-                answers = self.teacher.answers(inputs, indices)
-                loss = self.objective.loss(outputs, labels, share, self.progress, answers)
-            with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
-                (loss if self.share.world == 1 else loss * self.share.weight).backward()
-        whole, asked = self._pooled(loss.detach(), stop)
-        state.optimizer.step()
+            if self.recorded is None:
+                loss, hits = self._passes(images, labels, answers, share)
+            else:
+                loss, hits = self.recorded.backward(images, labels, answers)
+        whole, asked = self._pooled(loss, stop)
+        state.totals += torch.stack((loss * len(labels), hits))
+        if self.recorded is None:
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+        else:
+            self.recorded.update()
         state.learning_rate = float(state.schedule.get_last_lr()[0])
         state.schedule.step()
-        state.optimizer.zero_grad()
         if state.average is not None:
             state.average.update_parameters(state.network)
-        with torch.no_grad():
-            correct = (outputs.argmax(1) == labels).sum()
-            state.totals += torch.stack((loss.detach() * len(labels), correct.float()))
         return whole, asked
+
+    def _passes(
+        self, images: Tensor, labels: Tensor, answers: Tensor | None, share: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """The way forwards and back, which leaves the gradients: the loss, and how many are right, as a float32."""
+        state = self.state
+        inputs = self.objective.mixed(normalize(images, self.dataset.mean, self.dataset.std), share)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            with self._blamed(f"in epoch {state.epoch + 1}, step {state.step + 1}"):
+                outputs = state.network(inputs)
+            # some networks return more in training than in eval mode
+            shape = (len(inputs), len(self.dataset.classes))
+            outputs = checked_logits(outputs, shape, type(state.network).__name__).float()
+            answers = self.teacher.answers(inputs) if answers is None else answers
+            loss = self.objective.loss(outputs, labels, share, self.progress, answers)
+        with self._blamed(f"on the way back in epoch {state.epoch + 1}, step {state.step + 1}"):
+            (loss if self.share.world == 1 else loss * self.share.weight).backward()
+        return loss.detach(), (outputs.argmax(1) == labels).sum().float()
 
     def _pooled(self, loss: Tensor, stop: Stop) -> tuple[Tensor, bool]:
         """Sum up gradients and loss over the processes; and whether one of them was asked to stop: all do, then."""
@@ -158,7 +173,7 @@ class Trainer:
 
     def _finish_epoch(self, began: float) -> None:
         trained = time.perf_counter() - began
-        test, state = self._tested(), self.state
+        test, state = self._test_images(), self.state
         pooled.agree([state.network, *([] if state.average is None else [state.average])], random=False)
         with self._blamed(f"in the test pass after epoch {state.epoch + 1}"):
             outputs = classifier.logits(state.tested, test.images, self.dataset.mean, self.dataset.std, together=True)
@@ -185,7 +200,7 @@ class Trainer:
         self.save()
         self.observer.epoch(self._line(state.history[-1]))
 
-    def _tested(self) -> Split:
+    def _test_images(self) -> Split:
         """The images that are tested after this epoch: all after the last one."""
         images, count = self.dataset.watched[1], self.config.epoch_test_images
         last = self.state.epoch + 1 == self.config.epochs

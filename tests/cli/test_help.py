@@ -86,7 +86,8 @@ def test_the_help_imports_nothing_heavy():
     assert not any(name.startswith(f"flyweight.cli.{command}") for name in loaded for command in app.COMMANDS)
 
 
-def test_the_page_of_the_help_is_fresh():
-    done = subprocess.run([sys.executable, ROOT / "tools" / "help.py"], capture_output=True, text=True, check=True)
-    page = (ROOT / "docs" / "help.md").read_text(encoding="utf-8")
-    assert page == done.stdout, "make it anew: python tools/help.py > docs/help.md"
+@pytest.mark.parametrize("page", ["help", "keys"])
+def test_pages_made_by_a_tool_are_fresh(page):
+    done = subprocess.run([sys.executable, ROOT / "tools" / f"{page}.py"], capture_output=True, text=True, check=True)
+    written = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert written == done.stdout, f"make it anew: python tools/{page}.py > docs/{page}.md"

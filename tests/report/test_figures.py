@@ -196,10 +196,11 @@ def test_metrics_of_any_length(epochs):
     assert {f"{history(epochs)[-1]['test_accuracy']:.2f} %", f"{2 / epochs:.3f}"} <= set(texts(figure))
 
 
-def test_metrics_of_few_test_images_until_the_last_epoch():
-    rows = [row | {"test_total": 1000 if row["epoch"] < 3 else 10_000} for row in history(3)]
+@pytest.mark.parametrize("totals", [(1000, 1000, 10_000), (10_000, 1000, 10_000)], ids=["always", "since it went on"])
+def test_metrics_of_few_test_images_until_the_last_epoch(totals):
+    rows = [row | {"test_total": total} for row, total in zip(history(3), totals, strict=True)]
     labels = [line.get_label() for line in figures.metrics(rows).axes[0].lines]
-    assert labels[1] == "test, 1,000 images, at the end all"
+    assert labels[1] == "test, 1,000 images before the end"
 
 
 def test_equal_last_values_are_both_written():

@@ -15,6 +15,11 @@ TOOL = Path(__file__).parents[2] / "tools" / "search_trial.py"
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_winners_beside_the_reference_for_equal_time(folder, monkeypatch, capfd):
+    # the reference must obey the rules and lie in the space
+    (folder / "rules.yaml").write_text(
+        "title: light\nrules:\n  - {name: light, kind: parameters_below, limit: 200000}\n"
+    )
+    (folder / "space.yaml").write_text("{blocks: [4], rows: [3]}\n")
     spec = importlib.util.spec_from_file_location("search_trial", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

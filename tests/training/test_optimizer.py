@@ -163,3 +163,32 @@ def test_the_classifier_is_the_linear_layer_and_a_shared_weight_moves_once():
     convolutions = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
     assert [id(weight) for weight in optimizer.hidden_matrices(convolutions)] == [id(convolutions[0].weight)]
     assert optimizer.hidden_matrices(nn.Flatten()) == []
+
+
+def test_matrices_orthogonalised_together_are_those_orthogonalised_alone():
+    for shape in ((5, 8, 3), (4, 3, 7)):
+        matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        alone = torch.stack([optimizer.orthogonalized(matrix) for matrix in matrices])
+        torch.testing.assert_close(optimizer.orthogonalized(matrices), alone)
+
+
+def test_muon_takes_alike_matrices_together_and_each_of_them_gets_its_own_update(monkeypatch):
+    shapes = [(4, 3, 3, 3), (8, 4, 1, 1), (4, 3, 3, 3), (8, 4, 1, 1), (2, 8, 1, 1)]
+
+    def stepped():
+        generator = torch.Generator().manual_seed(0)
+        parameters = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+        made = optimizer.Muon(
+            [{"params": parameters, "orthogonal": True, "lr": 0.1, "momentum": 0.6, "weight_decay": 0.1}]
+        )
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            made.step()
+        return parameters
+
+    alone = stepped()
+    together = staticmethod(lambda updates: [[0, 2], [1, 3], [4]])
+    monkeypatch.setattr(optimizer.Muon, "_alike", together)
+    for one, other in zip(alone, stepped(), strict=True):
+        torch.testing.assert_close(one, other)

@@ -19,6 +19,7 @@ from flyweight.machine.together import Share
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
+from flyweight.training.interrupt import Stop
 from flyweight.training.trainer import Trainer
 
 VARIANTS = {
@@ -135,6 +136,19 @@ def test_resuming_with_another_recipe_is_refused(striped, recipe, tmp_path, chan
     training.save()
     with pytest.raises(RunError, match=f"{words}.*set it back, or start a new run"):
         fit(change(recipe, **change_of), striped, tmp_path / "run")
+
+
+def test_what_changes_no_weights_may_be_changed_when_a_run_goes_on(striped, recipe, tmp_path):
+    whole = fit(recipe, striped, tmp_path / "whole")
+    run = Run.create(tmp_path / "run", recipe)
+    more_than_there_are = change(recipe, epoch_test_images=65)
+    Trainer(fresh(recipe, striped), striped, more_than_there_are, run, Silent()).run_epoch(Stop())
+    resumed = fit(change(recipe, epoch_test_images=8, keep=1, loss_every=1), striped, run.folder)
+    assert same(resumed.model, whole.model)
+    assert [row.test_total for row in resumed.history] == [64, 8, 64]
+    assert resumed.history[1].test_accuracy == 100 * resumed.history[1].test_correct / 8
+    for epoch in (0, 2):
+        assert resumed.history[epoch].test_loss == whole.history[epoch].test_loss
 
 
 def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(striped, recipe, tmp_path, monkeypatch):

@@ -32,18 +32,6 @@ def test_it_learns_and_writes_what_the_brief_asks_for(striped, recipe, tmp_path)
     assert trained.card.classes == ("horizontal", "vertical")
 
 
-def test_few_test_images_are_asked_until_the_last_epoch(striped, recipe, tmp_path):
-    all_asked = fit(recipe, striped, tmp_path / "all")
-    result = fit(change(recipe, epoch_test_images=20), striped, tmp_path / "few")
-    assert [row.test_total for row in result.history] == [20, 20, 64]
-    assert all(0 <= row.test_correct <= row.test_total for row in result.history)
-    assert result.history[0].test_accuracy == 100 * result.history[0].test_correct / 20
-    assert same(result.model, all_asked.model)
-    assert result.history[-1].test_correct == all_asked.history[-1].test_correct
-    more_than_there_are = fit(change(recipe, epoch_test_images=65), striped, tmp_path / "more")
-    assert [row.test_loss for row in more_than_there_are.history] == [row.test_loss for row in all_asked.history]
-
-
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing(striped, recipe, tmp_path):
     recipe = change(recipe, epochs=5, warmup=0.2)  # the first epoch is the rise
     rates = [row.learning_rate for row in fit(recipe, striped, tmp_path / "run").history]

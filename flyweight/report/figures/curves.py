@@ -26,8 +26,8 @@ def metrics(history: Sequence[Mapping[str, Any]], target: float | None = None, s
         return message(figure, "no epoch has ended yet")
     axes = figure.subplots(2, 2, sharex=True, height_ratios=(5, 1))
     epochs = [row["epoch"] for row in history]
-    if (few := history[0]["test_total"]) != history[-1]["test_total"]:
-        split = f"{split}, {few:,} images, at the end all"
+    if fewer := {row["test_total"] for row in history} - {history[-1]["test_total"]}:
+        split = f"{split}, {min(fewer):,} images before the end"
     for column, (what, unit) in enumerate((("loss", ""), ("accuracy", " %"))):
         plot: Axes = axes[0, column]
         digits = 3 if what == "loss" else 2
