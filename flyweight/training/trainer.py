@@ -1,8 +1,8 @@
 """The steps of a training.
 
 All that a step depends on is its position (seed, epoch, step) and the state in the checkpoint, so a resumed run is
-equal to the unbroken one to the bit (same machine, same build, same number of processes and threads), and one of
-another number of processes up to rounding: see :mod:`flyweight.training.pooled`.
+equal to the unbroken one to the bit (same machine, same build, same number of processes and threads; on a GPU up to
+rounding), and one of another number of processes up to rounding: see :mod:`flyweight.training.pooled`.
 """
 
 from __future__ import annotations
