@@ -294,5 +294,5 @@ class Trainer:
             self.observer.note(message)
         if content is not None:
             check_content(self.run, content, self.config.epochs, self.steps)
-        check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content)
+        check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content, self.observer.note)
         return content
