@@ -148,5 +148,6 @@ def check_resumable(
             )
     if content.get("teacher") != teacher:
         raise RunError(f"{run.config}: the weights of the teacher {recipe.train.teacher} have changed since")
-    if recipe.train.precision == "bfloat16" and not gains_from_bfloat16(processes().device):
+    slow = processes().device.type == "cpu" and not gains_from_bfloat16(processes().device)
+    if recipe.train.precision == "bfloat16" and slow and content["epoch"] < recipe.train.epochs:
         tell(f"bfloat16 slows this machine down: it goes on faster with train.precision: float32 in {run.config}")

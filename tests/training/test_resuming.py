@@ -17,6 +17,7 @@ from together_job import TABLE
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs import environment
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
 from flyweight.training.interrupt import Stop
@@ -155,6 +156,7 @@ def test_a_run_may_go_on_in_another_precision_and_says_so_once(striped, recipe, 
     monkeypatch.setattr(resume, "gains_from_bfloat16", lambda device: False)
     run, observer = Run.create(tmp_path / "run", recipe), Silent()
     begun = Trainer(fresh(recipe, striped), striped, change(recipe, precision="bfloat16"), run, observer)
+    record.begin(run, begun.recipe, striped, None, observer.note)
     begun.run_epoch(Stop())
     slow = Silent()
     Trainer(fresh(recipe, striped), striped, begun.recipe, run, slow).restore()
@@ -165,6 +167,10 @@ def test_a_run_may_go_on_in_another_precision_and_says_so_once(striped, recipe, 
     assert observer.notes == [
         "train.precision was 'bfloat16' until here and is 'float32' now: the weights will be rounded otherwise"
     ]
+    kept = run.read_environment()
+    assert [kept["precision"], *(one["precision"] for one in kept["resumed"])] == ["bfloat16", "float32"]
+    assert ("precision of the training", "bfloat16, then float32") in environment.rows(kept)
+    assert ("device", kept["device"]) in environment.rows(kept)
     again = Silent()
     Trainer(fresh(recipe, striped), striped, recipe, run, again).restore()
     assert again.notes == []
