@@ -13,6 +13,7 @@ from pathlib import Path
 from flyweight import analysis, data
 from flyweight.evaluation import evaluate, robustness
 from flyweight.runs.card import ZOO, load_trained
+from flyweight.runs.environment import of_all
 from flyweight.runs.folder import Run
 
 MODEL_CARD = """# {name}
@@ -21,8 +22,8 @@ Image classifier for CIFAR-10's ten classes: the network `{network}`, {parameter
 multiply-accumulates an image of 32x32 pixels, receptive field {field}; in 8 bits its maps take {memory:.0f} KiB.
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
-- **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {processor} with
-  {threads} threads); same machine, same bits.{distilled}
+- **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {machine});
+  same machine, same bits.{distilled}
 - **Accuracy**: {accuracy:.2f} % of the 10,000 test images at the last epoch (95 % interval {low:.2f} to {high:.2f}),
   without test-time augmentation{mean}. `flyweight evaluate {name}` repeats it.
 - **Meant for**: {purpose}.
@@ -74,9 +75,12 @@ def main():
         "damaged": {result.damage.label: round(result.accuracy, 2) for result in damaged},
         "recipe": recipe.name,
         "seed": recipe.train.seed,
-        "environment": {key: record[key] for key in kept},
+        "environment": {key: of_all(record, key) for key in kept},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    machine = f"{of_all(record, 'processor')} with {of_all(record, 'threads')} threads"
+    if (device := of_all(record, "device")) != "cpu":
+        machine += f", on {device}, in {of_all(record, 'precision')}"
     mixed = [
         f"{scores.classes[true]} taken for {scores.classes[said]}" for true, said, _ in evaluate.confusions(scores, 2)
     ]
@@ -92,8 +96,7 @@ def main():
         seed=recipe.train.seed,
         epochs=recipe.train.epochs,
         minutes=record["seconds"] / 60,
-        processor=record["processor"],
-        threads=record["threads"],
+        machine=machine,
         accuracy=scores.accuracy,
         low=scores.interval[0],
         high=scores.interval[1],

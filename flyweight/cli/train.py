@@ -54,7 +54,8 @@ def train(
 ) -> int:
     """Train a network by a recipe, with a test pass after each epoch, and write the report.
 
-    Ctrl-C saves the state; --resume goes on from there, on the same machine to the same weights as an unbroken run.
+    Ctrl-C saves the state; --resume goes on from there, on the same machine, but for a GPU, to the same weights as an
+    unbroken run.
 
     Args:
         recipe: A built-in recipe or a YAML file of yours; with --data alone: images.

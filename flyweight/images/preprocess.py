@@ -23,7 +23,7 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
 
-# a GPU would have to end all that it has been given before a number can be copied to it
+# whoever copies numbers of Python's to a GPU waits for all that was queued there before
 @lru_cache(maxsize=16)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """By what a grey level is multiplied, and what is added to it: (C,) float32 each."""

@@ -42,11 +42,9 @@ def batch_size(images: int, steps: int = 8) -> int:
 
 
 def sent(batch: Tensor, device: torch.device) -> Tensor:
-    """A batch of the CPU's memory on a device, which need not have ended what it was given before."""
-    if device.type != "cuda":
-        return batch.to(device)
-    # memory that the system may move is copied after all steps before have ended
-    return batch.pin_memory().to(device, non_blocking=True)
+    """A batch of the CPU's memory on a device; this process does not wait for what a GPU still has to do."""
+    # from pageable memory it would wait for the copy, and so for all steps that were queued before
+    return (batch.pin_memory() if device.type == "cuda" else batch).to(device, non_blocking=True)
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

@@ -44,7 +44,7 @@ class PhaseConv2d(nn.Conv2d):
 
     Attributes:
         phase: which part of the map it computes.
-        place: top and left of the phase that is computed; None: drawn in each forward pass.
+        offset: top and left of the phase that is computed; None: drawn in each forward pass.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PhaseConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(inputs, outputs, kernel, 1, padding, dilation, groups, bias=False)
         self.phase = phase
-        self.place: tuple[int, int] | None = None
+        self.offset: tuple[int, int] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
@@ -62,13 +62,13 @@ class PhaseConv2d(nn.Conv2d):
         # a kernel of one tap has a dilation that nothing depends on, and which need be no multiple of the spacing
         padding, dilation = int(self.padding[0]) // spacing, max(1, self.dilation[0] // spacing)
         if stride > 1:
-            top, left = self.drawn_place() if self.place is None else self.place
+            top, left = self.drawn_offset() if self.offset is None else self.offset
             x = nn.functional.pad(x, (padding - left, padding, padding - top, padding))
             padding = 0
         return _strided(x, self.weight, stride, padding, dilation, self.groups)
 
-    def drawn_place(self) -> tuple[int, int]:
-        """Top and left of the first place of a phase, drawn by torch's generator."""
+    def drawn_offset(self) -> tuple[int, int]:
+        """Top and left of a phase, drawn by torch's generator."""
         top, left = torch.randint(self.phase.stride, (2,)).tolist()
         return top, left
 

@@ -24,6 +24,7 @@ from flyweight.report.pages import TEMPLATES, data_uri, render, script_hash
 from flyweight.report.sources import own_source
 from flyweight.report.subject import Subject
 from flyweight.rules import summary
+from flyweight.runs import environment as environments
 from flyweight.runs.card import Trained, load_trained
 from flyweight.runs.folder import COLUMNS, MOST_RECORD, Run
 from flyweight.text import ending, lines, printable
@@ -44,26 +45,6 @@ PAGE, GALLERY = 4_600_000, 3_000_000
 
 CLASSES_SHOWN = 20
 """The most classes that have a row in the tables of a page: the weakest."""
-
-ENVIRONMENT = {
-    "processor": "processor",
-    "cores": "processor cores",
-    "threads": "threads",
-    "processes": "processes",
-    "device": "device",
-    "precision": "precision of the training",
-    "platform": "platform",
-    "python": "Python",
-    "torch": "torch",
-    "accelerate": "accelerate",
-    "albumentations": "albumentations",
-    "opencv": "OpenCV",
-    "numpy": "NumPy",
-    "flyweight": "flyweight",
-    "started": "started (UTC)",
-    "finished": "finished (UTC)",
-    "command": "command",
-}
 
 
 def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Callable[[str], None] = unheard) -> Path:
@@ -154,9 +135,7 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
         "log": _log(run),
         "recipe": recipes.write(recipe),
         "dataset": subject.dataset,
-        "machine": [
-            (label, environment[key]) for key, label in ENVIRONMENT.items() if environment.get(key) is not None
-        ],
+        "machine": environments.rows(environment),
         "confusions": evaluate.confusions(scores, 10),
         "mistakes": [(mistake, _called(scores, mistake)) for mistake in scores.mistakes[:10]],
         "figures": [(name, DRAWINGS[name].heading, DRAWINGS[name].caption) for name in drawn],

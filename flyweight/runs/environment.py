@@ -27,6 +27,28 @@ ALWAYS = {
     "data_source", "data_fingerprint",
 }  # fmt: skip
 """Keys with a value in each record that has a checksum, from the beginning of its training on."""
+LABELS = {
+    "processor": "processor",
+    "cores": "processor cores",
+    "threads": "threads",
+    "processes": "processes",
+    "device": "device",
+    "precision": "precision of the training",
+    "platform": "platform",
+    "python": "Python",
+    "torch": "torch",
+    "accelerate": "accelerate",
+    "albumentations": "albumentations",
+    "opencv": "OpenCV",
+    "numpy": "NumPy",
+    "flyweight": "flyweight",
+    "started": "started (UTC)",
+    "finished": "finished (UTC)",
+    "command": "command",
+}
+"""What a person calls its keys, in the order in which they are told."""
+_OF_THE_RUN = {"started", "finished", "command"}
+"""Keys that are those of the whole run, however often it went on."""
 _ENDED = {"finished", "seconds"}
 """Keys with a value once it has ended."""
 
@@ -65,6 +87,20 @@ def hashes(files: Iterable[Path]) -> dict[str, str]:
         with suppress(OSError):
             found[file.name] = hashlib.sha256(read_bytes(file, MOST_BYTES)).hexdigest()
     return found
+
+
+def of_all(record: Mapping[str, Any], key: str) -> Any:
+    """The value of a key; of a run that went on elsewhere all values, such as ``NVIDIA H200, then cpu``; None: none."""
+    machines = [record] if key in _OF_THE_RUN else [record, *record.get("resumed", [])]
+    values = [one[key] for one in machines if isinstance(one, dict) and one.get(key) is not None]
+    different = list(dict.fromkeys(map(str, values)))
+    return values[0] if len(different) == 1 else ", then ".join(different) or None
+
+
+def rows(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a person is told of it: labels and values."""
+    told = [(label, of_all(record, key)) for key, label in LABELS.items()]
+    return [(label, value) for label, value in told if value is not None]
 
 
 def changed(file: Path, files: Iterable[Path]) -> list[str]:

@@ -74,6 +74,7 @@ def _fit(trainer: Trainer, note: str | None) -> Result:
         while trainer.state.epoch < trainer.config.epochs:
             trainer.run_epoch(stop)
         network, history = trainer.state.tested.cpu().eval(), trainer.state.history
+        network.zero_grad()  # captured steps leave zeros
         card = calibrated(network, _card(trainer.recipe, trainer.dataset), trainer.dataset, trainer.recipe)
         if main:
             run.save_model(network, card)

@@ -79,22 +79,16 @@ class Muon(Optimizer):
     Args:
         groups: with ``params``, ``orthogonal``, ``lr``, ``momentum`` and ``weight_decay``.
         steps: of the iteration, see :func:`orthogonalized`.
+
+    Attributes:
+        rates: () float32 for each group, read in place of its ``lr``, so that a captured step reads them anew; None:
+            ``lr`` counts.
     """
 
     def __init__(self, groups: list[dict[str, Any]], steps: int = 3) -> None:
         super().__init__([group for group in groups if group["params"]], {})
         self.steps = steps
         self.rates: list[Tensor] | None = None
-
-    def write_rates(self) -> None:
-        """From now on a step reads each group's learning rate from a tensor, and this is what writes them.
-
-        A recorded step would repeat the numbers that it was recorded with.
-        """
-        if self.rates is None:
-            self.rates = [torch.zeros((), device=group["params"][0].device) for group in self.param_groups]
-        for rate, group in zip(self.rates, self.param_groups, strict=True):
-            rate.fill_(group["lr"])
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -130,7 +124,7 @@ class Muon(Optimizer):
     def _orthogonalized(self, updates: list[Tensor]) -> list[Tensor]:
         """Each as :func:`orthogonalized` gives it, scaled by its shape."""
         done = updates.copy()
-        for places in self._alike(updates):
+        for places in self._by_shape(updates):
             matrices = [updates[place].flatten(1) for place in places]
             # a step changes each output by as much, however many there are
             scale = max(1.0, matrices[0].shape[0] / matrices[0].shape[1]) ** 0.5
@@ -141,9 +135,9 @@ class Muon(Optimizer):
         return done
 
     @staticmethod
-    def _alike(updates: list[Tensor]) -> list[list[int]]:
+    def _by_shape(updates: list[Tensor]) -> list[list[int]]:
         """The places of those that are orthogonalised at once: on a GPU all of one shape, for it likes large jobs."""
-        if updates[0].device.type == "cpu":
+        if updates[0].device.type != "cuda":
             return [[place] for place in range(len(updates))]
         shapes: dict[torch.Size, list[int]] = {}
         for place, update in enumerate(updates):

@@ -22,11 +22,11 @@ def begin(run: Run, recipe: Recipe, dataset: Dataset, note: str | None, tell: Ca
         note: what a reader of the run must know.
         tell: called with a line where the first record is damaged.
     """
-    now, earlier = environment.describe(), run.read_environment()
+    now, earlier = environment.describe() | {"precision": recipe.train.precision}, run.read_environment()
     if not earlier and run.environment.exists():
         tell(f"{run.environment} is damaged, and is begun anew")
     source = {"data_source": dataset.source, "data_fingerprint": dataset.fingerprint}
-    record = {**now, "precision": recipe.train.precision, **source, "data_note": note}
+    record = {**now, **source, "data_note": note}
     if earlier:
         # that of a version before a key was kept gets it now
         lacking = {key: record[key] for key in ALWAYS if earlier.get(key) is None}

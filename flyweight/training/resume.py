@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from flyweight.data import Dataset
 from flyweight.errors import RunError
+from flyweight.machine.device import gains_from_bfloat16
+from flyweight.machine.together import processes
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.folder import Run
 
 INDIFFERENT = {"workers", "keep", "epoch_test_images", "loss_every"}
 """Settings of a training that change none of its weights."""
+ROUNDING = {"train.precision"}
+"""Settings by which weights are rounded otherwise, as they are on another machine: a run may go on with another."""
 
 
 def decisive(recipe: Recipe) -> dict[str, Any]:
@@ -101,7 +105,12 @@ def unfit(run: Run, why: str) -> RunError:
 
 
 def check_resumable(
-    run: Run, recipe: Recipe, dataset: Dataset, teacher: str | None, content: Mapping[str, Any] | None
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    teacher: str | None,
+    content: Mapping[str, Any] | None,
+    tell: Callable[[str], None],
 ) -> None:
     """Refuse a run folder whose training was another one.
 
@@ -111,6 +120,7 @@ def check_resumable(
         dataset: to train on.
         teacher: SHA-256 of the teacher's weights; none: the recipe has none.
         content: of its newest checkpoint; none: it has none.
+        tell: called with a line on what differs and may.
 
     Raises:
         RunError: what differs, or that there are results but no checkpoint.
@@ -129,10 +139,15 @@ def check_resumable(
     defaults = decisive(Recipe(name="", model=recipe.model))
     for key, value in decisive(recipe).items():
         made_with = content["recipe"].get(key, defaults[key])
-        if made_with != value:
+        if made_with != value and key in ROUNDING:
+            tell(f"{key} was {made_with!r} until here and is {value!r} now: the weights will be rounded otherwise")
+        elif made_with != value:
             raise RunError(
                 f"{run.config}: {key} is {value!r}, the run was made with {made_with!r}:"
                 " set it back, or start a new run"
             )
     if content.get("teacher") != teacher:
         raise RunError(f"{run.config}: the weights of the teacher {recipe.train.teacher} have changed since")
+    slow = processes().device.type == "cpu" and not gains_from_bfloat16(processes().device)
+    if recipe.train.precision == "bfloat16" and slow and content["epoch"] < recipe.train.epochs:
+        tell(f"bfloat16 slows this machine down: it goes on faster with train.precision: float32 in {run.config}")

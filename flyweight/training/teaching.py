@@ -23,6 +23,7 @@ from flyweight import files
 from flyweight.data import Dataset
 from flyweight.errors import FlyweightError, RunError, out_of_memory
 from flyweight.inference.classifier import Classifier, about_all
+from flyweight.machine.device import sent
 from flyweight.machine.together import from_first, processes
 from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import Trained, find_trained, load_trained
@@ -75,7 +76,8 @@ class Teacher:
             precision="auto" if config.precision == "bfloat16" else "float32",
         )
         depends: dict[str, Any] = {"teacher": card.sha256, "data": dataset.fingerprint, "seed": config.seed}
-        depends |= {"precision": config.precision, "augment": recipe.augment.model_dump(mode="json")}
+        # not the precision: a run that goes on in another needs no other answers
+        depends["augment"] = recipe.augment.model_dump(mode="json")
         self._of = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).digest()
 
     def begin(self, epoch: int, stop: Stop) -> None:
@@ -105,7 +107,7 @@ class Teacher:
         """
         if self._classify is None or self.cycle is None:
             return None
-        return self._kept[indices].to(device).float()
+        return sent(self._kept[indices], device).float()
 
     def answers(self, inputs: Tensor) -> Tensor | None:
         """(N, classes) float32 logits about the images of a step, asked for now; none: they are kept, or nobody's.

@@ -1,8 +1,8 @@
 """The steps of a training.
 
 All that a step depends on is its position (seed, epoch, step) and the state in the checkpoint, so a resumed run is
-equal to the unbroken one to the bit (same machine, same build, same number of processes and threads), and one of
-another number of processes up to rounding: see :mod:`flyweight.training.pooled`.
+equal to the unbroken one to the bit (same machine, same build, same number of processes and threads; on a GPU up to
+rounding), and one of another number of processes up to rounding: see :mod:`flyweight.training.pooled`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from flyweight.text import one_line
 from flyweight.training import optimizer, pooled, start
 from flyweight.training.batches import Batches, Positions, loader
 from flyweight.training.checks import checked_logits
+from flyweight.training.graphs import CapturedSteps, capturable, cuda_capture
 from flyweight.training.history import Epoch, Observer
 from flyweight.training.interrupt import Stop
 from flyweight.training.objective import Objective
-from flyweight.training.recorded import Recorded, cuda_recorder, recordable
 from flyweight.training.resume import check_content, check_resumable, decisive, facts, unfit
 from flyweight.training.schedule import one_cycle
 from flyweight.training.state import State
@@ -79,8 +79,8 @@ class Trainer:
             else None
         )
         self.state = State(network, made, schedule, average, torch.zeros(2, device=self.device))
-        gains = self.device.type == "cuda" and recordable(recipe, self.share)
-        self.recorded = Recorded(network, made, self._passes, cuda_recorder()) if gains else None
+        gains = capturable(recipe, self.share, self.device)
+        self.captured = CapturedSteps(network, made, cuda_capture()) if gains else None
 
     @property
     def progress(self) -> float:
@@ -122,17 +122,17 @@ class Trainer:
         state = self.state
         place = (self.config.seed, state.epoch, state.step)
         with pooled.step(self.share, place, custom=table(self.recipe.model) is None):
-            if self.recorded is None:
+            if self.captured is None:
                 loss, hits = self._passes(images, labels, answers, share)
             else:
-                loss, hits = self.recorded.backward(images, labels, answers)
+                loss, hits = self.captured.backward(self._passes, images, labels, answers)
         whole, asked = self._pooled(loss, stop)
         state.totals += torch.stack((loss * len(labels), hits))
-        if self.recorded is None:
+        if self.captured is None:
             state.optimizer.step()
             state.optimizer.zero_grad()
         else:
-            self.recorded.update()
+            self.captured.update()
         state.learning_rate = float(state.schedule.get_last_lr()[0])
         state.schedule.step()
         if state.average is not None:
@@ -294,5 +294,5 @@ class Trainer:
             self.observer.note(message)
         if content is not None:
             check_content(self.run, content, self.config.epochs, self.steps)
-        check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content)
+        check_resumable(self.run, self.recipe, self.dataset, self.teacher.sha256, content, self.observer.note)
         return content

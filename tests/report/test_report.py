@@ -25,6 +25,7 @@ from flyweight.recipes.network import Network, Row
 from flyweight.report import pages, report
 from flyweight.report.subject import Subject
 from flyweight.runs.card import Card, load_trained
+from flyweight.runs.environment import LABELS
 from flyweight.runs.folder import Run
 
 # a network that costs next to nothing, for images of any size
@@ -380,8 +381,8 @@ def test_small_things():
 
 def test_the_table_of_the_machine_shows_what_is_recorded():
     recorded = set(environment.describe()) | {"precision"}  # the training adds how it calculated
-    assert set(report.ENVIRONMENT) <= recorded
-    assert {"albumentations", "opencv", "numpy", "accelerate"} <= set(report.ENVIRONMENT)
+    assert set(LABELS) <= recorded
+    assert {"albumentations", "opencv", "numpy", "accelerate"} <= set(LABELS)
 
 
 def test_the_commands_name_the_rules_and_the_images_of_the_run(odd, tmp_path):

@@ -189,6 +189,29 @@ def test_muon_takes_alike_matrices_together_and_each_of_them_gets_its_own_update
 
     alone = stepped()
     together = staticmethod(lambda updates: [[0, 2], [1, 3], [4]])
-    monkeypatch.setattr(optimizer.Muon, "_alike", together)
+    monkeypatch.setattr(optimizer.Muon, "_by_shape", together)
     for one, other in zip(alone, stepped(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_muon_reads_its_rates_from_tensors_where_it_is_given_some():
+    def stepped(in_tensors):
+        generator = torch.Generator().manual_seed(0)
+        pairs = [torch.randn(shape, generator=generator).requires_grad_() for shape in ((4, 3, 3, 3), (10, 4), (4,))]
+        options = {"momentum": 0.6, "weight_decay": 0.1}
+        groups = [{"params": [one], "orthogonal": one.ndim == 4, "lr": 0.1, **options} for one in pairs]
+        made = optimizer.Muon(groups)
+        for step in range(4):
+            for group in made.param_groups:
+                group["lr"] = 0.1 / (step + 1)
+            if in_tensors:
+                made.rates = [torch.tensor(group["lr"]) for group in made.param_groups]
+                for group in made.param_groups:
+                    group["lr"] = 0.0
+            for one in pairs:
+                one.grad = torch.randn(one.shape, generator=generator)
+            made.step()
+        return pairs
+
+    for number, tensor in zip(stepped(False), stepped(True), strict=True):
+        torch.testing.assert_close(number, tensor)

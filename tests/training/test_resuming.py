@@ -17,6 +17,7 @@ from together_job import TABLE
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
 from flyweight.recipes.sections import ModelConfig
+from flyweight.runs import environment
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
 from flyweight.training.interrupt import Stop
@@ -149,6 +150,30 @@ def test_what_changes_no_weights_may_be_changed_when_a_run_goes_on(striped, reci
     assert resumed.history[1].test_accuracy == 100 * resumed.history[1].test_correct / 8
     for epoch in (0, 2):
         assert resumed.history[epoch].test_loss == whole.history[epoch].test_loss
+
+
+def test_a_run_may_go_on_in_another_precision_and_says_so_once(striped, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "gains_from_bfloat16", lambda device: False)
+    run, observer = Run.create(tmp_path / "run", recipe), Silent()
+    begun = Trainer(fresh(recipe, striped), striped, change(recipe, precision="bfloat16"), run, observer)
+    record.begin(run, begun.recipe, striped, None, observer.note)
+    begun.run_epoch(Stop())
+    slow = Silent()
+    Trainer(fresh(recipe, striped), striped, begun.recipe, run, slow).restore()
+    assert len(slow.notes) == 1
+    assert "it goes on faster with train.precision: float32" in slow.notes[0]
+    resumed = fit(recipe, striped, run.folder, observer)
+    assert len(resumed.history) == 3
+    assert observer.notes == [
+        "train.precision was 'bfloat16' until here and is 'float32' now: the weights will be rounded otherwise"
+    ]
+    kept = run.read_environment()
+    assert [kept["precision"], *(one["precision"] for one in kept["resumed"])] == ["bfloat16", "float32"]
+    assert ("precision of the training", "bfloat16, then float32") in environment.rows(kept)
+    assert ("device", kept["device"]) in environment.rows(kept)
+    again = Silent()
+    Trainer(fresh(recipe, striped), striped, recipe, run, again).restore()
+    assert again.notes == []
 
 
 def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(striped, recipe, tmp_path, monkeypatch):
