@@ -75,6 +75,8 @@ def write(run: Run, dataset: Dataset, progress: Progress | None = None, tell: Ca
     for line in run.changed():
         tell(f"{line}; the report is of what is there now")
     recipe, trained = run.recipe(), load_trained(run.folder, tell)
+    if recipe.model.table is None and trained.card.table is not None:  # the recipe's name has other rows by now
+        recipe = recipe.model_copy(update={"model": trained.card.model})
     ruleset = rules.load_ruleset(recipe.rules) if recipe.rules is not None else None
     scores = evaluate.evaluate(trained, dataset)
     subject = Subject(run, recipe, trained, dataset, scores, ruleset)

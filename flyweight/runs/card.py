@@ -237,6 +237,15 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}; take it from a backup") from None
 
 
+def _as_trained(card: Card, weights: dict[str, Tensor]) -> Card:
+    """The card with the rows that its network's name stood for when these weights were trained."""
+    former = builtin.FORMER.get(card.network)
+    if former is None or card.table is not None or misfit(card.model, card.spec, weights) is None:
+        return card
+    then = replace(card, network=f"first-{card.network}", table=former)
+    return card if misfit(then.model, then.spec, weights) is not None else then
+
+
 def _is_of(content: bytes, card: Card) -> bool:
     return hashlib.sha256(content).hexdigest() == card.sha256
 
@@ -253,6 +262,7 @@ def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained
             is not allowed.
     """
     card, weights = load_weights(folder)
+    card = _as_trained(card, weights)
     try:
         described = schema.parse(
             ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"

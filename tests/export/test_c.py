@@ -151,7 +151,7 @@ def test_nano_on_200_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "in_place", "separate"), [("sprint", 16, 24), ("strided", 24, 36), ("dilated", 144, 162)]
+    ("name", "in_place", "separate"), [("sprint", 16, 24), ("strided", 24, 36), ("dilated", 288, 384)]
 )
 def test_the_arena_is_as_small_as_by_hand(name, in_place, separate):
     network = shipped(name)

@@ -252,9 +252,9 @@ def test_the_built_in_networks_under_the_built_in_sets():
         passed[name] = [
             one for one in rules.known_rulesets() if rules.check(found, rules.load_ruleset(one), cures=False).passed
         ]
-    # the weights of the other two take more than 192 KiB, the maps of dilated 162 KiB; all three end a block dilated
+    # strided's weights take more than 192 KiB, dilated's maps 384 KiB; all three end a block dilated
     assert passed == {
         "nano": ["brief", "mcu-256k", "mcu-64k"],
         "strided": ["brief", "mcu-256k"],
-        "dilated": ["brief", "mcu-256k"],
+        "dilated": ["brief"],
     }

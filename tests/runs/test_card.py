@@ -13,6 +13,7 @@ from conftest import a_socket, same
 from flyweight import recipes
 from flyweight.data.cifar10 import SPEC
 from flyweight.errors import RunError
+from flyweight.networks import builtin
 from flyweight.networks.build import build
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.allowing import allow
@@ -55,6 +56,20 @@ def test_weights_and_card_come_back(shipped):
     assert trained.card.classes == CARD.classes
     assert not trained.model.training
     assert len(trained.card.sha256) == 64
+
+
+@pytest.mark.parametrize("name", builtin.FORMER)
+def test_weights_from_when_a_name_had_other_rows_are_read_by_those(tmp_path, name):
+    torch.manual_seed(0)
+    then = build(ModelConfig(network="mine", table=builtin.FORMER[name]), SPEC).eval()
+    save_model(tmp_path, then, replace(CARD, network=name))
+    trained = load_trained(tmp_path)
+    images = torch.randn(2, *SPEC.shape)
+    assert torch.equal(trained.model(images), then(images))
+    assert trained.card.title == f"first-{name}"
+    # and of the name's present rows nothing is said to be former
+    save_model(tmp_path, build(ModelConfig(network=name), SPEC), replace(CARD, network=name))
+    assert load_trained(tmp_path).card.title == name
 
 
 def test_weights_that_do_not_match_their_hash_are_refused(shipped):

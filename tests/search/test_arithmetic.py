@@ -94,7 +94,7 @@ def test_arithmetic_equals_the_analysis_on_random_tables(count):
     assert min(judged.values()) > 1.5 * count  # both verdicts were put to the test
 
 
-@pytest.mark.parametrize(("name", "kib"), [("sprint", 24), ("sprint2", 24), ("strided", 36), ("dilated", 162)])
+@pytest.mark.parametrize(("name", "kib"), [("sprint", 24), ("sprint2", 24), ("strided", 36), ("dilated", 384)])
 def test_the_peak_of_the_activations(name, kib):
     assert facts(NETWORKS[name], (3, 32, 32), 10).peak_bytes == kib * 1024
 
