@@ -83,4 +83,14 @@ NETWORKS: dict[str, Network] = {
             (_s(96, dilation=4), _s(96, dilation=4, residual=True), _s(160, dilation=4)),
         ),
     ),
+    # the bonus with half the parameters: separable after the first layer, so that the parameters pay for width. A step
+    # computes maps of 16x16, and of 8x8 from C3 on
+    "nano-dilated": Network(
+        blocks=(
+            (_c(32), _s(88, dilation=2), _s(88, dilation=2, residual=True)),
+            (_s(88, dilation=2, residual=True), _s(88, dilation=2, residual=True), _s(88, dilation=2)),
+            tuple(_s(88, dilation=4, residual=True) for _ in range(3)),
+            (_s(88, dilation=4, residual=True), _s(88, dilation=4, residual=True), _s(128, dilation=4)),
+        ),
+    ),
 }

@@ -78,12 +78,12 @@ def test_the_brief_holds(name):
     assert report.passed
 
 
-def test_the_bonus_holds_for_dilated_alone():
+def test_the_bonus_holds_for_the_two_dilated_ones():
     def bonus(name):
         report = rules.check(analysis.analyze(build(name), (3, 32, 32)), rules.load_ruleset("brief"), cures=False)
         return all(verdict.passed for verdict in report.bonuses)
 
-    assert [name for name in NAMES if bonus(name)] == ["dilated"]
+    assert [name for name in NAMES if bonus(name)] == ["dilated", "nano-dilated"]
 
 
 def test_dilateds_phases_are_those_of_a_network_with_stride_four_and_their_mean_is_the_whole():
@@ -175,7 +175,7 @@ def test_only_a_network_without_strides_has_phases_and_only_if_the_recipe_wants_
         network = builder.build(ModelConfig(network=name, **options), SPEC)
         return any(isinstance(module, PhaseConv2d) for module in network.modules())
 
-    assert [name for name in NAMES if phased(name)] == ["dilated"]
+    assert [name for name in NAMES if phased(name)] == ["dilated", "nano-dilated"]
     assert not phased("dilated", phases="all")
 
 
