@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flyweight.data.stored import Parts
 from flyweight.images.preprocess import normalize
+from flyweight.inference.batch import images_at_once
 from flyweight.inference.fold import _compiled, _folded, _proven
 from flyweight.machine.device import gains_from_bfloat16
 from flyweight.machine.together import of_all, processes
@@ -60,6 +61,11 @@ class Classifier:
         with torch.no_grad():
             return _proven(_compiled, self.network, self._sample) if self.device.type == "cpu" else self.network
 
+    @cached_property
+    def _at_once(self) -> int:
+        """How many images of a large batch the network is given at once; found when the first one comes."""
+        return images_at_once(self.network, self._sample[:1])
+
     def __call__(self, images: np.ndarray, often: bool = True) -> Tensor:
         """(N, H, W, C) uint8 to (N, classes) logits, float32 on the CPU.
 
@@ -72,8 +78,11 @@ class Classifier:
         network = self.compiled if small and often else self.network
         # of a small batch bfloat16 gains less than the conversions cost
         low = self.bfloat16 and not small
+        whole = small or low or self.device.type != "cpu"  # parts were measured in float32 on processors alone
+        starts = [0] if whole else range(0, len(images), self._at_once)
+        size = len(images) if whole else self._at_once
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            return network(self._inputs(images)).float().cpu()
+            return torch.cat([network(self._inputs(images[at : at + size])).float().cpu() for at in starts])
 
     def answers(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) normalised images on this device to (N, classes) logits, float32, without a gradient."""

@@ -120,7 +120,9 @@ def test_exit_at_another_size_leaves_the_field_to_the_other_proof():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_modules_are_refused_in_one_line():
-    scripted = torch.jit.script(conv(3, 8))
+    # torch.jit knows builtins by id() and keeps ids of operators that are gone: a convolution's list may have got such
+    # an id by chance, and is then refused as "builtin cannot be used as a value"; ReLU has no list
+    scripted = torch.jit.script(nn.ReLU())
     with pytest.raises(FlyweightError, match=r"^Sequential\.1 is compiled by TorchScript"):
         analysis.analyze(nn.Sequential(nn.Identity(), scripted), (3, 16, 16))
     with pytest.raises(FlyweightError, match="^the network is compiled by TorchScript"):
