@@ -78,7 +78,7 @@ class Classifier:
         network = self.compiled if small and often else self.network
         # of a small batch bfloat16 gains less than the conversions cost
         low = self.bfloat16 and not small
-        # parts were measured in float32 on processors alone; and what could not be folded may say something else of parts
+        # parts were measured in float32 on processors alone; what could not be folded may say something else of parts
         whole = small or low or self.device.type != "cpu" or not isinstance(self.network, fx.GraphModule)
         starts = [0] if whole else range(0, len(images), self._at_once)
         size = len(images) if whole else self._at_once
