@@ -23,7 +23,7 @@ multiply-accumulates an image of 32x32 pixels, receptive field {field}; in 8 bit
 
 - **Data**: CIFAR-10, 50,000 training images, all three augmentations of the brief on.
 - **Recipe**: `flyweight train {recipe} --seed {seed}` ({epochs} epochs, {minutes:.0f} minutes on {machine});
-  same machine, same bits.{distilled}
+  {bits}.{distilled}
 - **Accuracy**: {accuracy:.2f} % of the 10,000 test images at the last epoch (95 % interval {low:.2f} to {high:.2f}),
   without test-time augmentation{mean}. `flyweight evaluate {name}` repeats it.
 - **Meant for**: {purpose}.
@@ -81,6 +81,7 @@ def main():
     machine = f"{of_all(record, 'processor')} with {of_all(record, 'threads')} threads"
     if (device := of_all(record, "device")) != "cpu":
         machine += f", on {device}, in {of_all(record, 'precision')}"
+    moved = any(str(of_all(record, key)) != str(record[key]) for key in ("processor", "device", "torch"))
     mixed = [
         f"{scores.classes[true]} taken for {scores.classes[said]}" for true, said, _ in evaluate.confusions(scores, 2)
     ]
@@ -97,6 +98,9 @@ def main():
         epochs=recipe.train.epochs,
         minutes=record["seconds"] / 60,
         machine=machine,
+        bits="it was begun on one machine and ended on another, so none gives these bits alone"
+        if moved
+        else "same machine, same bits",
         accuracy=scores.accuracy,
         low=scores.interval[0],
         high=scores.interval[1],

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from flyweight.data.stored import Parts
 from flyweight.images.preprocess import normalize
@@ -78,7 +78,8 @@ class Classifier:
         network = self.compiled if small and often else self.network
         # of a small batch bfloat16 gains less than the conversions cost
         low = self.bfloat16 and not small
-        whole = small or low or self.device.type != "cpu"  # parts were measured in float32 on processors alone
+        # parts were measured in float32 on processors alone; what could not be folded may say something else of parts
+        whole = small or low or self.device.type != "cpu" or not isinstance(self.network, fx.GraphModule)
         starts = [0] if whole else range(0, len(images), self._at_once)
         size = len(images) if whole else self._at_once
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):

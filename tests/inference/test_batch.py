@@ -39,3 +39,21 @@ def test_a_large_batch_is_asked_in_parts_and_in_order():
         expected = network((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5)
     torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-4)
     assert len(classify(images[:0])) == 0
+
+
+def test_what_could_not_be_folded_is_asked_about_a_whole_batch():
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.asked = net(200), []
+
+        def forward(self, x):
+            self.asked.append(len(x))
+            return self.net(x) if x.sum() != 0 else self.net(-x)
+
+    network = Chosen().eval()
+    images = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3), dtype=np.uint8)
+    classify = classifier.Classifier(network, (3, 32, 32), *ABOUT)
+    network.asked.clear()
+    assert len(classify(images)) == 37
+    assert network.asked == [37]

@@ -59,18 +59,33 @@ def test_a_separable_layer_equals_its_dense_equivalent():
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, dense, padding=1))
 
 
+@pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize(("size", "dilation"), [((9, 12), 1), ((8, 8), 2)])
-def test_a_depthwise_stride_answers_and_learns_as_torchs_own(size, dilation):
+def test_a_depthwise_stride_answers_and_learns_as_torchs_own(size, dilation, low):
     layer = StridedDepthwiseConv2d(6, 6, 3, 2, dilation, dilation, 6, bias=False)
     plain = layer.whole()
     assert type(plain) is nn.Conv2d
     x = torch.randn(2, 6, *size)
-    for mode in (True, False):
-        layer.train(mode)
-        torch.testing.assert_close(layer(x), plain(x))
-    (ours,) = torch.autograd.grad(layer.train()(x).square().sum(), layer.weight)
-    (of_torch,) = torch.autograd.grad(plain(x).square().sum(), plain.weight)
-    torch.testing.assert_close(ours, of_torch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        for mode in (True, False):
+            layer.train(mode)
+            assert layer(x).dtype == (torch.bfloat16 if low else torch.float32)
+            torch.testing.assert_close(layer(x), plain(x))
+        learnt = layer.train()(x).float().square().sum(), plain(x).float().square().sum()
+    (ours,) = torch.autograd.grad(learnt[0], layer.weight)
+    (of_torch,) = torch.autograd.grad(learnt[1], plain.weight)
+    scale = of_torch.abs().max().item()
+    torch.testing.assert_close(ours, of_torch, **({"atol": 0.02 * scale, "rtol": 0} if low else {}))
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_depthwise_stride_is_taken_apart_in_bfloat16_alone(monkeypatch, low):
+    strides = []
+    asked = nn.functional.conv2d
+    monkeypatch.setattr(nn.functional, "conv2d", lambda *a: strides.append(a[3]) or asked(*a))
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        StridedDepthwiseConv2d(6, 6, 3, 2, 1, 1, 6, bias=False)(torch.randn(2, 6, 8, 8))
+    assert strides == [1 if low else 2]
 
 
 def test_a_residual_adds_its_input():

@@ -138,7 +138,7 @@ def test_a_broken_file_is_one_line_with_its_name(tmp_path, text, words):
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(
         FlyweightError,
-        match="did you mean 'sprint'.*course, course-tuned, dilated, images, nano, nano-dilated, sprint, sprint2, strid",
+        match="did you mean 'sprint'.*course, course-tuned, dilated, images, nano, nano-dilated, sprint, sprint2, stri",
     ):
         recipes.load("sprnt")
 
