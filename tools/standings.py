@@ -42,7 +42,7 @@ OTHERS = (
     Standing("cifar10-tiniest", 97_530, 43.9, 94.5),
 )
 
-BELOW = {"sprint2", "ResNet-20", "ResNet-8 (MLPerf Tiny)", "course"}
+BELOW = {"sprint2", "ResNet-20", "ResNet-8 (MLPerf Tiny)", "course", "nano-dilated"}
 """Whose names would lie on a neighbour's."""
 
 

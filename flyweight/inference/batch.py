@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# about the last cache of a processor; docs/performance.md has the measurements
+# somewhat less than the last cache, 32 MiB, of the processor that docs/performance.md measured it on
 CACHE_BYTES = 24 * 2**20
+# fewer than 16 at once gain next to nothing more
 FEWEST, MOST = 16, 256
 
 
