@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ from torch.utils.data import Dataset as TorchDataset
 from flyweight.data import Dataset
 from flyweight.images.augment import Augmenter
 from flyweight.machine.together import Share
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PIPE = 1024 * 1024
+"""Bytes that the workers' pipe is to hold: 256 images of 32x32. Linux lets everybody have so many, and no more."""
 
 
 class Drawn(NamedTuple):
@@ -154,7 +163,7 @@ class Positions:
 
 def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
     """A loader of whole batches: iterating it gives the rest of the epoch that the positions stand at, as arrays."""
-    return DataLoader(
+    return _Loader(
         batches,
         batch_size=None,
         sampler=positions,
@@ -166,6 +175,23 @@ def loader(batches: Batches, positions: Positions, workers: int) -> DataLoader[t
         # one draw more in a resumed run, and dropout would go another way
         generator=torch.Generator(),
     )
+
+
+class _Loader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
+    """A loader that takes a batch from its workers at once where the pipe can hold one.
+
+    Through a pipe of 64 kB a batch comes in a dozen pieces, and worker and main process wait for each other at each of
+    them. That is nothing beside a step on a CPU, and much of one on a GPU (docs/performance.md).
+    """
+
+    def __iter__(self) -> Any:
+        iterator = super().__iter__()
+        # torch names neither in its documentation, and without them all is as usual
+        reader = getattr(getattr(iterator, "_worker_result_queue", None), "_reader", None)
+        if reader is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # this user's pipes hold as much as they may
+                fcntl.fcntl(reader.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
+        return iterator
 
 
 def _end_with_parent() -> None:

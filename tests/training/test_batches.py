@@ -3,9 +3,18 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from test_killed import gone
+
+from flyweight.training.batches import PIPE, Positions, loader
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 CODE = """
 import os, signal, time
@@ -14,7 +23,7 @@ from flyweight.training.batches import Positions, loader
 
 class Large:
     def __getitem__(self, position):
-        return torch.zeros(1_000_000, dtype=torch.uint8), torch.zeros(1)
+        return torch.zeros(4_000_000, dtype=torch.uint8), torch.zeros(1)
 
 batches = iter(loader(Large(), Positions(9), 2))
 next(batches)
@@ -30,3 +39,11 @@ def test_they_end_with_the_process_that_began_them():
     workers = [int(pid) for pid in done.stdout.split()]
     assert len(workers) == 2, done.stderr
     assert gone(workers, within=3)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_GETPIPE_SZ"), reason="pipes of this system have the size that they have")
+def test_their_pipe_holds_a_batch():
+    batches = iter(loader({(0, 0): (torch.zeros(3),)}, Positions(1), 1))
+    # torch may call it otherwise some day: then a batch comes in pieces again, and this test tells
+    size = fcntl.fcntl(batches._worker_result_queue._reader, fcntl.F_GETPIPE_SZ)
+    assert size == PIPE or size <= int(Path("/proc/sys/fs/pipe-max-size").read_text()) < PIPE
