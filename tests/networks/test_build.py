@@ -143,8 +143,6 @@ def test_a_map_with_fewer_places_than_phases_is_told_before_a_step_draws_an_empt
         ("sprint2", 9, "row 1 of c3"),
         # 8x8 places are averaged: 31 less the two rows and columns that C1 shrinks by, halved twice to 15 and 8
         ("course", 31, "its pooling"),
-        # a step learns from one of 4x4 phases, and each has a place
-        ("dilated", 4, "row 3 of c2"),
     ],
 )
 def test_images_that_are_too_small_are_told_with_the_least_that_fits(name, least, where):
