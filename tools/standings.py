@@ -42,7 +42,8 @@ OTHERS = (
     Standing("cifar10-tiniest", 97_530, 43.9, 94.5),
 )
 
-BELOW = {"sprint2", "ResNet-20", "ResNet-8 (MLPerf Tiny)", "course", "nano-dilated"}
+BELOW = {"sprint2", "DenseNet-BC-40-12", "ResNet-8 (MLPerf Tiny)", "course", "nano-dilated"}
+LEFT = {"ResNet-20"}
 """Whose names would lie on a neighbour's."""
 
 
@@ -75,9 +76,15 @@ def draw(shipped: list[Standing]) -> Figure:
             label = "flyweight, as shipped" if group is shipped else "published"
             axes.plot([place(one) for one in shown], [one.accuracy for one in shown], marker, color=colour, label=label)
             for one in shown:
-                at, below = (place(one), one.accuracy), one.name in BELOW
+                side, height = ("right", -3) if one.name in LEFT else ("left", -10 if one.name in BELOW else 4)
                 axes.annotate(
-                    one.name, at, (5, -10 if below else 4), textcoords="offset points", fontsize=7.5, color=colour
+                    one.name,
+                    (place(one), one.accuracy),
+                    (-6 if side == "right" else 5, height),
+                    textcoords="offset points",
+                    horizontalalignment=side,
+                    fontsize=7.5,
+                    color=colour,
                 )
     left.axvline(200, color=figures.ORANGE, linewidth=1, linestyle="--")
     left.annotate(
@@ -94,7 +101,7 @@ def draw(shipped: list[Standing]) -> Figure:
         axes.minorticks_off()
     middle.set_xlabel("million MACs an image")
     right.set_xlabel("KiB of maps in 8 bits")
-    right.legend(loc="upper right")
+    right.legend(loc="center right")
     return figure
 
 

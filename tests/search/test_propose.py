@@ -22,14 +22,14 @@ def proposer(ruleset="brief", seed=0, **space):
 def test_what_is_proposed_is_legal_new_and_in_the_space():
     one, tried = proposer(), set()
     first = [network for _, network in known(one.space)]
-    for _ in range(6):
+    for _ in range(12):
         found = one.propose(first, tried)
         assert found.key not in tried
         assert one.space.holds(found.network)
         assert candidate(found.as_json()) == found
         tried.add(found.key)
-    assert (one.judge.proved, one.judge.refused.total()) == (6, 0)
-    assert one.judge.drawn > 6
+    assert (one.judge.proved, one.judge.refused.total()) == (12, 0)
+    assert one.judge.drawn > 12
     assert one.judge.rejected.total() < one.judge.drawn
 
 
