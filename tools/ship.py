@@ -13,7 +13,7 @@ from pathlib import Path
 from flyweight import analysis, data
 from flyweight.evaluation import evaluate, robustness
 from flyweight.runs.card import ZOO, load_trained
-from flyweight.runs.environment import of_all
+from flyweight.runs.environment import moved, of_all
 from flyweight.runs.folder import Run
 
 MODEL_CARD = """# {name}
@@ -81,7 +81,6 @@ def main():
     machine = f"{of_all(record, 'processor')} with {of_all(record, 'threads')} threads"
     if (device := of_all(record, "device")) != "cpu":
         machine += f", on {device}, in {of_all(record, 'precision')}"
-    moved = any(str(of_all(record, key)) != str(record[key]) for key in ("processor", "device", "torch"))
     mixed = [
         f"{scores.classes[true]} taken for {scores.classes[said]}" for true, said, _ in evaluate.confusions(scores, 2)
     ]
@@ -99,7 +98,7 @@ def main():
         minutes=record["seconds"] / 60,
         machine=machine,
         bits="it was begun on one machine and ended on another, so none gives these bits alone"
-        if moved
+        if moved(record)
         else "same machine, same bits",
         accuracy=scores.accuracy,
         low=scores.interval[0],

@@ -44,7 +44,7 @@ OTHERS = (
 
 BELOW = {"sprint2", "DenseNet-BC-40-12", "ResNet-8 (MLPerf Tiny)", "course", "nano-dilated"}
 LEFT = {"ResNet-20"}
-"""Whose names would lie on a neighbour's."""
+"""Whose names would lie on a neighbour's, or on its dot, to the right above."""
 
 
 def ours() -> list[Standing]:

@@ -138,6 +138,7 @@ def _content(subject: Subject, drawn: Sequence[str]) -> dict[str, Any]:
         "recipe": recipes.write(recipe),
         "dataset": subject.dataset,
         "machine": environments.rows(environment),
+        "moved": environments.moved(environment),
         "confusions": evaluate.confusions(scores, 10),
         "mistakes": [(mistake, _called(scores, mistake)) for mistake in scores.mistakes[:10]],
         "figures": [(name, DRAWINGS[name].heading, DRAWINGS[name].caption) for name in drawn],

@@ -91,10 +91,23 @@ def hashes(files: Iterable[Path]) -> dict[str, str]:
 
 def of_all(record: Mapping[str, Any], key: str) -> Any:
     """The value of a key; of a run that went on elsewhere all values, such as ``NVIDIA H200, then cpu``; None: none."""
+    values = _different(record, key)
+    return values[0] if len(values) == 1 else ", then ".join(map(str, values)) or None
+
+
+def _different(record: Mapping[str, Any], key: str) -> list[Any]:
     machines = [record] if key in _OF_THE_RUN else [record, *record.get("resumed", [])]
-    values = [one[key] for one in machines if isinstance(one, dict) and one.get(key) is not None]
-    different = list(dict.fromkeys(map(str, values)))
-    return values[0] if len(different) == 1 else ", then ".join(different) or None
+    different: dict[str, Any] = {}
+    for one in machines:
+        if isinstance(one, dict) and one.get(key) is not None:
+            different.setdefault(str(one[key]), one[key])
+    return list(different.values())
+
+
+def moved(record: Mapping[str, Any]) -> bool:
+    """Whether a run went on where it is computed otherwise, so that no machine alone gives its weights to the bit."""
+    keys = ("processor", "threads", "processes", "device", "precision", "torch")
+    return any(len(_different(record, key)) > 1 for key in keys)
 
 
 def rows(record: Mapping[str, Any]) -> list[tuple[str, Any]]:

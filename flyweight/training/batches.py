@@ -181,7 +181,7 @@ class _Loader(DataLoader[tuple[Tensor, Tensor, Tensor]]):
     """A loader that takes a batch from its workers at once where the pipe can hold one.
 
     Through a pipe of 64 kB a batch comes in a dozen pieces, and worker and main process wait for each other at each of
-    them. That is nothing beside a step on a CPU, and much of one on a GPU (docs/performance.md).
+    them. That is nothing beside a step on a CPU, and not far from one on a GPU (docs/performance.md).
     """
 
     def __iter__(self) -> Any:

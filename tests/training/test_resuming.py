@@ -157,6 +157,7 @@ def test_a_run_may_go_on_in_another_precision_and_says_so_once(striped, recipe, 
     run, observer = Run.create(tmp_path / "run", recipe), Silent()
     begun = Trainer(fresh(recipe, striped), striped, change(recipe, precision="bfloat16"), run, observer)
     record.begin(run, begun.recipe, striped, None, observer.note)
+    assert not environment.moved(run.read_environment())
     begun.run_epoch(Stop())
     slow = Silent()
     Trainer(fresh(recipe, striped), striped, begun.recipe, run, slow).restore()
@@ -171,6 +172,7 @@ def test_a_run_may_go_on_in_another_precision_and_says_so_once(striped, recipe, 
     assert [kept["precision"], *(one["precision"] for one in kept["resumed"])] == ["bfloat16", "float32"]
     assert ("precision of the training", "bfloat16, then float32") in environment.rows(kept)
     assert ("device", kept["device"]) in environment.rows(kept)
+    assert environment.moved(kept)
     again = Silent()
     Trainer(fresh(recipe, striped), striped, recipe, run, again).restore()
     assert again.notes == []
