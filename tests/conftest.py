@@ -10,6 +10,7 @@ import pytest
 import torch
 from exports import sprint_export  # noqa: F401 (fixture)
 from kit import browser, visit  # noqa: F401 (fixtures)
+from together_job import TABLE
 from torch import nn
 
 from flyweight import schema
@@ -118,13 +119,13 @@ def striped() -> Dataset:
 
 @pytest.fixture
 def recipe() -> sections.Recipe:
-    """Three short epochs of a network with dropout, so that the random state matters."""
+    """Three short epochs of a network that costs little and draws all that one may: dropout's masks, phases of maps."""
     return schema.parse(
         sections.Recipe,
         {
             "name": "tiny",
             "data": {"name": "digits"},
-            "model": {"network": "sprint", "dropout": 0.1},
+            "model": {"network": "tiny", "table": TABLE, "dropout": 0.1},
             "train": {
                 "epochs": 3,
                 "batch_size": 32,
@@ -148,6 +149,11 @@ def a_socket(path):
 def change(recipe, **settings):
     """The recipe with other settings of its training."""
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+def with_network(recipe, network, dropout=None):
+    """The recipe with a built-in network, or a user's, in place of the tiny one."""
+    return recipe.model_copy(update={"model": sections.ModelConfig(network=network, dropout=dropout)})
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -331,7 +331,7 @@ def test_the_run_that_could_not_have_cifar10_says_so_everywhere(command, tmp_pat
 @pytest.mark.early
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_during_a_training_tells_how_to_go_on(tmp_path, number, code):
-    arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--out", "run", "--no-report"]
+    arguments = ["train", "sprint", "--data", "digits", "--epochs", "50", "--out", "run", "--no-report", *TINY]
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
         [sys.executable, "-m", "flyweight", *arguments],

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import Silent, fit
+from conftest import Silent, fit, with_network
 from PIL import Image
 
 from flyweight.errors import FlyweightError
@@ -38,7 +38,7 @@ def written(recipe, folder, line="pass"):
     """The recipe with such a network, whose line 13 is given; six steps make an epoch."""
     file = folder / "mine.py"
     file.write_text(FALLIBLE.replace("LINE", line))
-    return recipe.model_copy(update={"model": ModelConfig(network=f"{file}:Fallible")})
+    return with_network(recipe, f"{file}:Fallible")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_layer_that_is_used_from_some_step_on_is_trained_and_the_run_can_be_go
     layers = "self.layer = nn.Conv2d(3, num_classes, 3)"
     text = FALLIBLE.replace("LINE", late).replace(layers, f"{layers}\n        self.late = nn.Conv2d(3, num_classes, 3)")
     file.write_text(text)
-    plan = recipe.model_copy(update={"model": ModelConfig(network=f"{file}:Fallible")})
+    plan = with_network(recipe, f"{file}:Fallible")
     fit(plan, striped, run)
     assert len(Run.open(run).history()) == 3
     (run / "checkpoints" / "epoch-0003-step-000000.pt").unlink()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Silent, change, fresh
+from conftest import Silent, change, fresh, with_network
 
 from flyweight.machine.together import Share
 from flyweight.runs.folder import Run
@@ -52,14 +52,10 @@ def short(recipe):
     return change(recipe, batch_size=8, epochs=1, learning_rate=0.001, muon_learning_rate=0.0002)
 
 
-def _of(recipe, network):
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"network": network, "dropout": 0.0})})
-
-
 # one graph of the update, and of the passes one for each choice of phases that came twice in 24 steps
 @pytest.mark.parametrize(("network", "graphs"), [("dilated", range(3, 18)), ("sprint2", range(2, 3))])
 def test_a_training_by_captured_steps_is_the_training(striped, short, tmp_path, network, graphs):
-    recipe = _of(change(short, optimizer="muon"), network)
+    recipe = with_network(change(short, optimizer="muon"), network)
     plain, start, _ = _trained(recipe, striped, tmp_path / "plain", captured=False)
     other, _, capture = _trained(recipe, striped, tmp_path / "captured", captured=True)
     assert capture.jobs in graphs or plain.device.type == "cuda"
@@ -78,8 +74,7 @@ def test_what_python_computes_anew_in_each_step_is_not_captured(recipe, monkeypa
     assert not capturable(change(recipe, label_smoothing_end=0.0), alone, gpu)
     assert not capturable(recipe, Share(8, 0, 2), gpu)
     assert not capturable(recipe, alone, torch.device("cpu"))
-    own = recipe.model.model_copy(update={"network": "net.py:Net"})
-    assert not capturable(recipe.model_copy(update={"model": own}), alone, gpu)
+    assert not capturable(with_network(recipe, "net.py:Net"), alone, gpu)
     monkeypatch.setattr(torch.version, "cuda", None)  # as of a build for AMD's
     assert not capturable(recipe, alone, gpu)
 
@@ -88,7 +83,7 @@ def test_what_python_computes_anew_in_each_step_is_not_captured(recipe, monkeypa
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 @pytest.mark.parametrize("network", ["dilated", "sprint2"])
 def test_on_a_gpu_captured_steps_are_the_steps_up_to_rounding(striped, short, tmp_path, network, optimizer):
-    recipe = _of(change(short, optimizer=optimizer), network)
+    recipe = with_network(change(short, optimizer=optimizer), network)
     plain, start, _ = _trained(recipe, striped, tmp_path / "plain", captured=False)
     other, _, capture = _trained(recipe, striped, tmp_path / "captured", captured=True)
     assert capture.jobs == 0

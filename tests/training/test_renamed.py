@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import Silent, change, fit, same
+from conftest import Silent, change, fit, same, with_network
 
 from flyweight import recipes
 from flyweight.errors import FlyweightError
@@ -64,7 +64,8 @@ ROW = {
 
 def test_a_run_folder_of_the_version_before_goes_on_to_the_same_weights(striped, recipe, tmp_path):
     # that version always wrote the hole's size down
-    recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"cutout_size": 16})})
+    augment = recipe.augment.model_copy(update={"cutout_size": 16})
+    recipe = with_network(recipe, "sprint", dropout=0.1).model_copy(update={"augment": augment})
     settings = {"epochs": 2, "batch_size": 96, "optimizer": "muon", "learning_rate": 0.2, "muon_learning_rate": 0.05}
     whole = fit(change(recipe, **settings), striped, tmp_path / "whole")
     first = sorted((tmp_path / "whole" / "checkpoints").iterdir())[0]

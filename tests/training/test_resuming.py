@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import Silent, change, fit, fresh, same
-from together_job import TABLE
 
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
-from flyweight.recipes.sections import ModelConfig
 from flyweight.runs import environment
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
@@ -31,12 +29,6 @@ VARIANTS = {
     "bfloat16": {"precision": "bfloat16"},
     "a worker": {"workers": 1},
 }
-
-
-@pytest.fixture
-def recipe(recipe):
-    """The same with a network that costs little and draws all that one may: dropout's masks, phases of dilated maps."""
-    return recipe.model_copy(update={"model": ModelConfig(network="tiny", table=TABLE, dropout=0.1)})
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
@@ -207,6 +199,7 @@ def test_a_resumed_run_keeps_its_first_record(striped, recipe, tmp_path):
     fit(recipe, striped, run.folder)
     second = run.read_environment()
     assert len(second.pop("resumed")) == 1
+    assert second.pop("peak_memory_mib") >= first.pop("peak_memory_mib")
     assert second | {"finished": None} == first | {"finished": None}
 
 
@@ -215,7 +208,7 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
     """A real process, a real kill -9, through the command line."""
     command = [
         sys.executable, "-m", "flyweight", "train", "sprint", "--data", "digits", "--epochs", "4", "--no-report",
-        "--set", "train.batch_size=128", "--set", "data.train_images=512", "--set", "data.test_images=100",
+        "--set", "train.batch_size=64", "--set", "data.train_images=192", "--set", "data.test_images=100",
     ]  # fmt: skip
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
     whole = subprocess.run(

@@ -4,11 +4,10 @@ import shutil
 
 import pytest
 import torch
-from conftest import Silent, change, fit, fresh, same, synthetic
+from conftest import Silent, change, fit, fresh, same, synthetic, with_network
 
 from flyweight.cli.app import run_command
 from flyweight.errors import FlyweightError, RunError
-from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.card import ZOO, load_trained, save_model
 from flyweight.runs.folder import Run
 from flyweight.training import start
@@ -24,7 +23,7 @@ def begun(recipe, dataset, folder):
 
 
 def test_what_fits_is_taken_and_the_classifier_of_other_classes_stays_fresh(striped, recipe, tmp_path):
-    recipe = change(recipe, start="sprint")
+    recipe = with_network(change(recipe, start="sprint"), "sprint")
     trainer, notes = begun(recipe, striped, tmp_path / "run")
     weights, untouched = load_trained(ZOO / "sprint").model.state_dict(), fresh(recipe, striped).state_dict()
     own = trainer.state.network.state_dict()
@@ -34,15 +33,12 @@ def test_what_fits_is_taken_and_the_classifier_of_other_classes_stays_fresh(stri
 
 
 def test_other_channels_keep_a_fresh_stem(recipe, tmp_path):
-    _, notes = begun(change(recipe, start="sprint"), synthetic(10, 1, 32, 32), tmp_path / "run")
+    _, notes = begun(with_network(change(recipe, start="sprint"), "sprint"), synthetic(10, 1, 32, 32), tmp_path / "run")
     assert notes[0].endswith("fresh: c1.conv1.0.weight, classifier.weight")  # ten classes, but others
 
 
 def test_another_network_takes_what_it_has_in_common_and_long_lists_are_short(striped, recipe, tmp_path):
-    nano = recipe.model_copy(
-        update={"model": ModelConfig(network="nano"), "train": change(recipe, start="sprint").train}
-    )
-    _, notes = begun(nano, striped, tmp_path / "run")
+    _, notes = begun(with_network(change(recipe, start="sprint"), "nano"), striped, tmp_path / "run")
     assert len(notes) == 1
     assert "\n" not in notes[0]
     assert " more" in notes[0]
@@ -55,7 +51,7 @@ def test_a_run_is_a_start_and_a_resumed_training_needs_it_no_more(striped, recip
     whole = fit(tuned, striped, tmp_path / "second")
     assert not same(whole.model, fit(change(recipe, epochs=2), striped, tmp_path / "plain").model)
     assert whole.card.start == "first"
-    assert load_trained(tmp_path / "second").card.title == "sprint (begun with first)"
+    assert load_trained(tmp_path / "second").card.title == "tiny (begun with first)"
     run, sha256 = Run(tmp_path / "second"), load_trained(tmp_path / "first").card.sha256
     assert run.load_checkpoint()[0]["start"] == sha256
     shutil.rmtree(tmp_path / "first")

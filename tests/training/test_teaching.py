@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Silent, change, fit, fresh, same
+from conftest import Silent, change, fit, fresh, same, with_network
 
 from flyweight import schema
 from flyweight.errors import FlyweightError, RunError
@@ -24,6 +24,7 @@ IMAGES = 192  # of the striped ones
 
 @pytest.mark.early
 def test_a_pupil_learns_from_its_teacher_and_says_so(striped, recipe, tmp_path):
+    recipe = with_network(recipe, "sprint")
     fit(recipe, striped, tmp_path / "teacher")
     taught = change(recipe, teacher=str(tmp_path / "teacher"), teacher_share=1.0, epochs=2, seed=1)
     whole = fit(taught, striped, tmp_path / "pupil")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import change, fit, synthetic
+from conftest import change, fit, synthetic, with_network
 
 from flyweight.data import hold_out
 from flyweight.runs.folder import Run
@@ -15,6 +15,8 @@ SETTINGS = {"ema": 0.9, "mixup": 0.2, "keep": 1, "epochs": 2}
 
 @pytest.mark.parametrize("held_out", [0, 40])
 def test_other_test_images_and_labels_give_the_same_weights(recipe, tmp_path, held_out):
+    # one that learns in so few steps, else two sets of labels could give the same figures
+    recipe = with_network(change(recipe, **SETTINGS), "sprint")
     plain = synthetic(4, 3, 32, 32, train=160, test=80)
     images, labels = np.asarray(plain.test.images), plain.test.labels
     permuted = np.random.default_rng(0).permutation(labels)
@@ -27,7 +29,7 @@ def test_other_test_images_and_labels_give_the_same_weights(recipe, tmp_path, he
     runs = {}
     for name, test in tests.items():
         dataset = replace(plain, test=test)
-        fit(change(recipe, **SETTINGS), hold_out(dataset, held_out) if held_out else dataset, tmp_path / name)
+        fit(recipe, hold_out(dataset, held_out) if held_out else dataset, tmp_path / name)
         runs[name] = Run.open(tmp_path / name)
     weights, cards, told = (
         [read(run) for run in runs.values()]
