@@ -28,7 +28,7 @@ from flyweight.networks.custom import unheard
 from flyweight.recipes.network import Network
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs import code
-from flyweight.runs.fitting import misfit, sound_or_raise
+from flyweight.runs.fitting import former, misfit, sound_or_raise
 from flyweight.runs.names import CARD, EXPORT_RECORD, WEIGHTS
 from flyweight.text import one_line, short
 
@@ -239,11 +239,8 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
 
 def _as_trained(card: Card, weights: dict[str, Tensor]) -> Card:
     """The card with the rows that its network's name stood for when these weights were trained."""
-    former = builtin.FORMER.get(card.network)
-    if former is None or card.table is not None or misfit(card.model, card.spec, weights) is None:
-        return card
-    then = replace(card, network=f"first-{card.network}", table=former)
-    return card if misfit(then.model, then.spec, weights) is not None else then
+    then = former(card.model, card.spec, weights)
+    return card if then is None else replace(card, network=then.network, table=then.table)
 
 
 def _is_of(content: bytes, card: Card) -> bool:

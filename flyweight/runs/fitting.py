@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from flyweight.errors import RunError
 from flyweight.images.spec import Spec
 from flyweight.networks.build import build, table
+from flyweight.networks.builtin import FORMER
 from flyweight.recipes.sections import ModelConfig
 from flyweight.text import one_line, short
 
@@ -52,6 +53,21 @@ def misfit(described: ModelConfig, spec: Spec, weights: Mapping[str, Tensor]) ->
     if tuple(said.shape) != (1, len(spec.classes)):
         return f"it gives {tuple(said.shape)[1:]} numbers for {len(spec.classes)} classes"
     return None
+
+
+def former(described: ModelConfig, spec: Spec, weights: Mapping[str, Tensor]) -> ModelConfig | None:
+    """The network that a built-in one's name stood for when these weights were trained; None: it fits today's.
+
+    Args:
+        described: the network.
+        spec: its classes and images.
+        weights: by their names.
+    """
+    rows = None if described.table else FORMER.get(described.network)
+    if rows is None or misfit(described, spec, weights) is None:
+        return None
+    then = described.model_copy(update={"network": f"first-{described.network}", "table": rows})
+    return then if misfit(then, spec, weights) is None else None
 
 
 def finite(value: Tensor | float) -> bool:

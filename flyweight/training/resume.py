@@ -13,6 +13,7 @@ from flyweight.errors import RunError
 from flyweight.machine.device import gains_from_bfloat16
 from flyweight.machine.together import processes
 from flyweight.recipes.sections import Recipe
+from flyweight.runs.fitting import former
 from flyweight.runs.folder import Run
 
 INDIFFERENT = {"workers", "keep", "epoch_test_images", "loss_every"}
@@ -135,6 +136,11 @@ def check_resumable(
         if run.weights.is_file() or run.history_jsonl.is_file():
             raise RunError(f"{run.folder} has results but no checkpoint to go on from: start a new run")
         return
+    if former(recipe.model, dataset.spec, content["network"]) is not None:
+        raise RunError(
+            f"{run.config}: {recipe.model.network} was another network when this run was begun: go on with the version"
+            " of flyweight that began it, or start a new run"
+        )
     # what a setting was before it existed
     defaults = decisive(Recipe(name="", model=recipe.model))
     for key, value in decisive(recipe).items():

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Silent, change, fit, fresh, same
+from conftest import Silent, change, fit, fresh, same, with_network
 
 from flyweight.errors import FlyweightError, RunError
 from flyweight.machine.together import Share
+from flyweight.networks import builtin
 from flyweight.runs import environment
 from flyweight.runs.folder import Run
 from flyweight.training import pooled, record, resume, trainer
@@ -96,6 +97,18 @@ def test_resuming_writes_the_history_that_a_kill_or_an_accident_took(striped, re
         run.history()
     fit(recipe, striped, run.folder)
     assert {file: file.read_bytes() for file in whole} == whole
+
+
+@pytest.mark.parametrize("name", builtin.FORMER)
+def test_an_unfinished_training_of_a_network_that_is_another_one_today_is_told_so(
+    striped, recipe, tmp_path, monkeypatch, name
+):
+    recipe, run = with_network(recipe, name), Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setitem(builtin.NETWORKS, name, builtin.FORMER[name])
+        Trainer(fresh(recipe, striped), striped, recipe, Run.create(run.folder, recipe), Silent()).save()
+    with pytest.raises(RunError, match=f"{name} was another network when this run was begun: go on with the version"):
+        fit(recipe, striped, run.folder)
 
 
 def test_resuming_on_other_data_is_refused(striped, recipe, tmp_path):
