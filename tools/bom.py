@@ -126,7 +126,7 @@ def as_json(lock: Path, unlocked: list[str]) -> str:
     version = re.search(r'__version__ = "(.+?)"', (ROOT / OURS / "__init__.py").read_text(encoding="utf-8"))
     assert version is not None
     bom = bill(packages, version[1], base)
-    bom.metadata.timestamp = None
+    bom.metadata.timestamp = None  # type: ignore[assignment]
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
 
 

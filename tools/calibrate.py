@@ -8,16 +8,18 @@ It is what a training does at its end: `flyweight.training.calibrate`.
 
 import argparse
 import json
+from pathlib import Path
 
 from flyweight import recipes
 from flyweight.cli import job
 from flyweight.cli.console import answer
+from flyweight.recipes.sections import Recipe
 from flyweight.runs.card import ZOO, find_trained, load_trained, save_card, ships
 from flyweight.runs.folder import Run
 from flyweight.training.calibrate import calibrated
 
 
-def recipe_of(folder):
+def recipe_of(folder: Path) -> Recipe:
     """What a network was trained by."""
     if not ships(folder):
         return Run.open(folder).recipe()
@@ -25,7 +27,7 @@ def recipe_of(folder):
     return recipes.load(told["recipe"], (f"train.seed={told['seed']}",))
 
 
-def main():
+def main() -> None:
     """Write the cards and tell what is on them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=sorted(path.parent.name for path in ZOO.glob("*/config.json")))

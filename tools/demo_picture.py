@@ -18,7 +18,7 @@ TARGET = Path(__file__).parents[1] / "docs/images/demo.png"
 SAMPLE = 14  # of the page: a horse
 
 
-def main(page):
+def main(page: Path) -> None:
     """Open the page, click a test image, and keep what is seen."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as driver:

@@ -14,7 +14,7 @@ COMPILER = (
 )  # fmt: skip
 
 
-def build(target):
+def build(target: Path) -> None:
     """Compile into a file."""
     subprocess.run([*COMPILER, "-o", target, SOURCE], check=True)
 

@@ -7,7 +7,9 @@ A run that has not ended says how far it came, one with held-out images that its
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flyweight import analysis, recipes
 from flyweight.data.cifar10 import SPEC
@@ -21,7 +23,7 @@ SHORT = {"train.seed", "train.epochs", "train.precision", "train.workers", "trai
 """What has a column of its own or changes no result."""
 
 
-def main():
+def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
@@ -34,6 +36,7 @@ def row(run: Run) -> str:
     """What a run was and gave; one that has not ended says how far it came."""
     recipe, history, record = run.recipe(), run.history(), run.read_environment()
     facts = analysis.analyze(build(recipe.model, SPEC), SPEC.shape)
+    assert facts.macs is not None  # no operator of ours hides any
     if not history:
         return f"| {what(recipe)} | {recipe.train.seed} | no epoch has ended |"
     last = history[-1]
@@ -54,7 +57,7 @@ def row(run: Run) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def machine(record) -> str:
+def machine(record: Mapping[str, Any]) -> str:
     """The accelerator, or the processor with its threads."""
     if record.get("device") in (None, "cpu"):
         return f"{record.get('processor')}, {record.get('threads')} threads"
@@ -70,9 +73,9 @@ def what(recipe: Recipe) -> str:
     return ", ".join([f"`{recipe.name}`", *differs])
 
 
-def flat(content, prefix=""):
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
             found |= flat(value, f"{prefix}{key}.")

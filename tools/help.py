@@ -16,7 +16,7 @@ PARTS = (("bench", "export"),)
 """Commands of a command."""
 
 
-def shown(*call):
+def shown(*call: str) -> str:
     """The help of a call, without blanks at the ends of lines."""
     out = io.StringIO()
     with redirect_stdout(out):
@@ -24,7 +24,7 @@ def shown(*call):
     return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
 
 
-def main():
+def main() -> None:
     """Print a section for each command."""
     sys.stdout.write("# What the help says\n\nMade by `python tools/help.py > docs/help.md`; a test keeps it fresh.\n")
     for call in ((), *((command,) for command in app.COMMANDS), *PARTS):

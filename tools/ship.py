@@ -46,7 +46,7 @@ Its ten most confident mistakes: {mistakes}.
 """
 
 
-def main():
+def main() -> None:
     """Evaluate the run anew and copy what ships."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -84,13 +84,15 @@ def main():
     mixed = [
         f"{scores.classes[true]} taken for {scores.classes[said]}" for true, said, _ in evaluate.confusions(scores, 2)
     ]
+    # no operator of ours hides arithmetic or maps
+    assert facts.macs is not None
+    assert facts.peak is not None
     card = MODEL_CARD.format(
         name=recipe.name,
         network=trained.card.network,
         parameters=facts.parameters,
         macs=facts.macs / 1e6,
         field=facts.receptive_field.value,
-        # no operator of ours hides any
         memory=facts.peak.numbers / 1024,
         recipe=recipe.name,
         seed=recipe.train.seed,

@@ -7,6 +7,7 @@ The images of `flyweight.training.calibrate` for a network that was trained on a
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,20 +36,20 @@ SHARES = (0.95, 0.9)
 """Of a way's images that reach its threshold."""
 
 
-def blends(images, labels):
+def blends(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The means of two images of different classes: of no class, though made of all (Hendrycks et al. 2019, app. C)."""
     order = np.random.default_rng(0).permutation(len(images))
     pairs = labels != labels[order]
     return ((images[pairs].astype(np.uint16) + images[order][pairs]) // 2).astype(np.uint8)
 
 
-def rows(folder):
+def rows(folder: Path) -> Iterator[list[str]]:
     """A row a way: accuracy, temperature, ECE of held-out images, share of them and of blends below its thresholds."""
     run, trained = Run.open(folder), load_trained(folder)
     recipe, card = run.recipe(), trained.card
     dataset, _ = job.load_data(recipe.data, None, like=card.spec)
 
-    def said(images):
+    def said(images: np.ndarray) -> np.ndarray:
         return classifier.logits(trained.model, images, card.mean, card.std).numpy()
 
     watched = dataset.watched[1]
@@ -76,7 +77,7 @@ def rows(folder):
     yield ["none: the network as it is", "", "1", f"{calibrate(sure, held.argmax(1) == labels).error:.2f}", *[""] * 4]
 
 
-def main():
+def main() -> None:
     """Print a table for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)

@@ -55,6 +55,8 @@ def ours() -> list[Standing]:
         facts = analysis.analyze(trained.model, trained.card.input_shape)
         accuracy = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]
         # no operator of ours hides arithmetic or maps
+        assert facts.macs is not None
+        assert facts.peak is not None
         found.append(
             Standing(metrics.parent.name, facts.parameters, facts.macs / 1e6, accuracy, facts.peak.numbers / 1024)
         )
@@ -105,7 +107,7 @@ def draw(shipped: list[Standing]) -> Figure:
     return figure
 
 
-def main():
+def main() -> None:
     """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path, help="the PNG file to write")
