@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from flyweight.networks.layers import PhaseConv2d, StridedDepthwiseConv2d
+from flyweight.networks.convolutions import DepthwiseConv2d, PhaseConv2d
 
 
 def _proven(change: Callable[[nn.Module, Tensor], nn.Module], network: nn.Module, sample: Tensor) -> nn.Module:
@@ -103,7 +103,7 @@ def _fusing() -> Iterator[None]:
 def _folded(network: nn.Module, _sample: Tensor) -> nn.Module:
     network = copy.deepcopy(network)
     for name, module in list(network.named_modules()):
-        if isinstance(module, (PhaseConv2d, StridedDepthwiseConv2d)):
+        if isinstance(module, (DepthwiseConv2d, PhaseConv2d)):
             network.set_submodule(name, module.whole())
     traced = fx.symbolic_trace(network)
     for norm in list(traced.graph.nodes):

@@ -1,5 +1,6 @@
 """Networks: from rows of a table, or a class of the user's own, to a module.
 
+convolutions  without bias, and what makes a step of the training fast
 layers   what a row may be: the table of kinds, and the layers with plain arguments
 phases   which part of a dilated map a training step computes
 builtin  the networks that come with the package, as rows

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from flyweight.errors import FlyweightError
 from flyweight.images.spec import Spec
 from flyweight.networks.builtin import NETWORKS
+from flyweight.networks.convolutions import Geometry, Phase
 from flyweight.networks.custom import instance, unheard
-from flyweight.networks.layers import KINDS, Geometry, GlobalAvgPool2d, Phase, Residual, convolution_layer
+from flyweight.networks.layers import KINDS, GlobalAvgPool2d, Residual, convolution_layer
 from flyweight.networks.phases import check_phases, phases
 from flyweight.networks.reference import FORMS, is_reference
 from flyweight.networks.sizes import check_sizes

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from flyweight.errors import FlyweightError
-from flyweight.networks.layers import Phase
+from flyweight.networks.convolutions import Phase
 from flyweight.networks.sizes import maps
 from flyweight.recipes.network import Network
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flyweight.networks.layers import Phase
+from flyweight.networks.convolutions import Phase
 from flyweight.networks.phases import phases
 from flyweight.recipes.network import Network, Row
 

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from flyweight.machine.together import Share
 from flyweight.networks.build import table
-from flyweight.networks.layers import PhaseConv2d
+from flyweight.networks.convolutions import PhaseConv2d
 from flyweight.recipes.sections import Recipe
 from flyweight.training.optimizer import Muon
 

@@ -9,7 +9,7 @@ from flyweight.images.spec import Spec
 from flyweight.networks import build as builder
 from flyweight.networks import builtin
 from flyweight.networks.build import TableNetwork
-from flyweight.networks.layers import PhaseConv2d
+from flyweight.networks.convolutions import PhaseConv2d
 from flyweight.recipes.network import Network, Row
 from flyweight.recipes.sections import ModelConfig
 from flyweight.runs.allowing import allow

@@ -4,16 +4,12 @@ import torch
 from torch import nn
 
 from flyweight.images.preprocess import normalize
+from flyweight.networks.convolutions import Geometry
 from flyweight.networks.layers import (
-    KINDS,
     DepthwiseSeparable,
     Dropout,
-    Geometry,
     GlobalAvgPool2d,
-    Phase,
-    PhaseConv2d,
     Residual,
-    StridedDepthwiseConv2d,
     convolution_layer,
 )
 
@@ -52,40 +48,11 @@ def test_the_order_and_the_dropout_are_as_asked():
 
 
 def test_a_separable_layer_equals_its_dense_equivalent():
-    layer = DepthwiseSeparable(4, 6)
+    layer = DepthwiseSeparable(4, 6, Geometry())
     # the product of the two kernels is the dense kernel: w[o, i, y, x] = pointwise[o, i] * depthwise[i, y, x]
     dense = layer.pointwise.weight * layer.depthwise.weight[:, 0][None]
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, dense, padding=1))
-
-
-@pytest.mark.parametrize("low", [False, True])
-@pytest.mark.parametrize(("size", "dilation"), [((9, 12), 1), ((8, 8), 2)])
-def test_a_depthwise_stride_answers_and_learns_as_torchs_own(size, dilation, low):
-    layer = StridedDepthwiseConv2d(6, 6, 3, 2, dilation, dilation, 6, bias=False)
-    plain = layer.whole()
-    assert type(plain) is nn.Conv2d
-    x = torch.randn(2, 6, *size)
-    with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        for mode in (True, False):
-            layer.train(mode)
-            assert layer(x).dtype == (torch.bfloat16 if low else torch.float32)
-            torch.testing.assert_close(layer(x), plain(x))
-        learnt = layer.train()(x).float().square().sum(), plain(x).float().square().sum()
-    (ours,) = torch.autograd.grad(learnt[0], layer.weight)
-    (of_torch,) = torch.autograd.grad(learnt[1], plain.weight)
-    scale = of_torch.abs().max().item()
-    torch.testing.assert_close(ours, of_torch, **({"atol": 0.02 * scale, "rtol": 0} if low else {}))
-
-
-@pytest.mark.parametrize("low", [False, True])
-def test_a_depthwise_stride_is_taken_apart_in_bfloat16_alone(monkeypatch, low):
-    strides = []
-    asked = nn.functional.conv2d
-    monkeypatch.setattr(nn.functional, "conv2d", lambda *a: strides.append(a[3]) or asked(*a))
-    with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        StridedDepthwiseConv2d(6, 6, 3, 2, 1, 1, 6, bias=False)(torch.randn(2, 6, 8, 8))
-    assert strides == [1 if low else 2]
 
 
 def test_a_residual_adds_its_input():
@@ -168,24 +135,3 @@ def test_dropout_does_nothing_in_eval_mode_and_takes_any_layout():
     x = torch.rand(6, 8)
     assert Dropout(0.5).eval()(x) is x
     assert Dropout(0.5)(x.T[::2]).shape == (4, 6)
-
-
-@pytest.mark.parametrize(("padding", "side"), [(2, 16), (0, 14)])
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_in_training_a_convolution_computes_one_phase_of_what_it_says_in_eval_mode(padding, side, kind):
-    torch.manual_seed(0)
-    first = convolution_layer("dense", 3, 8, Geometry(phase=Phase(1, 2)))
-    second = convolution_layer(kind, 8, 8, Geometry(dilation=2, padding=padding, phase=Phase(2, 1)))
-    network = nn.Sequential(first, second).eval()
-    x = torch.randn(2, 3, 32, 32)
-    whole = network(x)
-    phases = {(top, left): whole[:, :, top::2, left::2] for top in range(2) for left in range(2)}
-    for module in network.modules():
-        if isinstance(module, PhaseConv2d):
-            module.train()
-    seen = set()
-    for _ in range(40):
-        part = network(x)
-        assert part.shape == (2, 8, side, side)
-        seen |= {place for place, phase in phases.items() if torch.allclose(part, phase, atol=1e-5)}
-    assert seen == set(phases)
