@@ -237,12 +237,6 @@ def load_weights(folder: Path) -> tuple[Card, dict[str, Tensor]]:
         raise RunError(f"{folder / WEIGHTS} is damaged: {one_line(error)}; take it from a backup") from None
 
 
-def _as_trained(card: Card, weights: dict[str, Tensor]) -> Card:
-    """The card with the rows that its network's name stood for when these weights were trained."""
-    then = former(card.model, card.spec, weights)
-    return card if then is None else replace(card, network=then.network, table=then.table)
-
-
 def _is_of(content: bytes, card: Card) -> bool:
     return hashlib.sha256(content).hexdigest() == card.sha256
 
@@ -259,11 +253,13 @@ def load_trained(folder: Path, tell: Callable[[str], None] = unheard) -> Trained
             is not allowed.
     """
     card, weights = load_weights(folder)
-    card = _as_trained(card, weights)
     try:
         described = schema.parse(
             ModelConfig, {"network": card.network, "dropout": card.dropout, "table": card.table}, "the network's card"
         )
+        then = former(described, card.spec, weights)
+        if then is not None:
+            described, card = then, replace(card, network=then.network, table=then.table)
         wrong = misfit(described, card.spec, weights)
         if wrong is not None:
             raise RunError(f"{folder / WEIGHTS} does not fit the network {card.network}: {wrong}")
