@@ -1,7 +1,7 @@
 """Networks: from rows of a table, or a class of the user's own, to a module.
 
-convolutions  without bias, and what makes a step of the training fast
 layers   what a row may be: the table of kinds, and the layers with plain arguments
+         convolutions  without bias, and how a training computes them in less time
 phases   which part of a dilated map a training step computes
 builtin  the networks that come with the package, as rows
 custom   networks of the user's own, and whose error it is (`blame`)

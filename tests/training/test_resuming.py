@@ -220,7 +220,7 @@ def test_a_resumed_run_keeps_its_first_record(striped, recipe, tmp_path):
 def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
     """A real process, a real kill -9, through the command line."""
     command = [
-        sys.executable, "-m", "flyweight", "train", "sprint", "--data", "digits", "--epochs", "4", "--no-report",
+        sys.executable, "-m", "flyweight", "train", "sprint", "--data", "digits", "--epochs", "6", "--no-report",
         "--set", "train.batch_size=64", "--set", "data.train_images=192", "--set", "data.test_images=100",
     ]  # fmt: skip
     environment = {**os.environ, "FLYWEIGHT_CACHE": str(tmp_path / "cache")}
@@ -232,7 +232,7 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
         [*command, "--out", str(tmp_path / "run")], env=environment, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
-        if line.startswith("Epoch 2/4"):
+        if line.startswith("Epoch 2/6"):
             process.kill()
             break
     process.stderr.close()
@@ -240,7 +240,7 @@ def test_a_training_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path)
     resume = [sys.executable, "-m", "flyweight", "train", "--resume", str(tmp_path / "run"), "--no-report"]
     resumed = subprocess.run(resume, env=environment, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert "Epoch 1/4" not in resumed.stderr
+    assert "Epoch 1/6" not in resumed.stderr
     digests = [json.loads((tmp_path / name / "config.json").read_text())["sha256"] for name in ("whole", "run")]
     assert digests[0] == digests[1]
 
